@@ -1,0 +1,106 @@
+"""The one seam between bases and everything else, after k-diffusion.
+
+A base hides whether it predicts noise, v or a flow, how many text encoders it has, and what else
+conditions it. A method changes `modules`; the loop calls `loss`. So bases and methods add, and do
+not multiply.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from personalization.bases.spec import BaseSpec
+
+Task = Literal["text", "image", "inpaint"]
+
+
+@dataclass
+class TextEncoder:
+    """A text encoder with its tokenizer; a learned word replaces the tokenizer for a while."""
+
+    name: str  # the pipeline component: "text_encoder", "text_encoder_2"
+    model: nn.Module
+    tokenizer: Any
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """What the autoencoder says of images: a Gaussian, so that encoding once keeps its noise.
+
+    mean, std: (batch, channels, h, w), in the scale that the denoiser works in.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        return self.mean + self.std * noise
+
+    def __getitem__(self, index: Any) -> Posterior:
+        return Posterior(self.mean[index], self.std[index])
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What a prompt becomes: named tensors, (batch, ...) each."""
+
+    tensors: dict[str, Tensor]
+
+    def __getitem__(self, index: Any) -> Conditioning:
+        return Conditioning({name: tensor[index] for name, tensor in self.tensors.items()})
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    @staticmethod
+    def cat(parts: Sequence[Conditioning]) -> Conditioning:
+        names = parts[0].tensors
+        return Conditioning({n: torch.cat([part.tensors[n] for part in parts]) for n in names})
+
+
+class Base(Protocol):
+    """A pretrained text-to-image model."""
+
+    spec: BaseSpec
+    device: torch.device
+    fingerprint: str  # of the weights: adapters name the base that they were made for
+    denoiser: nn.Module
+    text_encoders: tuple[TextEncoder, ...]
+    lock: threading.Lock  # held while the weights are anything but the base's own; not reentrant
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """What may be adapted, by the name of the pipeline component ("unet", ...)."""
+        ...
+
+    def encode_images(self, images: Tensor) -> Posterior:
+        """images: (batch, 3, height, width) in [-1, 1]."""
+        ...
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+        """Keeps the gradient where the caller does: frozen encoders want `torch.no_grad`."""
+        ...
+
+    def predict(
+        self, latents: Tensor, conditioning: Conditioning, noise: Tensor, u: Tensor
+    ) -> Tensor:
+        """The denoiser's output for latents noised to the level u in [0, 1), like latents."""
+        ...
+
+    def target(self, latents: Tensor, noise: Tensor, u: Tensor) -> Tensor:
+        """What `predict` should have said, like latents."""
+        ...
+
+    def loss(self, latents: Tensor, conditioning: Conditioning, noise: Tensor, u: Tensor) -> Tensor:
+        """The training loss, (batch,). latents, noise: (batch, channels, h, w); u: (batch,)."""
+        ...
+
+    def pipeline(self, task: Task) -> Any:
+        """A diffusers pipeline over the very same modules and tokenizers."""
+        ...

@@ -1,0 +1,560 @@
+"""Charts as HTML and SVG, contact sheets as pictures.
+
+A chart is a ``<figure>`` to be put into any page. Its text is as large on a phone as on a desk and
+only the plot grows with the column; ink is the page's own (``currentColor``), so that it is meant
+on dark and on light. The three colours are CSS variables that a page may set: ``--chart-subject``,
+``--chart-prompt`` and ``--chart-other``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from PIL import Image, ImageDraw, ImageFont
+
+from personalization.runs import LossRow
+
+SUBJECT = "var(--chart-subject,#6366f1)"  # indigo; each has 3:1 at least on white and on night
+PROMPT = "var(--chart-prompt,#0d9488)"  # teal
+OTHER = "var(--chart-other,#d97706)"  # amber
+SERIES = (SUBJECT, PROMPT, OTHER)
+
+Interval = tuple[float, float, float]  # mean, low, high
+_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+MAX_DOTS = 400
+WHOLE_MODEL = 3_400_000_000  # bytes of a Stable Diffusion 1.x fine-tune
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A result on the spectrum: what it is called, its file's size and what it cost."""
+
+    name: str
+    method: str  # word, lora, loha, lokr, dora, full
+    size: int  # bytes
+    seconds: float | None = None
+
+
+def size_words(size: float) -> str:
+    """Bytes as a person says them: "3 KB", "1.4 MB"."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if size >= 0.9995 * scale:
+            number = size / scale
+            digits = f"{number:.1f}".removesuffix(".0") if number < 9.95 else f"{number:.0f}"
+            return f"{digits} {unit}"
+    return f"{size:.0f} bytes"
+
+
+def smoothed(values: Sequence[float], window: int) -> list[float]:
+    """An exponential average over about `window` values, without the bias of its start.
+
+    It looks backwards only: what has been drawn stays when the run goes on.
+    """
+    keep, total, weight, out = 1 - 1 / max(1, window), 0.0, 0.0, []
+    for value in values:
+        total = keep * total + value
+        weight = keep * weight + 1
+        out.append(total / weight)
+    return out
+
+
+def loss_curve(rows: Sequence[LossRow], steps: int, previews: Iterable[int] = ()) -> str:
+    """The loss of each step as a faint dot, and its running average as a line.
+
+    `steps` are those of the whole run, so that the line grows to the right; `previews` are the
+    steps after which pictures were drawn. The class's loss is drawn where the run has a prior.
+    """
+    window = max(5, steps // 12)
+    losses = [row.loss for row in rows if math.isfinite(row.loss)]
+    ceiling = sorted(losses)[int(0.98 * (len(losses) - 1))] if losses else 1.0
+    line = smoothed(losses, window)
+    top = max([ceiling, *line]) or 1.0
+    plot = _Plot((0, max(steps, 1)), (0, _nice_above(top)), height=168)
+    y_ticks = _ticks(0, plot.y[1], 4) if line else [(0.0, "0")]
+    at = [row.step for row in rows if math.isfinite(row.loss)]
+    every = max(1, math.ceil(len(losses) / MAX_DOTS))
+    parts = [
+        plot.frame(_ticks(0, max(steps, 1), 4), y_ticks, "step", "loss"),
+        *(
+            plot.vertical(step, dashed=True) + plot.mark(step, -5)
+            for step in previews
+            if step <= steps
+        ),
+        plot.inside(
+            plot.dots(at[::every], losses[::every], SUBJECT),
+            plot.line(at, line, SUBJECT),
+        ),
+    ]
+    legend = [("dot", SUBJECT, "each step"), ("line", SUBJECT, f"average of about {window} steps")]
+    prior = [(r.step, r.prior_loss) for r in rows if r.prior_loss is not None]
+    if prior:
+        class_line = smoothed([loss for _, loss in prior], window)
+        parts.append(plot.inside(plot.line([step for step, _ in prior], class_line, PROMPT)))
+        legend.append(("line", PROMPT, "the class, average"))
+    if previews:
+        legend.append(("triangle", "currentColor", "preview"))
+    if line:
+        parts.append(plot.dot(at[-1], line[-1], SUBJECT))
+    said = f"Loss {line[-1]:.3f} after {at[-1]} of {steps} steps." if line else "No steps yet."
+    return _figure(
+        plot.svg(said, parts),
+        legend,
+        "The dots scatter because every step draws its own noise level, and more noise is harder "
+        "to remove. Only the line says whether it learns.",
+    )
+
+
+def fidelity_chart(
+    strengths: Sequence[float],
+    subject: Sequence[Interval],
+    prompt: Sequence[Interval],
+    *,
+    base_subject: float | None = None,
+    balance: float | None = None,
+) -> str:
+    """Subject and prompt fidelity over the adapter's strength, as shares of their references.
+
+    Every interval is (mean, low, high) with 1 for the reference: for the subject the real photos
+    among themselves, for the prompt the untouched base. `base_subject` is how much of the subject
+    the base has by chance; `balance` the recommended strength.
+    """
+    values = [v for interval in (*subject, *prompt) for v in interval] + [base_subject or 1.0]
+    low = min(0.5, math.floor(min(values) * 10) / 10)
+    high = max(1.1, math.ceil(max(values) * 10) / 10)
+    margin = 0.04 * (max(strengths) - min(strengths) or 1)
+    plot = _Plot((min(strengths) - margin, max(strengths) + margin), (low, high), height=196)
+    ticks = [(s, f"{s:g}") for s in strengths]
+    percent = [(value, f"{100 * value:.0f} %") for value, _ in _ticks(low, high, 5)]
+    parts = [plot.frame(ticks, percent, "strength", "share of the reference")]
+    if balance is not None:
+        parts.append(plot.vertical(balance, dashed=False))
+        side = "end" if balance > sum(plot.x) / 2 else "start"
+        parts.append(plot.note(balance, high, f"balance {balance:g}", side, 14))
+    parts.append(plot.horizontal(1.0, "currentColor"))
+    legend = [("line", SUBJECT, "subject"), ("line", PROMPT, "prompt")]
+    if base_subject is not None:
+        parts.append(plot.horizontal(base_subject, SUBJECT))
+        legend.append(("dash", SUBJECT, "subject, untouched base"))
+    legend.append(("dash", "currentColor", "100 %: real photos, untouched base"))
+    for series, colour in ((prompt, PROMPT), (subject, SUBJECT)):
+        means = [mean for mean, _, _ in series]
+        parts.append(
+            plot.inside(
+                plot.band(strengths, [v[1] for v in series], [v[2] for v in series], colour),
+                plot.line(strengths, means, colour),
+            )
+        )
+        parts += [plot.dot(x, y, colour) for x, y in zip(strengths, means, strict=True)]
+    said = "Subject and prompt fidelity at strengths " + ", ".join(f"{s:g}" for s in strengths)
+    return _figure(
+        plot.svg(said, parts),
+        legend,
+        "Bands are 95 % intervals: where two bands overlap, call it no difference.",
+    )
+
+
+def spectrum(results: Sequence[Mark] = (), *, whole: int = WHOLE_MODEL) -> str:
+    """From a word to the whole model, by file size on a log scale, with `results` placed on it.
+
+    `whole` is the size of the base's own full fine-tune in bytes; an adapter of low rank lies
+    between a thousandth and a twelfth of it.
+    """
+    low, high = whole / 1000, whole / 12
+    zones = (
+        ("word", OTHER, "A word", "kilobytes", "nothing changes", 1e3, min(30e3, low / 3)),
+        ("low rank", SUBJECT, "A LoRA", _unit(high), "a thin layer", low, high),
+        ("full", PROMPT, "Full", _unit(whole), "everything", whole / 2, whole * 2),
+    )
+    plot = _Plot((3, math.log10(whole * 2)), (0, 1), height=112)
+
+    def at(size: float) -> str:
+        return _pc(min(100.0, max(0.0, 100 * plot.across(math.log10(max(size, 1))))))
+
+    rail = 86
+    parts = [
+        f'<line x1="0" x2="100%" y1="{rail}" y2="{rail}" stroke="currentColor" '
+        f'stroke-opacity=".18" stroke-width="2"/>'
+    ]
+    for (kind, colour, name, size, what, start, end), (x, anchor) in zip(
+        zones,
+        (("0", "start"), (at(math.sqrt(low * high)), "middle"), ("100%", "end")),
+        strict=True,
+    ):
+        parts.append(
+            f'<line x1="{at(start)}" x2="{at(end)}" y1="{rail}" y2="{rail}" stroke="{colour}" '
+            'stroke-width="6" stroke-linecap="round"/>'
+        )
+        parts.append(_layers(kind, colour, x, anchor))
+        parts.append(_text(x, 36, name, anchor, weight=600))
+        parts.append(_text(x, 51, size, anchor, faint=True, small=True))
+        parts.append(_text(x, 65, what, anchor, faint=True, small=True))
+    for exponent in range(3, 12, 3):
+        if 10**exponent <= whole * 2:
+            anchor = "start" if exponent == 3 else "middle"
+            parts.append(
+                _text(
+                    at(10**exponent), 108, size_words(10**exponent), anchor, faint=True, small=True
+                )
+            )
+    legend = []
+    for number, mark in enumerate(results, 1):
+        colour = _method_colour(mark.method)
+        parts.append(
+            f'<circle cx="{at(mark.size)}" cy="{rail}" r="8" fill="{colour}" '
+            'stroke="var(--body-background-fill,Canvas)" stroke-width="2"/>'
+            f'<text x="{at(mark.size)}" y="{rail + 3.5}" text-anchor="middle" fill="#fff" '
+            f'font-size="10" font-weight="600">{number}</text>'
+        )
+        cost = "" if mark.seconds is None else f", {mark.seconds:.0f} s"
+        legend.append((str(number), colour, f"{mark.name}: {size_words(mark.size)}{cost}"))
+    said = "From a word (kilobytes) over a LoRA (megabytes) to the whole model (gigabytes)."
+    return _figure(plot.svg(said, parts, left=4, right=4, bottom=8), legend, "")
+
+
+def heat_map(names: Sequence[str], matrix: Sequence[Sequence[float]], caption: str = "") -> str:
+    """How far each pair of adapters overlaps, 0 to 1, as a table whose cells are shaded.
+
+    `matrix` is symmetric; its diagonal is not shown.
+    """
+    cell = "padding:8px 4px;border-radius:4px;border:0;"
+    head = "".join(
+        f'<th scope="col" style="{cell}text-align:center;vertical-align:bottom;font-weight:400">'
+        f"{_clamped(name)}</th>"
+        for name in names
+    )
+    body = []
+    for i, name in enumerate(names):
+        cells = []
+        for j, value in enumerate(matrix[i]):
+            value = min(1.0, max(0.0, float(value)))
+            shade = f"{4 + 62 * value:.0f}%"
+            cells.append(
+                f'<td style="{cell}"></td>'
+                if i == j
+                else f'<td style="{cell}text-align:center;font-variant-numeric:tabular-nums;'
+                f'background:color-mix(in srgb,{SUBJECT} {shade},transparent)">{value:.2f}</td>'
+            )
+        body.append(
+            f'<tr style="border:0"><th scope="row" style="{cell}text-align:right;'
+            f'padding-right:8px;font-weight:400">{_clamped(name)}</th>' + "".join(cells) + "</tr>"
+        )
+    table = (
+        '<table style="width:100%;table-layout:fixed;border-collapse:separate;border-spacing:2px;'
+        'border:0;font-size:12px;margin:0"><thead><tr style="border:0">'
+        f'<td style="{cell}"></td>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+    )
+    return _figure(table, [], caption)
+
+
+def grid(
+    pictures: Sequence[Sequence[Image.Image]],
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    *,
+    cell: int | None = None,
+    dark: bool = False,
+) -> Image.Image:
+    """A contact sheet: `pictures[row][column]`, labelled at the left and above, RGB.
+
+    Every picture is fitted into a square of `cell` pixels (by default the first picture's width,
+    256 at most); rows may be of different lengths.
+    """
+    ground, ink = ((17, 20, 31), (214, 217, 228)) if dark else ((255, 255, 255), (55, 60, 78))
+    first = next(picture for row in pictures for picture in row)
+    cell = cell or min(256, first.width)
+    gap, margin, size = max(4, cell // 24), max(10, cell // 10), max(12, min(18, cell // 9))
+    font = ImageFont.load_default(size)
+    rows = [_wrapped(label, font, cell) for label in row_labels]
+    columns = [_wrapped(label, font, cell) for label in column_labels]
+    line = size * 1.3
+    left = max((font.getlength(t) for lines in rows for t in lines), default=0)
+    left = int(left + 1.2 * gap + size / 2) if rows else 0
+    top = int(max((len(lines) for lines in columns), default=0) * line + gap) if columns else 0
+    width = max(len(row) for row in pictures)
+    sheet = Image.new(
+        "RGB",
+        (
+            2 * margin + left + width * (cell + gap) - gap,
+            2 * margin + top + len(pictures) * (cell + gap) - gap,
+        ),
+        ground,
+    )
+    draw = ImageDraw.Draw(sheet)
+    for x, lines in enumerate(columns):
+        middle = margin + left + x * (cell + gap) + cell / 2
+        for n, text in enumerate(lines):
+            y = margin + top - gap - (len(lines) - n - 0.5) * line
+            draw.text((middle, y), text, fill=ink, font=font, anchor="mm")
+    for y, row in enumerate(pictures):
+        middle = margin + top + y * (cell + gap) + cell / 2
+        for n, text in enumerate(rows[y] if y < len(rows) else ()):
+            at = middle + (n - (len(rows[y]) - 1) / 2) * line
+            right = margin + left - gap - size / 4
+            draw.text((right, at), text, fill=ink, font=font, anchor="rm")
+        for x, picture in enumerate(row):
+            fitted = picture.convert("RGB")
+            if fitted.size != (cell, cell):
+                fitted.thumbnail((cell, cell), Image.Resampling.LANCZOS)
+                if max(fitted.size) < cell:
+                    scale = cell / max(fitted.size)
+                    fitted = fitted.resize([round(s * scale) for s in fitted.size])
+            sheet.paste(
+                fitted,
+                (
+                    margin + left + x * (cell + gap) + (cell - fitted.width) // 2,
+                    margin + top + y * (cell + gap) + (cell - fitted.height) // 2,
+                ),
+            )
+    return sheet
+
+
+@dataclass(frozen=True)
+class _Plot:
+    """A plot as wide as its column: across in percent, down in pixels."""
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    height: int
+
+    def across(self, x: float) -> float:
+        return (x - self.x[0]) / (self.x[1] - self.x[0])
+
+    def down(self, y: float) -> float:
+        return self.height * (1 - (y - self.y[0]) / (self.y[1] - self.y[0]))
+
+    def frame(
+        self,
+        x_ticks: Iterable[tuple[float, str]],
+        y_ticks: Iterable[tuple[float, str]],
+        x_name: str,
+        y_name: str,
+    ) -> str:
+        """Thin lines across, labels beside and under them, and what they count."""
+        parts = []
+        for value, label in y_ticks:
+            y = self.down(value)
+            strong = ".35" if value == self.y[0] else ".1"
+            parts.append(
+                f'<line x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor" '
+                f'stroke-opacity="{strong}"/>' + _text("-8", y + 4, label, "end", faint=True)
+            )
+        for value, label in x_ticks:
+            x = _pc(100 * self.across(value))
+            parts.append(_text(x, self.height + 18, label, "middle", faint=True))
+        parts.append(_text("50%", self.height + 35, x_name, "middle"))
+        parts.append(_text("-36", -12, y_name, "start"))
+        return "".join(parts)
+
+    def inside(self, *parts: str) -> str:
+        """Shapes in plot coordinates (0 to 100 both ways), cut at the plot's edge."""
+        return (
+            f'<svg width="100%" height="{self.height}" viewBox="0 0 100 100" '
+            f'preserveAspectRatio="none">{"".join(parts)}</svg>'
+        )
+
+    def _points(self, xs: Sequence[float], ys: Sequence[float]) -> list[str]:
+        return [
+            f"{100 * self.across(x):.2f} {100 * self.down(y) / self.height:.2f}"
+            for x, y in zip(xs, ys, strict=True)
+        ]
+
+    def line(self, xs: Sequence[float], ys: Sequence[float], colour: str) -> str:
+        if not xs:
+            return ""
+        return (
+            f'<path d="M{"L".join(self._points(xs, ys))}" fill="none" stroke="{colour}" '
+            'stroke-width="2" stroke-linejoin="round" stroke-linecap="round" '
+            'vector-effect="non-scaling-stroke"/>'
+        )
+
+    def dots(self, xs: Sequence[float], ys: Sequence[float], colour: str) -> str:
+        """Many small dots in one path: strokes of no length with round ends."""
+        path = "".join(f"M{point}h0" for point in self._points(xs, ys))
+        return (
+            f'<path d="{path}" stroke="{colour}" stroke-opacity=".42" stroke-width="3.5" '
+            'stroke-linecap="round" vector-effect="non-scaling-stroke"/>'
+        )
+
+    def band(
+        self, xs: Sequence[float], lows: Sequence[float], highs: Sequence[float], colour: str
+    ) -> str:
+        points = self._points(xs, highs) + self._points(xs, lows)[::-1]
+        return f'<path d="M{"L".join(points)}Z" fill="{colour}" fill-opacity=".16"/>'
+
+    def dot(self, x: float, y: float, colour: str) -> str:
+        return (
+            f'<circle cx="{_pc(100 * self.across(x))}" cy="{self.down(y):.1f}" r="3.5" '
+            f'fill="{colour}"/>'
+        )
+
+    def vertical(self, x: float, *, dashed: bool) -> str:
+        dash = 'stroke-dasharray="2 4" stroke-opacity=".3"' if dashed else 'stroke-opacity=".5"'
+        at = _pc(100 * self.across(x))
+        return f'<line x1="{at}" x2="{at}" y1="0" y2="{self.height}" stroke="currentColor" {dash}/>'
+
+    def horizontal(self, y: float, colour: str) -> str:
+        at = f"{self.down(y):.1f}"
+        return (
+            f'<line x1="0" x2="100%" y1="{at}" y2="{at}" stroke="{colour}" '
+            'stroke-dasharray="5 4" stroke-opacity=".8"/>'
+        )
+
+    def mark(self, x: float, y: float) -> str:
+        """A small triangle that points down at `x`, `y` pixels under the top."""
+        return (
+            f'<svg x="{_pc(100 * self.across(x))}" y="{y}" width="1" height="1" overflow="visible">'
+            '<path d="M-3.5-3.5h7L0 2.5z" fill="currentColor" fill-opacity=".55"/></svg>'
+        )
+
+    def note(self, x: float, y: float, text: str, anchor: str, under: float) -> str:
+        """`text` beside the vertical at x, `under` pixels below y."""
+        shift = "-6" if anchor == "end" else "6"
+        return (
+            f'<svg x="{_pc(100 * self.across(x))}" y="{self.down(y):.1f}" width="1" height="1" '
+            f'overflow="visible">{_text(shift, under, text, anchor)}</svg>'
+        )
+
+    def svg(
+        self, said: str, parts: Iterable[str], *, left: int = 44, right: int = 14, bottom: int = 42
+    ) -> str:
+        top = 24 if bottom > 20 else 4
+        return (
+            f'<svg role="img" aria-label="{escape(said)}" height="{self.height}" '
+            f'style="display:block;overflow:visible;width:calc(100% - {left + right}px);'
+            f"margin:{top}px {right}px {bottom}px {left}px;font-family:inherit;font-size:12px;"
+            f'fill:currentColor">{"".join(parts)}</svg>'
+        )
+
+
+def _figure(drawing: str, legend: Sequence[tuple[str, str, str]], caption: str) -> str:
+    items = "".join(
+        f'<span style="display:inline-flex;align-items:center;gap:6px">{_key(kind, colour)}'
+        f"<span>{escape(text)}</span></span>"
+        for kind, colour, text in legend
+    )
+    row = (
+        '<div style="display:flex;flex-wrap:wrap;gap:4px 16px;font-size:12px;line-height:1.4">'
+        f"{items}</div>"
+        if legend
+        else ""
+    )
+    words = (
+        '<figcaption style="font-size:12px;line-height:1.45;opacity:.72;margin-top:6px">'
+        f"{escape(caption)}</figcaption>"
+        if caption
+        else ""
+    )
+    return (
+        '<figure class="chart" style="margin:0;font-family:inherit;color:inherit">'
+        f"{drawing}{row}{words}</figure>"
+    )
+
+
+def _key(kind: str, colour: str) -> str:
+    """What stands before a legend's words; digits become a numbered disc."""
+    if kind.isdigit():
+        return (
+            f'<span style="flex:none;background:{colour};color:#fff;border-radius:50%;width:16px;'
+            'height:16px;font-size:10px;font-weight:600;line-height:16px;text-align:center">'
+            f"{kind}</span>"
+        )
+    shape = {
+        "dot": f'<circle cx="8" cy="5" r="2.5" fill="{colour}" fill-opacity=".45"/>',
+        "line": f'<path d="M0 5h16" stroke="{colour}" stroke-width="2.5"/>',
+        "dash": f'<path d="M0 5h16" stroke="{colour}" stroke-width="1.5" stroke-dasharray="5 3"/>',
+        "triangle": f'<path d="M4 2h8L8 8z" fill="{colour}" fill-opacity=".55"/>',
+    }[kind]
+    look = 'width="16" height="10" aria-hidden="true" style="flex:none;display:block"'
+    return f"<svg {look}>{shape}</svg>"
+
+
+def _clamped(text: str) -> str:
+    """At most two lines; the whole of it on hover."""
+    return (
+        f'<span title="{escape(text)}" style="display:-webkit-box;-webkit-box-orient:vertical;'
+        f'-webkit-line-clamp:2;overflow:hidden;overflow-wrap:anywhere;line-height:1.25">'
+        f"{escape(text)}</span>"
+    )
+
+
+def _layers(kind: str, colour: str, x: str, anchor: str) -> str:
+    """Four layers of a model, coloured as far as this way of teaching changes them."""
+    left = {"start": 0, "middle": -20, "end": -40}[anchor]
+    parts = []
+    for row in range(4):
+        y = row * 5
+        filled = kind == "full"
+        parts.append(
+            f'<rect x="{left}" y="{y}" width="40" height="3.4" rx="1.2" '
+            f'fill="{colour if filled else "currentColor"}" '
+            f'fill-opacity="{1 if filled else 0.16}"/>'
+        )
+        if kind == "low rank":
+            parts.append(
+                f'<rect x="{left + 33}" y="{y}" width="7" height="3.4" rx="1.2" fill="{colour}"/>'
+            )
+    if kind == "word":
+        parts.append(f'<circle cx="{left + 48}" cy="9.2" r="3.2" fill="{colour}"/>')
+    return f'<svg x="{x}" y="0" width="1" height="1" overflow="visible">{"".join(parts)}</svg>'
+
+
+def _text(
+    x: str,
+    y: float,
+    text: str,
+    anchor: str,
+    *,
+    faint: bool = False,
+    small: bool = False,
+    weight: int = 400,
+) -> str:
+    look = ' fill-opacity=".7"' if faint else ""
+    look += ' font-size="11"' if small else ""
+    look += f' font-weight="{weight}"' if weight != 400 else ""
+    return f'<text x="{x}" y="{y:g}" text-anchor="{anchor}"{look}>{escape(text)}</text>'
+
+
+def _ticks(low: float, high: float, about: int) -> list[tuple[float, str]]:
+    """Round values from low to high, about as many as asked, each with its label."""
+    raw = (high - low) / max(1, about)
+    scale = 10 ** math.floor(math.log10(raw))
+    step = next(s for s in (1, 2, 2.5, 5, 10) if s * scale >= raw * 0.999) * scale
+    first = math.ceil(low / step - 1e-9)
+    values = [n * step for n in range(first, math.floor(high / step + 1e-9) + 1)]
+    return [(value, f"{value:.4g}") for value in values]
+
+
+def _nice_above(value: float) -> float:
+    scale = 10 ** math.floor(math.log10(value))
+    return next(s for s in (1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10) if s * scale >= value) * scale
+
+
+def _method_colour(method: str) -> str:
+    return {"word": OTHER, "full": PROMPT}.get(method, SUBJECT)
+
+
+def _unit(size: float) -> str:
+    return "gigabytes" if size >= 1e9 else "megabytes" if size >= 1e6 else "kilobytes"
+
+
+def _pc(value: float) -> str:
+    return f"{value:.2f}%"
+
+
+def _wrapped(
+    text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
+) -> list[str]:
+    """`text` in lines of at most `width` pixels, broken between words; three lines at most."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    if len(lines) > 3:
+        lines = [*lines[:2], lines[2] + "…"]
+    return lines or [""]

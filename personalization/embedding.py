@@ -1,0 +1,92 @@
+"""A learned word in a text encoder: new rows beside the frozen table, new tokens in a copy.
+
+Textual inversion (Gal et al. 2022) teaches a text encoder a word without touching it: the table
+keeps its very own Parameter, and the tokenizer that others hold keeps its vocabulary.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import AddedToken
+
+from personalization.errors import ConceptError
+
+
+class ExtendedEmbedding(nn.Module):
+    """An embedding table with `rows` after it; gradients reach the rows alone.
+
+    frozen: the table, (vocabulary, width), shared and not copied. rows: (n, width), for the ids
+    `first`, `first` + 1, ...; `first` is the table's size unless the tokenizer counts otherwise.
+    A `rows` that is a Parameter is trained; any other tensor is a buffer of this module.
+    """
+
+    frozen: Any  # nn.Embedding, or one that is extended already
+    rows: Tensor
+
+    def __init__(self, frozen: nn.Module, rows: Tensor, first: int | None = None):
+        super().__init__()
+        # Not registered: the table belongs to the text encoder, and is no parameter of the word.
+        object.__setattr__(self, "frozen", frozen)
+        self.first = self.frozen.num_embeddings if first is None else first
+        if isinstance(rows, nn.Parameter):
+            self.rows = rows
+        else:
+            self.register_buffer("rows", rows, persistent=False)
+
+    @property
+    def num_embeddings(self) -> int:
+        """Rows in all."""
+        return self.first + len(self.rows)
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen table: what asks for an embedding's dtype or device finds it here."""
+        return self.frozen.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """ids: integers of any shape -> (..., width)."""
+        known = self.frozen(ids.clamp(max=self.first - 1))
+        new = functional.embedding((ids - self.first).clamp(0, len(self.rows) - 1), self.rows)
+        return torch.where((ids >= self.first).unsqueeze(-1), new.to(known.dtype), known)
+
+
+def token_names(token: str, vectors: int) -> list[str]:
+    """A word of several vectors, as diffusers spells it: ``<mug>``, ``<mug>_1``, ``<mug>_2``."""
+    return [token] + [f"{token}_{i}" for i in range(1, vectors)]
+
+
+def extended_tokenizer(tokenizer: Any, token: str, vectors: int = 1) -> Any:
+    """A copy that reads `token` as `vectors` new ids in a row, from the old ``len`` on.
+
+    The ids are those of `token_names`; a prompt names `token` alone, and the pipelines'
+    ``maybe_convert_prompt`` writes out the rest. Raises `ConceptError` where the tokenizer has
+    `token` as one token already: the word would change what it means now.
+    """
+    taken = [name for name in token_names(token, vectors) if _is_one_token(tokenizer, name)]
+    if taken:
+        raise ConceptError(
+            f"The word “{taken[0]}” exists already: the base reads it as one token. "
+            "Choose one that means nothing yet, such as <my-mug>.",
+            field="token",
+        )
+    copied = copy.deepcopy(tokenizer)
+    # The pipelines look a word up as it was read; read in lower case, a capital would be lost.
+    capital = token != token.lower()
+    names = [
+        AddedToken(name, normalized=False) if capital else name
+        for name in token_names(token, vectors)
+    ]
+    copied.add_tokens(names)
+    return copied
+
+
+def _is_one_token(tokenizer: Any, token: str) -> bool:
+    if token in tokenizer.get_added_vocab():
+        return True
+    read = tokenizer.tokenize(token)
+    return len(read) == 1 and read[0] != tokenizer.unk_token

@@ -1,0 +1,146 @@
+"""PEFT: a folder for each component, with `adapter_model.safetensors` and `adapter_config.json`.
+
+`PeftModel.from_pretrained(unet, folder / "unet")` loads what is written here; alpha is in the
+configuration and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from peft import LoHaConfig, LoKrConfig, LoraConfig, PeftConfig
+from peft.tuners.lokr.layer import factorization
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from personalization.adapter import Adapter
+from personalization.deltas import WORD, Decomposed, Kronecker, Place, changes, plain, split_name
+from personalization.errors import AdapterError
+from personalization.files import write_atomically
+from personalization.formats import diffusers
+
+PREFIX = "base_model.model."
+WEIGHTS = "adapter_model.safetensors"
+CONFIG = "adapter_config.json"
+
+
+def folders(path: Path) -> list[Path]:
+    """The PEFT folders at `path`: itself, or those of its components."""
+    return [f for f in (path, *sorted(path.iterdir())) if (f / WEIGHTS).is_file()]
+
+
+def read_config(weights: Path) -> dict[str, Any]:
+    """The configuration beside a file of PEFT's. Raises `AdapterError` where it is missing."""
+    path = weights.with_name(CONFIG)
+    try:
+        config = json.loads(path.read_text())
+    except OSError as error:
+        raise AdapterError(
+            f"{weights.name} is PEFT's and lies without its {CONFIG}, which says how strong it is. "
+            "Give the folder with both.",
+            field="adapter",
+        ) from error
+    except ValueError as error:
+        raise AdapterError(f"{path.name} is no JSON ({error}).", field="adapter") from error
+    if not isinstance(config, dict):
+        raise AdapterError(f"{path.name} holds no configuration.", field="adapter")
+    return config
+
+
+def alpha_of(config: Mapping[str, Any], path: str, rank: int) -> float | None:
+    """The alpha that gives a module of `rank` its scale alpha / rank; None where nothing is said.
+
+    config: as PEFT's `to_dict` writes it. With `use_rslora`, PEFT divides by the root of the rank.
+    """
+    pattern = config.get("alpha_pattern") or {}
+    for key, value in pattern.items():
+        if re.match(rf"(.*\.)?({key})$", path):
+            alpha = value
+            break
+    else:
+        alpha = config.get("lora_alpha", config.get("alpha"))
+    if alpha is None:
+        return None
+    return float(alpha) * (rank**0.5 if config.get("use_rslora") else 1.0)
+
+
+def write(adapter: Adapter, folder: Path) -> list[Path]:
+    """Write the folders, a file and a configuration each; returns the files.
+
+    The text encoder's modules are named as transformers 5 names them. Raises `AdapterError` for a
+    learned word and for DoRA around anything but LoRA, which PEFT does not have.
+    """
+    if adapter.description.method == "word":
+        raise AdapterError(
+            "PEFT has no file for a learned word: export for diffusers instead.", field="format"
+        )
+    every = changes(adapter)
+    if any(isinstance(c, Decomposed) for c in every.values()):
+        adapter = diffusers.to_diffusers(adapter)
+    components: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in adapter.tensors.items():
+        if not name.startswith(WORD):
+            place, part = split_name(name)
+            spelled = f"{PREFIX}{_path(place)}.{part}"
+            components.setdefault(place.component, {})[spelled] = tensor.contiguous()
+    written = []
+    for component, tensors in components.items():
+        ranks = {_path(p): c.rank for p, c in every.items() if p.component == component}
+        config = _config(adapter, component, ranks).to_dict()
+        for name, content in (
+            (WEIGHTS, save_tensors(tensors, metadata={"format": "pt"})),
+            (CONFIG, json.dumps(config, indent=2, sort_keys=True, default=sorted)),
+        ):
+            written.append(write_atomically(folder / component / name, content))
+    return written
+
+
+def _path(place: Place) -> str:
+    return (
+        place.path.removeprefix("text_model.") if place.component == "text_encoder" else place.path
+    )
+
+
+def _config(adapter: Adapter, component: str, ranks: dict[str, int]) -> PeftConfig:
+    common = diffusers.lora_config(ranks, adapter)
+    method = adapter.description.method
+    if method in ("lora", "dora"):
+        return LoraConfig(**common, inference_mode=True)
+    del common["use_dora"]
+    common["alpha"] = common.pop("lora_alpha")
+    names = [n for n in adapter.tensors if n.startswith(f"{component}.")]
+    effective = any(n.endswith(("hada_t1", "lokr_t2")) for n in names)
+    if method == "loha":
+        return LoHaConfig(**common, use_effective_conv2d=effective, inference_mode=True)
+    inner = [plain(c) for p, c in changes(adapter).items() if p.component == component]
+    return LoKrConfig(
+        **common,
+        use_effective_conv2d=effective,
+        decompose_both=any(n.endswith("lokr_w1_a") for n in names),
+        decompose_factor=_factor(inner),
+        inference_mode=True,
+    )
+
+
+def _factor(changes: list[Kronecker]) -> int:
+    """The setting under which PEFT cuts every weight into factors as this adapter has."""
+    sizes = []
+    for change in changes:
+        first = change.w1[0].shape[0], change.w1[-1].shape[1]
+        out, into = change.size
+        sizes += [(out, first[0]), (into // _kernel(change), first[1])]
+    for factor in (-1, *sorted({first for _, first in sizes})):
+        if all(factorization(size, factor)[0] == first for size, first in sizes):
+            return factor
+    raise AdapterError(
+        "This LoKr cuts its weights as PEFT cannot: export for kohya instead.", field="format"
+    )
+
+
+def _kernel(change: Kronecker) -> int:
+    last = change.w2[-1]
+    return last[0, 0].numel() if last.dim() == 4 else 1

@@ -1,0 +1,249 @@
+"""Ways to make one change of a weight out of several, and how much several meet in it.
+
+Each merge is a pure function of one layer's deltas, matrices or tensors of one shape, and their
+weights. A weight may be negative; ranks may differ.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from personalization.adapter import Adapter
+from personalization.deltas import Change, Decomposed, Place, as_factors, changes, plain
+
+COMBINATIONS: dict[str, str] = {
+    "sum": "Adds them up. For one or two adapters, or any that change different things.",
+    "svd": "Adds them up and keeps the strongest directions. For many adapters whose sum is noisy.",
+    "ties": "Keeps each one's largest changes and, where they pull apart, the majority's. "
+    "For several adapters of one kind.",
+    "dare": "Drops changes at random and scales up the rest. For those that wash each other out.",
+    "orthogonal": "Takes from each what a heavier one changes already. "
+    "For two subjects that blend into one.",
+    "switch": "One adapter at each step, in turn. For many subjects in one picture.",
+    "composite": "Every adapter at each step, their predictions averaged. "
+    "For many subjects in one picture; takes as many times longer.",
+}
+IN_TIME = ("switch", "composite")  # combined while sampling, not in the weights
+
+
+def weighted_sum(deltas: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """sum of w_i * delta_i (task arithmetic, Ilharco et al. 2022, arXiv 2212.04089)."""
+    total = torch.zeros_like(deltas[0])
+    for delta, weight in zip(deltas, weights, strict=True):
+        total.add_(delta, alpha=weight)
+    return total
+
+
+def svd(deltas: Sequence[Tensor], weights: Sequence[float], rank: int) -> Tensor:
+    """The matrix of `rank` that is nearest to the weighted sum (Eckart and Young 1936)."""
+    total = weighted_sum(deltas, weights)
+    left, values, right = torch.linalg.svd(total.flatten(1), full_matrices=False)
+    return ((left[:, :rank] * values[:rank]) @ right[:rank]).reshape(total.shape)
+
+
+def ties(deltas: Sequence[Tensor], weights: Sequence[float], density: float) -> Tensor:
+    """TIES (Yadav et al. 2023, arXiv 2306.01708): trim, elect a sign, average those that agree.
+
+    The `density` (0 to 1) of each delta's largest entries is kept; the sign of each entry is that
+    of the sum; what has another sign is left out. The mean is over the adapters that agree, so two
+    alike count once. A negative weight turns its delta round before the election.
+    """
+    turned = [
+        delta if weight >= 0 else -delta for delta, weight in zip(deltas, weights, strict=True)
+    ]
+    trimmed = torch.stack([_largest(delta, density) for delta in turned])
+    signs = torch.where(trimmed.sum(0) >= 0, 1, -1)
+    agree = trimmed.sign() == signs
+    scale = torch.tensor([abs(w) for w in weights], dtype=trimmed.dtype, device=trimmed.device)
+    total = torch.einsum("k...,k->...", trimmed * agree, scale)
+    return total / agree.sum(0).clamp(min=1)
+
+
+def dare(
+    deltas: Sequence[Tensor], weights: Sequence[float], density: float, generator: torch.Generator
+) -> Tensor:
+    """DARE (Yu et al. 2023, arXiv 2311.03099): drop entries at random, scale up the rest, add.
+
+    Each entry is kept with probability `density`, above 0, and divided by it. The generator is one
+    of the CPU, so that every device drops the same.
+    """
+    kept = [
+        torch.bernoulli(torch.full(d.shape, density, dtype=d.dtype), generator=generator).to(
+            d.device
+        )
+        for d in deltas
+    ]
+    return weighted_sum([d * k / density for d, k in zip(deltas, kept, strict=True)], weights)
+
+
+def orthogonal(
+    deltas: Sequence[Tensor], weights: Sequence[float], spaces: Sequence[tuple[Tensor, Tensor]]
+) -> Tensor:
+    """The sum after each delta has lost what lies in the space of those that weigh more.
+
+    spaces: for each delta, orthonormal bases of what it writes to, (out, r), and of what it reads
+    from, (in, r). With U and V those of all heavier deltas together, delta becomes
+    delta - U U' delta V V', the nearest one without any part from those inputs to those outputs:
+    all are then orthogonal to each other, and the heaviest is as it was. Gram and Schmidt's idea,
+    on spaces in place of vectors.
+    """
+    order = sorted(range(len(deltas)), key=lambda i: -abs(weights[i]))
+    total = torch.zeros_like(deltas[0])
+    outs: list[Tensor] = []
+    ins: list[Tensor] = []
+    for i in order:
+        delta = deltas[i].flatten(1)
+        if outs:
+            u, v = _basis(torch.cat(outs, 1)), _basis(torch.cat(ins, 1))
+            delta = delta - u @ (u.T @ delta @ v) @ v.T
+        total.add_(delta.reshape(total.shape), alpha=weights[i])
+        outs.append(spaces[i][0])
+        ins.append(spaces[i][1])
+    return total
+
+
+def thin_svd(up: Tensor, down: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The SVD of up @ down, without forming it and without the directions that are but rounding.
+
+    up: (out, r), down: (r, in) -> (out, k), (k,), (k, in) with k <= r.
+    """
+    q_up, r_up = torch.linalg.qr(up)
+    q_down, r_down = torch.linalg.qr(down.T)
+    left, values, right = torch.linalg.svd(r_up @ r_down.T, full_matrices=False)
+    kept = int((values > values.max() * 10 * torch.finfo(values.dtype).eps).sum())
+    return q_up @ left[:, :kept], values[:kept], right[:kept] @ q_down.T
+
+
+def factors(change: Change, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """up (out, r) and down (r, in * kernel) of a change as matrices, in float32 or finer.
+
+    A DoRA's change depends on W0: with `weight` it is taken apart; without it, the low-rank part
+    alone is given, and what the magnitudes add is left out.
+    """
+    if isinstance(change, Decomposed) and weight is not None:
+        left, values, right = torch.linalg.svd(change.delta(weight).flatten(1), full_matrices=False)
+        return left[:, : change.rank] * values[: change.rank], right[: change.rank]
+    down, up = as_factors(plain(change))
+    if weight is not None:
+        down, up = (t.to(weight.device) for t in (down, up))
+    return up.flatten(1), down.flatten(1)
+
+
+@dataclass(frozen=True)
+class LayerOverlap:
+    """How much two adapters share in one layer.
+
+    cosine: of the two deltas, -1 to 1; what the sum gains or loses in size. shared: of the smaller
+    adapter's directions, the part (0 to 1) that the other uses as well, the mean of what they read
+    from and what they write to; two random ones of rank r in n dimensions share about r / n.
+    """
+
+    place: Place
+    cosine: float
+    shared: float
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Two adapters' overlap, layer by layer and, weighted by size, as a whole."""
+
+    layers: tuple[LayerOverlap, ...]
+    cosine: float
+    shared: float
+
+    @property
+    def words(self) -> str:
+        """What it means, in a sentence."""
+        if not self.layers:
+            return "They change different layers and do not meet."
+        if self.cosine < -0.1:
+            return "They pull against each other: each will weaken the other."
+        if self.cosine > 0.5:
+            return "They change nearly the same: together they count almost double. Lower both."
+        if self.cosine > 0.1 or self.shared > 0.5:
+            return "They use some of the same directions: expect them to blend. Lower one of them."
+        return "They hardly touch each other."
+
+
+def overlap(a: Adapter, b: Adapter) -> Overlap:
+    """How much `a` and `b` get into each other's way, at weight 1 each; no base is needed.
+
+    Of a DoRA only the low-rank part counts: the rest depends on the base. A learned word overlaps
+    with nothing.
+    """
+    first, second = _factors_of(a), _factors_of(b)
+    layers: list[LayerOverlap] = []
+    product, shared, both = 0.0, 0.0, 0.0
+    for place in first:
+        if place not in second:
+            continue
+        (up_a, down_a), (up_b, down_b) = first[place], second[place]
+        size = _norm(up_a, down_a) * _norm(up_b, down_b)
+        if not size:
+            continue
+        inner = _inner(up_a, down_a, up_b, down_b)
+        part = _shared(thin_svd(up_a, down_a), thin_svd(up_b, down_b))
+        layers.append(LayerOverlap(place, inner / size, part))
+        product, shared, both = product + inner, shared + part * size, both + size
+    if not layers:
+        return Overlap((), 0.0, 0.0)
+    whole = math.prod(math.hypot(*(_norm(*f) for f in side.values())) for side in (first, second))
+    return Overlap(tuple(layers), product / whole, shared / both)
+
+
+def gram(adapters: Sequence[Adapter]) -> Tensor:
+    """(k, k) in float64: the inner products of the adapters' deltas, summed over all layers."""
+    parts = [_factors_of(adapter) for adapter in adapters]
+    table = torch.zeros(len(parts), len(parts), dtype=torch.float64)
+    for i, a in enumerate(parts):
+        for j, b in enumerate(parts[: i + 1]):
+            table[i, j] = table[j, i] = sum(
+                _inner(*a[place], *b[place]) for place in a if place in b
+            )
+    return table
+
+
+def _factors_of(adapter: Adapter) -> dict[Place, tuple[Tensor, Tensor]]:
+    return {place: factors(change) for place, change in changes(adapter).items()}
+
+
+def _largest(delta: Tensor, density: float) -> Tensor:
+    """The density * n entries of the largest magnitude; the others become zero."""
+    count = int(density * delta.numel())
+    if count >= delta.numel():
+        return delta
+    if not count:
+        return torch.zeros_like(delta)
+    size = delta.abs()
+    least = size.flatten().kthvalue(delta.numel() - count + 1).values
+    return delta * (size >= least)
+
+
+def _basis(columns: Tensor) -> Tensor:
+    """An orthonormal basis of the columns' span."""
+    if not columns.numel():
+        return columns
+    left, values, _ = torch.linalg.svd(columns, full_matrices=False)
+    return left[:, values > 1e-4 * values.max()]
+
+
+def _inner(up_a: Tensor, down_a: Tensor, up_b: Tensor, down_b: Tensor) -> float:
+    """<up_a down_a, up_b down_b> without forming either."""
+    left, right = up_a.double().T @ up_b.double(), down_a.double() @ down_b.double().T
+    return float((left * right).sum())
+
+
+def _norm(up: Tensor, down: Tensor) -> float:
+    return math.sqrt(max(0.0, _inner(up, down, up, down)))
+
+
+def _shared(a: tuple[Tensor, Tensor, Tensor], b: tuple[Tensor, Tensor, Tensor]) -> float:
+    """The mean squared cosine of the principal angles, over what is read and what is written."""
+    smaller = min(len(a[1]), len(b[1]))
+    written, read = (a[0].T @ b[0]).square().sum(), (a[2] @ b[2].T).square().sum()
+    return float(written + read) / (2 * smaller)

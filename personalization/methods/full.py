@@ -1,0 +1,73 @@
+"""The DreamBooth fine-tune (Ruiz et al. 2022, arXiv 2208.12242): every weight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from personalization.bases.base import Base
+from personalization.errors import RecipeError
+from personalization.methods.method import Export, ParameterGroup
+from personalization.recipe import Full
+
+
+class FullMethod:
+    """The denoiser's own weights and, if asked, the text encoders'."""
+
+    uses_noun = True
+
+    def __init__(self, base: Base, method: Full):
+        self.method = method
+        self.trains_text = method.text_encoder
+        encoders = {encoder.name for encoder in base.text_encoders}
+        self._trained = {
+            name: module
+            for name, module in base.modules.items()
+            if name not in encoders or method.text_encoder
+        }
+        self._encoders = encoders
+        self._originals: dict[str, Tensor] = {}
+        for name, module in self._trained.items():
+            for key, parameter in module.named_parameters():
+                self._originals[f"{name}.{key}"] = parameter.detach().clone()
+                parameter.requires_grad_(True)
+
+    def groups(self) -> list[ParameterGroup]:
+        return [
+            ParameterGroup(
+                {f"{name}.{key}": parameter for key, parameter in module.named_parameters()},
+                self.method.text_learning_rate
+                if name in self._encoders
+                else self.method.learning_rate,
+            )
+            for name, module in self._trained.items()
+        ]
+
+    @contextmanager
+    def switched_off(self) -> Iterator[None]:
+        raise RecipeError("A full fine-tune has no adapter to switch off.", field="prior")
+        yield
+
+    def after_step(self) -> None:
+        pass
+
+    def export(self) -> Export:
+        tensors = {
+            name: parameter.detach().half().cpu()
+            for group in self.groups()
+            for name, parameter in group.parameters.items()
+        }
+        return Export(tensors, "full")
+
+    def remove(self) -> None:
+        with torch.no_grad():
+            for group in self.groups():
+                for name, parameter in group.parameters.items():
+                    parameter.copy_(self._originals[name])
+                    parameter.requires_grad_(False)
+                    parameter.grad = None
+
+

@@ -1,0 +1,131 @@
+"""LoRA (Hu et al. 2021, arXiv 2106.09685), LoHa, LoKr and DoRA, by PEFT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from peft import (
+    LoHaConfig,
+    LoKrConfig,
+    LoraConfig,
+    PeftConfig,
+    get_peft_model_state_dict,
+    inject_adapter_in_model,
+)
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+
+from personalization.bases.base import Base
+from personalization.concept import Concept
+from personalization.errors import RecipeError
+from personalization.methods.method import Export, ParameterGroup
+from personalization.methods.word import WordMethod
+from personalization.recipe import LowRank
+
+ADAPTER = "default"
+
+
+class LowRankMethod:
+    """Low-rank layers on the denoiser and, if asked, on the text encoders and for a word."""
+
+    uses_noun = True
+
+    def __init__(self, base: Base, concept: Concept, method: LowRank, seed: int):
+        self.method = method
+        self.trains_text = method.text_encoder or method.word is not None
+        self._word = WordMethod(base, concept, method.word, seed) if method.word else None
+        self._adapted: dict[str, nn.Module] = {}
+        encoders = {encoder.name for encoder in base.text_encoders}
+        for name, module in base.modules.items():
+            if name in encoders and not method.text_encoder:
+                continue
+            targets = base.spec.text_targets if name in encoders else base.spec.targets
+            if method.targets and name not in encoders:
+                targets = method.targets
+            self._adapted[name] = module
+            try:
+                # PEFT initialises from the global generator.
+                with torch.random.fork_rng(devices=[]):
+                    torch.manual_seed(seed)
+                    inject_adapter_in_model(_config(method, targets), module, ADAPTER)
+            except ValueError as error:
+                self.remove()
+                raise RecipeError(
+                    f"Nothing in the base's {name} is called {', '.join(targets)}: "
+                    "choose other target modules.",
+                    field="targets",
+                ) from error
+
+    def groups(self) -> list[ParameterGroup]:
+        groups = []
+        for name, module in self._adapted.items():
+            rate = self.method.learning_rate
+            if name.startswith("text_encoder"):
+                rate = self.method.text_learning_rate
+            trained = {
+                f"{name}.{key}": parameter
+                for key, parameter in module.named_parameters()
+                if parameter.requires_grad
+            }
+            groups.append(ParameterGroup(trained, rate))
+        return groups + (self._word.groups() if self._word else [])
+
+    @contextmanager
+    def switched_off(self) -> Iterator[None]:
+        layers = [layer for module in self._adapted.values() for layer in _layers(module)]
+        for layer in layers:
+            layer.enable_adapters(False)
+        try:
+            yield
+        finally:
+            for layer in layers:
+                layer.enable_adapters(True)
+
+    def after_step(self) -> None:
+        pass
+
+    def export(self) -> Export:
+        tensors = {}
+        for name, module in self._adapted.items():
+            # transformers 5 dropped the level "text_model" that adapter files keep.
+            inner = ".text_model" if name.startswith("text_encoder") else ""
+            for key, tensor in get_peft_model_state_dict(module, adapter_name=ADAPTER).items():
+                tensors[f"{name}{inner}.{key}"] = tensor.detach().float().cpu()
+        if self._word:
+            tensors |= {f"word.{k}": v for k, v in self._word.export().tensors.items()}
+        return Export(tensors, self.method.kind, self.method.rank, self.method.alpha)
+
+    def remove(self) -> None:
+        for module in self._adapted.values():
+            _take_out(module)
+        if self._word:
+            self._word.remove()
+
+
+def _config(method: LowRank, targets: tuple[str, ...]) -> PeftConfig:
+    common = {"r": method.rank, "target_modules": list(targets)}
+    match method.kind:
+        case "loha":
+            return LoHaConfig(alpha=method.alpha, **common)
+        case "lokr":
+            return LoKrConfig(alpha=method.alpha, **common)
+        case "lora" | "dora":
+            return LoraConfig(lora_alpha=method.alpha, use_dora=method.kind == "dora", **common)
+
+
+def _layers(module: nn.Module) -> list[BaseTunerLayer]:
+    return [layer for layer in module.modules() if isinstance(layer, BaseTunerLayer)]
+
+
+def _take_out(module: nn.Module) -> None:
+    """Put the original layers back where PEFT had wrapped them."""
+    wrapped = [name for name, child in module.named_modules() if isinstance(child, BaseTunerLayer)]
+    for name in wrapped:
+        parent_name, _, attribute = name.rpartition(".")
+        parent = module.get_submodule(parent_name)
+        setattr(parent, attribute, getattr(parent, attribute).get_base_layer())
+    if hasattr(module, "peft_config"):
+        del module.peft_config
+    module.requires_grad_(False)

@@ -1,0 +1,143 @@
+"""What is measured, as pure functions over features.
+
+Features are (n, d) of length one, so that a product of two is their cosine. Each function gives one
+value for each output and leaves the averaging to `interval`, which knows how sure it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn.functional import normalize
+
+RESAMPLES = 2000
+CONFIDENCE = 0.95
+
+THUMB = 16  # pixels, a side
+NEAR_COPY = 0.965  # in the drawn world: same subject elsewhere 0.96 at most, redrawn 0.94 to 0.99
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean with its interval of 95 %."""
+
+    mean: float
+    low: float
+    high: float
+
+    def differs(self, value: float = 0.0) -> bool:
+        """Whether `value` lies outside the interval: inside, call it no difference."""
+        return not self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+def interval(values: Tensor, over: Tensor | None = None, *, seed: int = 0) -> Estimate:
+    """Mean and bootstrap interval (percentiles; Efron 1979) of `values` (n,).
+
+    With `over` (n,), the ratio of the two means, resampled in pairs: values of the same prompt and
+    seed stay together.
+    """
+    values = values.double()
+    below = torch.ones_like(values) if over is None else over.double()
+    generator = torch.Generator().manual_seed(seed)
+    picks = torch.randint(len(values), (RESAMPLES, len(values)), generator=generator)
+    means = values[picks].mean(1) / below[picks].mean(1)
+    tail = (1 - CONFIDENCE) / 2
+    low, high = torch.quantile(means, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
+    mean = float(values.mean() / below.mean())
+    return Estimate(mean, min(low, mean), max(high, mean))
+
+
+def difference(a: Tensor, b: Tensor) -> Estimate:
+    """Of the means of a and b (n,), in pairs."""
+    return interval(a - b)
+
+
+def subject_fidelity(outputs: Tensor, photos: Tensor) -> Tensor:
+    """(n,): mean likeness of each output to the photos (DINO, CLIP-I of Ruiz et al. 2022)."""
+    return (outputs @ photos.T).mean(1)
+
+
+def among_themselves(photos: Tensor) -> Tensor:
+    """(m,): the mean likeness of each photo to the others; empty where there are no others."""
+    m = len(photos)
+    if m < 2:
+        return photos.new_empty(0)
+    return ((photos @ photos.T).sum(1) - 1) / (m - 1)
+
+
+def prompt_fidelity(outputs: Tensor, texts: Tensor) -> Tensor:
+    """(n,): the likeness of each output to its own prompt (CLIP-T of Ruiz et al. 2022)."""
+    return (outputs * texts).sum(1)
+
+
+def preservation(class_pictures: Tensor, photos: Tensor) -> Tensor:
+    """(n,): how like the subject the class without the token is (PRES of Ruiz et al. 2022).
+
+    Lower is better; the untouched base's own is what to compare it with.
+    """
+    return subject_fidelity(class_pictures, photos)
+
+
+def diversity(pictures: Tensor) -> Tensor:
+    """(n,): the mean distance of each picture to the others (DIV of Ruiz et al. 2022).
+
+    Distance is one minus the likeness, where the paper has LPIPS. Higher is better.
+    """
+    return 1 - among_themselves(pictures)
+
+
+def moved(pictures: Tensor, before: Tensor) -> Tensor:
+    """(n,): the distance of each picture to the one of the same prompt and seed before."""
+    return 1 - (pictures * before).sum(1)
+
+
+def thumbs(pictures: list[Image.Image]) -> Tensor:
+    """(n, d) of length one: layout and colours, as pictures of 16 pixels without their mean.
+
+    What a judge calls alike may be the same thing elsewhere; here only the same picture is alike.
+    """
+    import numpy as np
+
+    small = [p.convert("RGB").resize((THUMB, THUMB), Image.Resampling.BOX) for p in pictures]
+    flat = torch.stack([torch.from_numpy(np.array(s)).float().flatten() for s in small])
+    return normalize(flat - flat.mean(1, keepdim=True), dim=1)
+
+
+def copying(outputs: Tensor, photos: Tensor) -> tuple[Tensor, Tensor, float]:
+    """Nearest photo of each output, its likeness, and the likeness from which it is a copy.
+
+    outputs: (n, d), photos: (m, d), of `thumbs`. A copy is an output that is nearer to a photo
+    than any two photos are to each other (Somepalli et al. 2023, arXiv 2212.03860, compare with
+    the training set's own distances), and near at all.
+    """
+    likeness, nearest = (outputs @ photos.T).max(1)
+    own = photos @ photos.T
+    own.fill_diagonal_(-1)
+    own_nearest = float(own.max()) if len(photos) > 1 else -1.0
+    return nearest, likeness, max(NEAR_COPY, min(own_nearest, 0.99))
+
+
+def balance(subject: Tensor, prompt: Tensor) -> int:
+    """Which strength has the best product of the two, (strengths,) each, relative to references.
+
+    More than a reference is not better than it: above the photos' own likeness lies copying.
+    """
+    return int((subject.clamp(max=1) * prompt.clamp(max=1)).argmax())
+
+
+def rank_correlation(a: Tensor, b: Tensor) -> float:
+    """Spearman's: of the ranks, ties averaged."""
+
+    def ranks(values: Tensor) -> Tensor:
+        below = (values[:, None] > values).sum(1)
+        equal = (values[:, None] == values).sum(1)
+        return (below + (equal - 1) / 2).double()
+
+    x, y = ranks(a) - ranks(a).mean(), ranks(b) - ranks(b).mean()
+    return float((x * y).sum() / (x.norm() * y.norm()).clamp(min=1e-12))

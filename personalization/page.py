@@ -1,0 +1,379 @@
+"""What the page says, as HTML: pure functions of photos, runs, events and descriptions.
+
+`RunView` is the translator: it takes a run's events one by one and says which parts of the panel
+they changed. Nothing here knows the web framework; what a visitor wrote is always escaped.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any, Literal
+
+from PIL import Image
+
+from personalization.charts import loss_curve, size_words, spectrum
+from personalization.events import (
+    Checkpointed,
+    Event,
+    Finished,
+    Preview,
+    SliceEnded,
+    Stage,
+    StepDone,
+)
+from personalization.library import Entry
+from personalization.photos import Photo, crop
+from personalization.runs import LossRow, Run
+
+Phase = Literal["waiting", "preparing", "learning", "drawing", "stopped", "failed", "finished"]
+Part = Literal["status", "curve", "strip"]
+
+METHODS = {
+    "word": "a learned word",
+    "lora": "a LoRA",
+    "loha": "a LoHa",
+    "lokr": "a LoKr",
+    "dora": "a DoRA",
+    "full": "a full fine-tune",
+}
+
+_STEPS = {
+    "word": (
+        ("A new word", "is added to the model’s dictionary, at the place of one that it knows."),
+        ("It moves", "step by step to where the model draws your photos. Nothing else changes."),
+        ("You get", "pictures of it anywhere, and a file of a few kilobytes for any program "
+         "that knows this base."),
+    ),
+    "subject": (
+        ("The class first:", "the model draws what it takes the class to be, to hold on to it."),
+        ("A thin layer", "over its weights learns your photos, while the class stays as drawn."),
+        ("You get", "pictures of your subject anywhere, and a small file that stacks with others."),
+    ),
+}  # fmt: skip
+
+
+@dataclass
+class RunView:
+    """What the panel shows of a run, kept up to date by its events."""
+
+    name: str  # the words that call what is taught
+    steps: int
+    phase: Phase = "waiting"
+    step: int = 0
+    doing: str = ""  # what is done before the first step
+    seconds_left: float | None = None
+    error: str = ""
+    rows: list[LossRow] = field(default_factory=list)
+    previews: list[tuple[int, tuple[Path, ...]]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, run: Run) -> RunView:
+        """A run as its folder tells it."""
+        state = run.state
+        phase: Phase = "stopped" if state.status in ("new", "running") else state.status
+        return cls(
+            name=trigger(run),
+            steps=run.recipe.steps,
+            phase=phase,
+            step=state.step,
+            error=state.error,
+            rows=run.losses(),
+            previews=[(step, tuple(paths)) for step, paths in run.previews()],
+        )
+
+    def take(self, event: Event) -> frozenset[Part]:
+        """Take one event in; returns the parts of the panel that it changed."""
+        match event:
+            case Stage(name, done, total):
+                self.phase = "preparing"
+                self.doing = _doing(name, done, total)
+                return frozenset({"status"})
+            case StepDone():
+                self.phase = "learning"
+                self.step = event.step
+                self.seconds_left = event.seconds_left
+                # A slice begins at the checkpoint: what came after it is done again.
+                self.rows = [row for row in self.rows if row.step < event.step]
+                self.rows.append(LossRow(event.step, event.loss, event.prior_loss, event.seconds))
+                return frozenset({"status", "curve"})
+            case Preview(step, paths):
+                self.previews = [p for p in self.previews if p[0] < step] + [(step, paths)]
+                return frozenset({"strip", "curve"})
+            case Checkpointed():
+                return frozenset()
+            case SliceEnded(step):
+                self.phase, self.step = "stopped", step
+                return frozenset({"status"})
+            case Finished(step):
+                self.phase, self.step = "drawing", step
+                return frozenset({"status", "curve"})
+
+
+def trigger(run: Run) -> str:
+    """The words that call what `run` teaches: a learned word carries its class itself."""
+    return run.concept.token if run.recipe.method_name == "word" else run.concept.name
+
+
+def status(view: RunView) -> str:
+    """The head of the panel: what is going on, how far it is, how long it will take."""
+    name = f'<b class="token">{escape(view.name)}</b>'
+    title, detail = {
+        "waiting": (f"Teaching {name}", "Waiting for the machine…"),
+        "preparing": (f"Teaching {name}", view.doing),
+        "learning": (f"Teaching {name}", f"Step {view.step} of {view.steps}"),
+        "drawing": (f"{name} is learned", "Drawing the first pictures with it…"),
+        "stopped": (
+            f"{name} is not finished",
+            f"Kept up to step {view.step} of {view.steps}. "
+            + ("Continue, or take it as it is." if view.step else "Continue when you like."),
+        ),
+        "failed": (f"{name} did not work out", escape(view.error)),
+        "finished": (f"{name} is learned", f"{view.step} steps"),
+    }[view.phase]
+    left = ""
+    if view.phase == "learning" and view.seconds_left is not None:
+        left = f'<span class="left">{duration(view.seconds_left)} left</span>'
+    busy = view.phase in ("waiting", "preparing", "drawing")
+    share = 100 * view.step / max(1, view.steps)
+    bar = (
+        f'<div class="bar{" busy" if busy else ""}" role="progressbar" aria-valuemin="0" '
+        f'aria-valuemax="{view.steps}" aria-valuenow="{view.step}" '
+        f'aria-label="Steps"><i style="width:{100 if busy else share:.1f}%"></i></div>'
+    )
+    return (
+        f'<div class="run {view.phase}"><div class="run-line"><span>{title}</span>{left}</div>'
+        f'{bar}<div class="run-detail">{detail}</div></div>'
+    )
+
+
+def curve(view: RunView) -> str:
+    """The loss so far."""
+    return loss_curve(view.rows, view.steps, [step for step, _ in view.previews])
+
+
+def strip(view: RunView) -> str:
+    """The previews: a row for each time they were drawn, the newest first, prompts in columns."""
+    if not view.previews:
+        return ""
+    rows = []
+    for step, paths in reversed(view.previews):
+        pictures = "".join(
+            f'<img src="{data_uri(path)}" alt="Preview {i + 1} after {step} steps">'
+            for i, path in enumerate(paths)
+        )
+        rows.append(
+            f'<div class="strip-row"><span class="step-mark">step {step}</span>{pictures}</div>'
+        )
+    return f'<div class="strip" aria-label="Previews">{"".join(rows)}</div>'
+
+
+def section(number: int, title: str, hint: str = "") -> str:
+    """The numbered head of a part of the form."""
+    said = f'<p class="hint">{hint}</p>' if hint else ""
+    return f'<div class="section"><h3><span class="number">{number}</span>{title}</h3>{said}</div>'
+
+
+def crops(photos: Sequence[tuple[str, Photo]], size: int) -> str:
+    """Each photo as it will be learned, with a button that takes it out."""
+    if not photos:
+        return ""
+    cells = "".join(
+        f'<figure class="crop"><img src="{data_uri(crop(photo, size))}" alt="{escape(photo.name)}">'
+        f'<button type="button" data-key="{key}" title="Take {escape(photo.name)} out" '
+        f'aria-label="Take {escape(photo.name)} out">×</button>'
+        f"<figcaption>{escape(photo.name)}</figcaption></figure>"
+        for key, photo in photos
+    )
+    return (
+        f'<div class="crops">{cells}</div>'
+        f'<p class="hint">Cropped to {size} × {size} pixels: this is what it sees.</p>'
+    )
+
+
+def example_sets(sets: Iterable[tuple[str, str, Sequence[Path]]]) -> str:
+    """(key, title, photos): a button each, with its photos fanned out."""
+    buttons = "".join(
+        f'<button type="button" class="example" data-key="{escape(key)}">'
+        f'<span class="fan">{"".join(_thumbnail(path) for path in paths[:3])}</span>'
+        f"{escape(title)}</button>"
+        for key, title, paths in sets
+    )
+    return f'<div class="examples"><span class="hint">or try</span>{buttons}</div>' if buttons else ""
+
+
+def problems(sentences: Sequence[str]) -> str:
+    """What is wrong and stops it: read out at once where a screen is read."""
+    return _notes(sentences, "error", ' role="alert"')
+
+
+def warnings(sentences: Sequence[str]) -> str:
+    """What could be better and stops nothing."""
+    return _notes(sentences, "warning", "")
+
+
+def word_chips(token: str, pieces: Sequence[str], start: Sequence[str], learned: bool) -> str:
+    """How the base reads the word, and what it starts from.
+
+    `pieces` are the tokens that it is read as today; `start` those of the words to start from.
+    """
+    if not pieces:
+        return ""
+    reading = "".join(f'<span class="chip">{escape(piece)}</span>' for piece in pieces)
+    if learned:
+        new = f'<span class="chip new">{escape(token)}</span>'
+        after = f'<span class="arrow">becomes</span>{new}' if len(pieces) > 1 else new
+        line = f'<div class="chips"><span class="lead">Read today as</span>{reading}{after}</div>'
+        if start:
+            chips = "".join(f'<span class="chip">{escape(piece)}</span>' for piece in start)
+            line += f'<div class="chips"><span class="lead">Starts from</span>{chips}</div>'
+        return line
+    noun = "".join(f'<span class="chip known">{escape(piece)}</span>' for piece in start)
+    return f'<div class="chips"><span class="lead">Read as</span>{reading}{noun}</div>'
+
+
+def verdict(name: str, method: str, *, seconds: float, steps: int, size: int) -> str:
+    """The first line under a finished run: what it cost, and what there is now."""
+    return (
+        f'<div class="verdict"><p><b class="token">{escape(name)}</b> is learned: '
+        f"{METHODS[method]} of {size_words(size)}, after {steps} steps in "
+        f"{duration(seconds, about=False)}.</p></div>"
+    )
+
+
+def adapter_row(entry: Entry) -> str:
+    """An adapter in the rack: its word, and what it is."""
+    if entry.description is None:
+        return f'<div class="adapter"><b>{escape(entry.name)}</b><p>{escape(entry.error)}</p></div>'
+    about = entry.description
+    kind = METHODS.get(about.method, about.method).removeprefix("a ")
+    where = "yours" if entry.own else "ready-made"
+    return (
+        f'<div class="adapter"><span class="badge {escape(about.method)}" aria-hidden="true">'
+        f"{_glyph(about.method)}</span><div><b>{escape(about.title or entry.name)}</b>"
+        f'<p><span class="token">{escape(about.trigger)}</span> · {escape(kind)} · '
+        f"{size_words(entry.size)} · {where}</p></div></div>"
+    )
+
+
+def record(values: dict[str, Any]) -> str:
+    """How a picture came to be."""
+    adapters = ", ".join(
+        f"{a.get('title') or a.get('name', '?')} × {a.get('weight', 1):g}"
+        for a in values.get("adapters", [])
+    )
+    shown = [
+        ("prompt", values.get("prompt")),
+        ("negative", values.get("negative")),
+        ("adapters", adapters or "none"),
+        ("seed", values.get("seed")),
+        ("steps", values.get("steps")),
+        ("guidance", values.get("guidance")),
+        ("base", values.get("base")),
+    ]
+    if values.get("task", "text") != "text":
+        shown.append(("from", f"{values['task']}, strength {values.get('strength', 0):g}"))
+    cells = "".join(
+        f"<dt>{name}</dt><dd>{escape(f'{value:g}' if isinstance(value, float) else str(value))}</dd>"
+        for name, value in shown
+        if value not in (None, "")
+    )
+    return f'<dl class="record">{cells}</dl>'
+
+
+def choice(entry: Entry) -> str:
+    """An adapter in a list to choose from, on one line."""
+    about = entry.description
+    if about is None:
+        return f"{entry.name} (cannot be read)"
+    kind = METHODS.get(about.method, about.method).removeprefix("a ")
+    return f"{about.title or entry.name} · {kind} · {'yours' if entry.own else 'ready-made'}"
+
+
+def header(base: str, device: str) -> str:
+    """The title, one sentence, the spectrum, and which base draws on what."""
+    return (
+        '<header><div class="head-line"><h1>Personalization</h1>'
+        f'<p class="state"><i class="dot"></i>{escape(base)}<span class="sep">·</span>'
+        f"{escape(device)}</p></div>"
+        '<p class="lede">Show a text-to-image model a few photos, give them a word, '
+        "and draw with it.</p>"
+        f'<div class="spectrum">{spectrum()}</div></header>'
+    )
+
+
+def intro(purpose: str, examples: Path) -> str:
+    """What stands where the run will be: what happens, in three sentences and one example."""
+    steps = _STEPS[purpose]
+    items = "".join(f"<li><b>{title}</b> {text}</li>" for title, text in steps)
+    photos = sorted(examples.glob(f"*/{purpose}-photo-*.png"))
+    results = sorted(examples.glob(f"*/{purpose}-result-*.png"))
+    shown = ""
+    if photos and results:
+        before = "".join(_thumbnail(path, 160) for path in photos[:3])
+        after = "".join(_thumbnail(path, 256) for path in results[:3])
+        shown = (
+            f'<div class="shown"><div><span class="hint">photos in</span><p>{before}</p></div>'
+            f'<div><span class="hint">pictures out</span><p>{after}</p></div></div>'
+        )
+    return f'<div class="intro"><h3>What happens</h3><ol>{items}</ol>{shown}</div>'
+
+
+def privacy(lifetime: float) -> str:
+    """What becomes of what a visitor brings."""
+    return (
+        '<p class="hint">Your photos stay on this machine, in a folder that only your browser '
+        f"knows. It is deleted {lifetime / 86400:.0f} days after your last visit, or now.</p>"
+    )
+
+
+def duration(seconds: float, *, about: bool = True) -> str:
+    """ "about 40 s", "about 3 min": in steps that a person plans with."""
+    lead = "about " if about else ""
+    if seconds < 10:
+        return f"{lead}{max(1, round(seconds))} s"
+    if seconds < 100:
+        return f"{lead}{5 * round(seconds / 5) if about else round(seconds)} s"
+    if seconds < 5400:
+        return f"{lead}{seconds / 60:.0f} min"
+    return f"{lead}{seconds / 3600:.1f} h"
+
+
+def data_uri(picture: Image.Image | Path, side: int = 256) -> str:
+    """A picture inside the page itself: no address leads to it."""
+    if isinstance(picture, Path):
+        if not picture.exists():
+            return "data:,"
+        with Image.open(picture) as file:
+            file.load()
+            picture = file
+    small = picture.convert("RGB")
+    small.thumbnail((side, side))
+    buffer = io.BytesIO()
+    small.save(buffer, "WEBP", quality=88, method=2)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _doing(name: str, done: int, total: int) -> str:
+    if name == "class images":
+        return f"Drawing the class as it is now: {done} of {total} pictures"
+    return "Reading the photos…"
+
+
+def _thumbnail(path: Path, side: int = 96) -> str:
+    return f'<img src="{data_uri(path, side)}" alt="">'
+
+
+def _notes(sentences: Sequence[str], tone: str, role: str) -> str:
+    if not sentences:
+        return ""
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f'<ul class="notes {tone}"{role}>{items}</ul>'
+
+
+def _glyph(method: str) -> str:
+    return {"word": "“ ”", "full": "■"}.get(method, "≡")

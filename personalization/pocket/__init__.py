@@ -1,0 +1,1 @@
+"""The pocket: Stable Diffusion in miniature, trained on a world drawn by code."""

@@ -1,0 +1,152 @@
+"""The autoencoder (Kingma & Welling 2014; Rombach et al. 2022): pictures to latents and back."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from torch import Tensor
+
+from . import parallel, pictures
+from .anatomy import make_autoencoder
+from .checkpoints import load_state, save_state
+from .muon import optimizers
+from .schedules import warmup_then_cosine
+from .textures import texture
+
+
+@dataclass(frozen=True)
+class AutoencoderPlan:
+    """How the autoencoder is trained. Batches are of `batch` whole pictures, or 4 times as many
+    crops of a quarter: the same work, more variety."""
+
+    steps: int = 1400
+    batch: int = 4
+    crops_until: float = 0.65  # the share of steps on 64 px crops; the rest on whole pictures
+    textures: float = 0.2
+    lr: float = 3e-3
+    kl: float = 2e-5
+    halved: float = 0.25  # the share of batches whose latents are halved, see `loss`
+
+
+def to_tensor(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
+    """uint8 (n, h, w, 3) to float (n, 3, h, w) in -1..1, channels last in memory."""
+    tensor = torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return tensor.contiguous(memory_format=torch.channels_last)
+
+
+def to_images(tensor: Tensor) -> np.ndarray:
+    """The inverse of `to_tensor`, clipped."""
+    scaled = (tensor.detach().float().cpu() + 1) * 127.5
+    return scaled.round().clamp(0, 255).byte().permute(0, 2, 3, 1).numpy()
+
+
+def edges(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences between neighbours, across and down."""
+    return images[..., 1:] - images[..., :-1], images[..., 1:, :] - images[..., :-1, :]
+
+
+def picture_loss(output: Tensor, target: Tensor) -> Tensor:
+    """L1, L2 and the L1 of edges."""
+    across, down = (
+        (a - b).abs().mean() for a, b in zip(edges(output), edges(target), strict=True)
+    )
+    difference = output - target
+    return difference.abs().mean() + 2 * difference.square().mean() + 0.5 * (across + down)
+
+
+def loss(model: AutoencoderKL, images: Tensor, kl: float, halve: bool) -> Tensor:
+    """Reconstruction and a small Kullback-Leibler term.
+
+    With `halve`, latents averaged over 2 x 2 must decode to the picture of half the size: latents
+    that commute with scaling are easier to diffuse (EQ-VAE, Kouzelis et al. 2025).
+    """
+    posterior = model.encode(images).latent_dist
+    latents = posterior.sample()
+    if halve:
+        latents, images = F.avg_pool2d(latents, 2), F.avg_pool2d(images, 2)
+    divergence = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
+    return picture_loss(model.decode(latents).sample, images) + kl * divergence
+
+
+class Batches:
+    """Random crops or whole pictures, a share of them procedural textures."""
+
+    def __init__(self, drawings: np.ndarray, plan: AutoencoderPlan, seed: int) -> None:
+        self.drawings, self.plan, self.seed = drawings, plan, seed
+        rng = np.random.default_rng([seed, 1])
+        self.textures = np.stack([texture(rng, pictures.SIZE) for _ in range(1500)])
+
+    def at(self, step: int) -> np.ndarray:
+        """This process's share of the batch of that step, a pure function of (seed, step)."""
+        rng = np.random.default_rng([self.seed, 2, step])
+        whole = step >= self.plan.crops_until * self.plan.steps
+        size = pictures.SIZE if whole else pictures.SIZE // 2
+        batch = []
+        for _ in range(self.plan.batch * (1 if whole else 4)):
+            source = self.textures if rng.random() < self.plan.textures else self.drawings
+            image = source[int(rng.integers(len(source)))]
+            top, left = rng.integers(0, pictures.SIZE - size + 1, 2)
+            image = image[top : top + size, left : left + size]
+            if source is self.textures and rng.random() < 0.5:
+                image = image[:, ::-1]
+            batch.append(image)
+        return np.stack(batch[parallel.rank() :: parallel.world()])
+
+
+@torch.no_grad()
+def psnr(model: AutoencoderKL, images: np.ndarray) -> float:
+    """Mean peak signal-to-noise ratio in dB of the reconstructions of uint8 images."""
+    device = next(model.parameters()).device
+    values = []
+    for start in range(0, len(images), 16):
+        target = to_tensor(images[start : start + 16], device)
+        output = model.decode(model.encode(target).latent_dist.mean).sample.clamp(-1, 1)
+        error = ((output - target) / 2).square().mean(dim=(1, 2, 3))
+        values.append(-10 * error.log10())
+    return float(torch.cat(values).mean())
+
+
+def train(
+    folder: Path, drawings: np.ndarray, plan: AutoencoderPlan, seed: int, device: str
+) -> AutoencoderKL:
+    """Train or continue; the checkpoint lies in `folder`."""
+    torch.manual_seed(seed)
+    model = make_autoencoder().to(device, memory_format=torch.channels_last)
+    optims = optimizers(model, plan.lr)
+    path = folder / "autoencoder.pt"
+    first = load_state(path, {"model": model}, optims)
+    if first >= plan.steps:
+        return model.eval()
+    batches = Batches(drawings, plan, seed)
+    unseen = pictures.drawn(seed, range(pictures.UNSEEN, pictures.UNSEEN + 24))
+    started, running = time.time(), None
+    for step in range(first, plan.steps):
+        rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        halve = bool(torch.rand((), generator=rng) < plan.halved)
+        images = to_tensor(batches.at(step), device)
+        value = loss(model, images, plan.kl, halve)
+        value.backward()
+        parallel.average_gradients(list(model.parameters()))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optim in optims:
+            for group in optim.param_groups:
+                group["lr"] = plan.lr * warmup_then_cosine(step, plan.steps, warmup=30)
+            optim.step()
+            optim.zero_grad(set_to_none=True)
+        if not halve:
+            running = value.item() if running is None else running * 0.95 + value.item() * 0.05
+        if step % 50 == 49 and parallel.rank() == 0:
+            pace = (step + 1 - first) / (time.time() - started)
+            print(f"autoencoder: step {step + 1}, loss {running:.4f}, {pace:.2f} steps/s", flush=True)
+        if (step % 50 == 49 or step == plan.steps - 1) and parallel.rank() == 0:
+            quality = psnr(model.eval(), unseen)
+            model.train()
+            print(f"autoencoder: step {step + 1}, unseen drawings {quality:.2f} dB", flush=True)
+            save_state(path, step + 1, {"model": model}, optims)
+    return model.eval()

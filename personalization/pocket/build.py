@@ -1,0 +1,222 @@
+"""Build the pocket: `python -m personalization.pocket.build`.
+
+Stages, each resumed or skipped by what lies in the work folder: pictures, autoencoder, latents,
+text, unet, export; then the judges, see judge.py. Run it again and it continues; stop it with
+SIGTERM and it saves first. On two CPU cores the defaults take some hours; with CUDA it takes bf16,
+and is worth `--pictures 200000 --batch 256 --unet-steps 40000 --half-steps 10000`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from . import autoencoder as autoencoders
+from . import latents as latent_files
+from . import parallel, pictures, text, unet
+from .anatomy import make_autoencoder, make_text_encoder, make_unet
+from .checkpoints import load_state
+from .export import export
+from .tokens import make_tokenizers
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+STAGES = ("pictures", "autoencoder", "latents", "text", "unet", "decoder", "export")
+
+
+@dataclass(frozen=True)
+class Build:
+    """Where and how large; the fields are the command line's options."""
+
+    work: Path
+    out: Path
+    seed: int
+    device: str
+    pictures: int
+    autoencoder_steps: int
+    decoder_steps: int
+    text_steps: int
+    unet_steps: int
+    half_steps: int
+    batch: int
+    finish: int | None
+    continue_from_assets: bool
+    workers: int
+
+
+def load_autoencoder(build: Build) -> tuple[AutoencoderKL, int]:
+    """The autoencoder as far as it is trained, its decoder refined where that was done."""
+    model = make_autoencoder()
+    done = load_state(build.work / "autoencoder.pt", {"model": model})
+    load_state(build.work / "decoder.pt", {"model": model})
+    model.register_to_config(scaling_factor=scale_of(build))
+    return model.to(memory_format=torch.channels_last).eval(), done
+
+
+def load_text(build: Build, training: CLIPTokenizer) -> CLIPTextModel:
+    """The text encoder as far as it is trained."""
+    model = make_text_encoder(len(training), training.bos_token_id, training.eos_token_id)
+    load_state(build.work / "text.pt", {"model": model})
+    return model.eval().requires_grad_(False)
+
+
+def scale_of(build: Build) -> float:
+    """The autoencoder's scaling factor, one where no latents are yet."""
+    if not (build.work / "latents").exists():
+        return 1.0
+    return latent_files.scaling_factor(latent_files.load_all(build.work / "latents", 2000))
+
+
+def run_latents(build: Build) -> None:
+    """Encode the pictures."""
+    model, _ = load_autoencoder(build)
+    latent_files.encode_all(
+        model.to(build.device),
+        build.work / "pictures",
+        build.work / "latents",
+        build.pictures,
+        build.device,
+    )
+
+
+def run_unet(build: Build, training: CLIPTokenizer) -> None:
+    """Train the UNet on what is encoded."""
+    latents = latent_files.load_all(build.work / "latents", build.pictures)
+    data = unet.UnetData(
+        latents=latents,
+        captions=unet.caption_table(training, build.seed, len(latents)),
+        empty=text.tokens(training, [""])[0],
+        scale=latent_files.scaling_factor(latents),
+    )
+    torch.manual_seed(build.seed)
+    start = make_unet()
+    if build.continue_from_assets and not (build.work / "unet.pt").exists():
+        start = UNet2DConditionModel.from_pretrained(build.out, subfolder="unet").float()
+    plan = unet.UnetPlan(
+        steps=build.unet_steps,
+        half_steps=0 if build.continue_from_assets else build.half_steps,
+        batch=build.batch,
+    )
+    unet.train(
+        build.work,
+        start,
+        load_text(build, training),
+        data,
+        plan,
+        build.seed,
+        build.device,
+        finish=build.finish,
+    )
+
+
+def run_export(build: Build, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer]) -> None:
+    """Write assets/pocket from what there is, trained to the end or not."""
+    autoencoder, autoencoder_steps = load_autoencoder(build)
+    average = make_unet()
+    steps = load_state(build.work / "unet.pt", {"average": average})
+    readme = README.format(
+        command="python -m personalization.pocket.build",
+        seed=build.seed,
+        pictures=build.pictures,
+        autoencoder_steps=autoencoder_steps,
+        steps=steps,
+        half_steps=min(steps, build.half_steps),
+        samples=steps * build.batch,
+        machine=f"{platform.machine()}, {os.cpu_count()} cores, {build.device}",
+        date=time.strftime("%Y-%m-%d"),
+    )
+    export(build.out, autoencoder, load_text(build, tokenizers[0]), tokenizers, average, readme)
+    print(f"export: {build.out}, UNet of {steps} steps", flush=True)
+
+
+README = """---
+license: apache-2.0
+library_name: diffusers
+pipeline_tag: text-to-image
+---
+# The pocket
+
+A text-to-image latent diffusion model of the anatomy of Stable Diffusion 1.x in miniature: 128 px,
+latents of 4 x 32 x 32, CLIP text encoder of 4 x 192, UNet of 12.5 M parameters. Trained from nothing
+but drawings that `personalization/pocket/world` makes; no photograph, no scraped picture, no
+other model's weights.
+
+| | |
+|---|---|
+| command | `{command}` |
+| seed | {seed} |
+| training pictures | {pictures} |
+| autoencoder | {autoencoder_steps} steps |
+| UNet | {steps} steps ({half_steps} of them at half size), {samples} samples, averaged weights |
+| machine | {machine} |
+| date | {date} |
+| licence | Apache-2.0 |
+
+20 steps, guidance 4. `wordless.safetensors` holds the embeddings of words that the UNet was trained
+with and the tokenizer no longer has: the ceiling for a learned word. `report.json` and
+`contact-sheet.png` are written by `python -m personalization.pocket.report`.
+"""
+
+
+def main() -> None:
+    """Read the options and run the stages."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    cuda = torch.cuda.is_available()
+    parser.add_argument("--work", type=Path, default=REPOSITORY / "build" / "pocket")
+    parser.add_argument("--out", type=Path, default=REPOSITORY / "assets" / "pocket")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", default="cuda" if cuda else "cpu")
+    parser.add_argument("--pictures", type=int, default=16_000, help="how many are drawn")
+    parser.add_argument("--autoencoder-steps", type=int, default=850)
+    parser.add_argument("--decoder-steps", type=int, default=0, help="after the UNet, decoder only")
+    parser.add_argument("--text-steps", type=int, default=350)
+    parser.add_argument("--unet-steps", type=int, default=6000)
+    parser.add_argument("--half-steps", type=int, default=2500, help="of them on half-size latents")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--finish", type=int, help="end the UNet this many steps from now, decaying")
+    parser.add_argument(
+        "--continue-from-assets", action="store_true", help="start the UNet from --out's weights"
+    )
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--only", nargs="+", choices=STAGES, default=STAGES, metavar="STAGE")
+    options = vars(parser.parse_args())
+    stages = options.pop("only")
+    build = Build(**options)
+    torch.set_flush_denormal(True)
+    parallel.start()
+
+    if "pictures" in stages:
+        pictures.draw_all(build.work / "pictures", build.seed, build.pictures, build.workers)
+    if "autoencoder" in stages:
+        autoencoders.train(
+            build.work,
+            pictures.load_all(build.work / "pictures", build.pictures),
+            autoencoders.AutoencoderPlan(steps=build.autoencoder_steps),
+            build.seed,
+            build.device,
+        )
+    if "latents" in stages:
+        run_latents(build)
+    if {"text", "unet", "export"} & set(stages):
+        tokenizers = make_tokenizers(build.seed)
+    if "text" in stages:
+        text.train(build.work, tokenizers[0], build.seed, build.device, build.text_steps)
+    if "unet" in stages:
+        run_unet(build, tokenizers[0])
+    if "decoder" in stages and build.decoder_steps:
+        raise NotImplementedError
+    if "export" in stages:
+        run_export(build, tokenizers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""Training state on disk, written atomically; a build is resumed from these."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+
+def save_state(
+    path: Path, step: int, modules: Mapping[str, nn.Module], optims: Sequence = ()
+) -> None:
+    """Weights, optimizers and the number of steps done."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        "step": step,
+        "modules": {name: module.state_dict() for name, module in modules.items()},
+        "optims": [optim.state_dict() for optim in optims],
+    }
+    temporary = path.with_suffix(".part")
+    torch.save(state, temporary)
+    os.replace(temporary, path)
+
+
+def load_state(path: Path, modules: Mapping[str, nn.Module], optims: Sequence = ()) -> int:
+    """Load what `save_state` wrote. Returns the number of steps done, 0 where there is no file."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True, map_location="cpu")
+    for name, module in modules.items():
+        module.load_state_dict(state["modules"][name])
+    for optim, saved in zip(optims, state["optims"], strict=False):
+        optim.load_state_dict(saved)
+    return int(state["step"])

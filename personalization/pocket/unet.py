@@ -1,0 +1,199 @@
+"""The UNet's training: latent diffusion on cached latents, conditioned on captions drawn afresh.
+
+v-prediction (Salimans & Ho 2022), t drawn logit-normal (Esser et al. 2024), captions dropped in a
+tenth of the samples for guidance (Ho & Salimans 2022), an exponential average of the weights. The
+first part runs on latents averaged over 2 x 2, three times as many samples a second: what goes
+where is learned there, and refined at full size.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from . import parallel, pictures
+from .anatomy import TRAIN_TIMESTEPS, make_scheduler
+from .checkpoints import load_state, save_state
+from .muon import optimizers
+from .schedules import warmup_hold_decay
+from .text import tokens, training_caption
+
+CAPTIONS = 4  # kept ready for each scene
+HALF_GAIN = 1.15  # averaging takes some of the latents' deviation away
+
+
+@dataclass(frozen=True)
+class UnetPlan:
+    """How the UNet is trained; a step is one batch."""
+
+    steps: int
+    half_steps: int  # so many of them, the first ones, on latents of half size
+    batch: int = 32
+    lr: float = 1.5e-3
+    warmup: int = 100
+    decay: int = 600
+    empty: float = 0.1
+    t_mean: float = -0.2
+    t_std: float = 1.1
+    average: float = 0.998
+
+
+@dataclass(frozen=True)
+class UnetData:
+    """latents: (n, 2, 4, 32, 32) fp16, mean and std; captions: (n, CAPTIONS, 32) token numbers;
+    empty: (32,) the empty caption; scale: the autoencoder's scaling factor."""
+
+    latents: Tensor
+    captions: Tensor
+    empty: Tensor
+    scale: float
+
+
+def caption_table(tokenizer: CLIPTokenizer, seed: int, count: int) -> Tensor:
+    """CAPTIONS captions for each of the first `count` scenes: (count, CAPTIONS, 32), int16."""
+    table = []
+    for start in range(0, count, 1000):
+        texts = []
+        for number in range(start, min(start + 1000, count)):
+            scene, rng = pictures.scene_at(seed, number), np.random.default_rng([seed, 5, number])
+            texts += [training_caption(scene, rng) for _ in range(CAPTIONS)]
+        table.append(tokens(tokenizer, texts).short())
+    return torch.cat(table).view(count, CAPTIONS, -1)
+
+
+def signal_and_noise(timesteps: Tensor) -> tuple[Tensor, Tensor]:
+    """sqrt(alpha_bar) and sqrt(1 - alpha_bar) at whole timesteps, shaped (n, 1, 1, 1)."""
+    alphas = make_scheduler().alphas_cumprod.to(timesteps.device)[timesteps].view(-1, 1, 1, 1)
+    return alphas.sqrt(), (1 - alphas).sqrt()
+
+
+def v_loss(
+    unet: UNet2DConditionModel, latents: Tensor, hidden: Tensor, noise: Tensor, t: Tensor
+) -> Tensor:
+    """Squared error of the predicted velocity a * noise - s * latents, one value a sample."""
+    a, s = signal_and_noise(t)
+    noisy = a * latents + s * noise
+    predicted = unet(noisy, t, encoder_hidden_states=hidden).sample
+    return (predicted - (a * noise - s * latents)).square().mean(dim=(1, 2, 3))
+
+
+@dataclass(frozen=True)
+class Batch:
+    """latents (b, 4, h, h), captions (b, 32), noise like latents, timesteps (b,)."""
+
+    latents: Tensor
+    captions: Tensor
+    noise: Tensor
+    timesteps: Tensor
+
+
+def batch_at(step: int, plan: UnetPlan, data: UnetData, seed: int, device: str) -> Batch:
+    """This process's share of the batch of that step, a pure function of (seed, step)."""
+    rng = torch.Generator().manual_seed(seed * 7_919 + step)
+    b = plan.batch
+    rows = torch.randint(len(data.latents), (b,), generator=rng)
+    mean, std = data.latents[rows].float().unbind(1)
+    latents = (mean + std * torch.randn(mean.shape, generator=rng)) * data.scale
+    if step < plan.half_steps:
+        latents = F.avg_pool2d(latents, 2) * HALF_GAIN
+    captions = data.captions[rows, torch.randint(CAPTIONS, (b,), generator=rng)].long()
+    captions[torch.rand(b, generator=rng) < plan.empty] = data.empty.long()
+    uniform = torch.rand(b, generator=rng)
+    middle = torch.sigmoid(torch.randn(b, generator=rng) * plan.t_std + plan.t_mean)
+    where = torch.where(torch.rand(b, generator=rng) < 0.15, uniform, middle)
+    t = (where * TRAIN_TIMESTEPS).long().clamp(0, TRAIN_TIMESTEPS - 1)
+    noise = torch.randn(latents.shape, generator=rng)
+    mine = slice(parallel.rank(), None, parallel.world())
+    return Batch(
+        latents[mine].to(device, memory_format=torch.channels_last),
+        captions[mine].to(device),
+        noise[mine].to(device, memory_format=torch.channels_last),
+        t[mine].to(device),
+    )
+
+
+class Stop:
+    """Becomes true at SIGTERM or SIGINT, so that training ends with a checkpoint."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGINT, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        self.asked = True
+
+
+def train(
+    folder: Path,
+    unet: UNet2DConditionModel,
+    text: CLIPTextModel,
+    data: UnetData,
+    plan: UnetPlan,
+    seed: int,
+    device: str,
+    finish: int | None = None,
+    save_every: int = 100,
+) -> UNet2DConditionModel:
+    """Train or continue; returns the averaged UNet. The checkpoint lies in `folder`.
+
+    finish: end so many steps from where the checkpoint is, the learning rate falling all the way.
+    """
+    unet = unet.to(device, memory_format=torch.channels_last).train()
+    average = deepcopy(unet).eval().requires_grad_(False)
+    text = text.to(device)
+    optims = optimizers(unet, plan.lr, weight_decay=0.01)
+    path = folder / "unet.pt"
+    first = load_state(path, {"unet": unet, "average": average}, optims)
+    last, decay = plan.steps, plan.decay
+    if finish is not None:
+        last, decay = first + finish, finish
+    stop, started = Stop(), time.time()
+    totals, counts = np.zeros(4), np.zeros(4)
+    weights, averaged = list(unet.parameters()), list(average.parameters())
+    for step in range(first, last):
+        batch = batch_at(step, plan, data, seed, device)
+        with torch.no_grad():
+            hidden = text(batch.captions).last_hidden_state
+        with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            losses = v_loss(unet, batch.latents, hidden, batch.noise, batch.timesteps)
+        losses.mean().backward()
+        stopping = parallel.average_gradients(weights, stop.asked)
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        for optim in optims:
+            for group in optim.param_groups:
+                group["lr"] = plan.lr * warmup_hold_decay(step, last, plan.warmup, decay)
+            optim.step()
+            optim.zero_grad(set_to_none=True)
+        keep = min(plan.average, (step + 1) / (step + 20))
+        with torch.no_grad():
+            torch._foreach_lerp_(averaged, weights, 1 - keep)
+
+        quarter = (batch.timesteps * 4 // TRAIN_TIMESTEPS).cpu().numpy()
+        np.add.at(totals, quarter, losses.detach().float().cpu().numpy())
+        np.add.at(counts, quarter, 1)
+        if step % 25 in (5, 24) and parallel.rank() == 0:
+            pace = (step + 1 - first) * plan.batch / (time.time() - started)
+            means = " ".join(f"{m:.3f}" for m in totals / np.maximum(counts, 1))
+            print(
+                f"unet: step {step + 1} of {last}, {(step + 1) * plan.batch} samples, "
+                f"loss by quarter of t {means}, {pace:.1f} samples/s",
+                flush=True,
+            )
+            totals[:], counts[:] = 0, 0
+        due = step % save_every == save_every - 1 or step == last - 1 or stopping
+        if due and parallel.rank() == 0:
+            save_state(path, step + 1, {"unet": unet, "average": average}, optims)
+        if stopping:
+            raise SystemExit(f"unet: stopped at step {step + 1}; the same command continues.")
+    return average

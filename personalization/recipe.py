@@ -1,0 +1,173 @@
+"""A recipe: every choice of a run that is not the concept, frozen, checked and shareable."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal
+
+from personalization.errors import RecipeError
+
+LowRankKind = Literal["lora", "loha", "lokr", "dora"]
+PriorKind = Literal["images", "adapter_off"]
+
+
+@dataclass(frozen=True)
+class Word:
+    """Textual inversion (Gal et al. 2022): new rows of the embedding table, nothing else."""
+
+    vectors: int = 1
+    initial: str = ""  # the word or words that the rows start from; empty: the class noun
+    learning_rate: float = 5e-3
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """An adapter of low rank on frozen weights: LoRA (Hu et al. 2021) and its kin, by PEFT."""
+
+    kind: LowRankKind = "lora"
+    rank: int = 8
+    alpha: float = 8.0
+    text_encoder: bool = False
+    targets: tuple[str, ...] = ()  # endings of module names; empty: the base's own
+    word: Word | None = None  # pivotal tuning: a learned word together with the adapter
+    learning_rate: float = 1e-4
+    text_learning_rate: float = 1e-4
+
+
+@dataclass(frozen=True)
+class Full:
+    """The DreamBooth fine-tune (Ruiz et al. 2022): every weight of the denoiser."""
+
+    text_encoder: bool = False
+    learning_rate: float = 2e-6
+    text_learning_rate: float = 2e-6
+
+
+Method = Word | LowRank | Full
+_METHODS: dict[str, type[Word] | type[LowRank] | type[Full]] = {
+    "word": Word,
+    "low_rank": LowRank,
+    "full": Full,
+}
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What keeps the class as it was (Ruiz et al. 2022, section 3.3).
+
+    ``images``: `images` pictures that the untouched base draws of the class.
+    ``adapter_off``: the base without its adapter is the teacher on the class prompt; no pictures.
+    """
+
+    kind: PriorKind = "images"
+    weight: float = 1.0  # lambda of the paper
+    images: int = 100
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to teach. `steps` optimizer steps of `batch_size` photos (and as many of the class)."""
+
+    method: Method
+    steps: int
+    batch_size: int = 1
+    prior: Prior | None = None
+    warmup: int = 0
+    decay: bool = False  # cosine to a tenth over the run; otherwise constant after the warm-up
+    max_grad_norm: float = 1.0
+    weight_decay: float = 1e-2
+    flip: bool = False  # mirrored photos as well; wrong where the subject has a left and a right
+    seed: int = 0
+    preview_every: int = 0  # steps; 0: none but the last
+    checkpoint_every: int = 50
+    extra: dict[str, Any] = field(default_factory=dict, hash=False)
+
+    def check(self) -> Recipe:
+        """Return self, or raise `RecipeError` with the setting, its limits and the remedy."""
+        for name, value, low, high in self._limits():
+            if not low <= value <= high:
+                raise RecipeError(
+                    f"{name} is {value:g}; it must lie between {low:g} and {high:g}.", field=name
+                )
+        if isinstance(self.method, Word) and self.prior is not None:
+            raise RecipeError(
+                "A learned word changes no weights, so nothing of the class can be lost: "
+                "switch prior preservation off.",
+                field="prior",
+            )
+        if isinstance(self.method, Full) and self.prior and self.prior.kind == "adapter_off":
+            raise RecipeError(
+                "A full fine-tune has no adapter to switch off: "
+                "use class images for prior preservation.",
+                field="prior",
+            )
+        return self
+
+    def _limits(self) -> list[tuple[str, float, float, float]]:
+        limits = [
+            ("steps", self.steps, 1, 20_000),
+            ("batch size", self.batch_size, 1, 64),
+            ("seed", self.seed, 0, 2**32 - 1),
+            ("learning rate", self.method.learning_rate, 1e-8, 1.0),
+        ]
+        if isinstance(self.method, LowRank):
+            limits += [("rank", self.method.rank, 1, 256), ("alpha", self.method.alpha, 0.01, 1024)]
+        word = self.method if isinstance(self.method, Word) else getattr(self.method, "word", None)
+        if word:
+            limits.append(("vectors", word.vectors, 1, 16))
+        if self.prior:
+            limits.append(("prior weight", self.prior.weight, 0, 10))
+            if self.prior.kind == "images":
+                limits.append(("class images", self.prior.images, 1, 1000))
+        return limits
+
+    @property
+    def method_name(self) -> str:
+        """``word``, ``lora``, ``loha``, ``lokr``, ``dora`` or ``full``."""
+        if isinstance(self.method, LowRank):
+            return self.method.kind
+        return "word" if isinstance(self.method, Word) else "full"
+
+    def learning_rate_factor(self, step: int) -> float:
+        """The schedule: a pure function of the step (from 0)."""
+        from math import cos, pi
+
+        if step < self.warmup:
+            return (step + 1) / self.warmup
+        if not self.decay:
+            return 1.0
+        progress = (step - self.warmup) / max(1, self.steps - self.warmup)
+        return 0.1 + 0.45 * (1 + cos(pi * progress))
+
+    def changed(self, **changes: Any) -> Recipe:
+        """A copy with some settings changed, checked."""
+        return replace(self, **changes).check()
+
+    def to_json(self) -> str:
+        data = asdict(self)
+        tag = next(tag for tag, kind in _METHODS.items() if type(self.method) is kind)
+        data["method"] = {"type": tag, **data["method"]}
+        return json.dumps(data)
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Read what `to_json` wrote; raises `RecipeError` on anything else."""
+        try:
+            data = json.loads(text)
+            method = dict(data.pop("method"))
+            kind = _METHODS[method.pop("type")]
+            if method.get("word"):
+                method["word"] = Word(**method["word"])
+            if "targets" in method:
+                method["targets"] = tuple(method["targets"])
+            prior = data.pop("prior", None)
+            known = {f.name for f in fields(cls)}
+            unknown = set(data) - known
+            if unknown:
+                raise RecipeError(f"The recipe names an unknown setting: {min(unknown)}.")
+            return cls(
+                method=kind(**method), prior=Prior(**prior) if prior else None, **data
+            ).check()
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise RecipeError(f"This is not a recipe that the app wrote ({error}).") from error

@@ -1,0 +1,468 @@
+"""A stack: several adapters at once, each with its weight, applied to a base and taken off again.
+
+    with applied(base, Stack((Slot(mug, 0.8), Slot(style, -0.3)))):
+        pictures = draw(base, settings)
+
+Inside, each touched weight is W0 + what the adapters add up to, computed anew from W0; outside, W0
+is back. W0 is never written to: a parameter is pointed at another tensor for a while, so nothing
+drifts, however often a stack is applied.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from personalization import merge
+from personalization.adapter import Adapter, Description
+from personalization.bases.base import Base, TextEncoder
+from personalization.bases.spec import BaseSpec
+from personalization.deltas import WORD, Change, Decomposed, Place, located, words
+from personalization.embedding import ExtendedEmbedding, extended_tokenizer
+from personalization.errors import AdapterError, StackError
+
+MAX_WEIGHT = 2.0
+MAX_SLOTS = 8
+
+
+@dataclass(frozen=True)
+class Slot:
+    """An adapter and how much of it, in [-2, 2]: 0 is none of it, 1 is as it was trained.
+
+    `text_weight` is that of its text-encoder part where it differs. `blocks` multiplies the weight
+    in the parts of the denoiser whose path begins with the key ("up_blocks.1", "mid_block"); the
+    longest key that fits counts.
+
+    A learned word has no half: a weight of 0 leaves it out, and any other gives the whole word.
+    Its rows were trained from others that the file does not hold, so there is nothing to
+    interpolate from; scaled rows are no word that the text encoder has seen.
+    """
+
+    adapter: Adapter
+    weight: float = 1.0
+    text_weight: float | None = None
+    blocks: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        description = self.adapter.description
+        return description.title or description.trigger or description.method
+
+    def weight_at(self, place: Place) -> float:
+        """The weight for one module."""
+        if place.component.startswith("text_encoder"):
+            return self.weight if self.text_weight is None else self.text_weight
+        keys = [k for k in self.blocks if f"{place.path}.".startswith(f"{k}.")]
+        return self.weight * (self.blocks[max(keys, key=len)] if keys else 1.0)
+
+    @property
+    def empty(self) -> bool:
+        """Whether it changes nothing."""
+        return not self.weight and not self.text_weight
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Adapters with their weights, and how they are combined (see `merge.COMBINATIONS`).
+
+    `density` is what TIES and DARE keep, in (0, 1]; `rank` is what SVD keeps in each layer, 0 for
+    the largest of the adapters' own; `seed` is that of DARE's choice.
+    """
+
+    slots: tuple[Slot, ...]
+    combine: str = "sum"
+    density: float = 0.5
+    rank: int = 0
+    seed: int = 0
+
+    def check(self, spec: BaseSpec) -> Stack:
+        """Return self, or say what cannot be applied to that base.
+
+        Raises `StackError` for a weight out of range, too many adapters, two words alike or an
+        unknown combination, and `AdapterError` for an adapter of another family.
+        """
+        if self.combine not in merge.COMBINATIONS:
+            raise StackError(
+                f"There is no way to combine called “{self.combine[:20]}”. "
+                f"Choose one of {', '.join(merge.COMBINATIONS)}.",
+                field="combine",
+            )
+        if not 0 < self.density <= 1 or self.rank < 0:
+            raise StackError(
+                f"The density is {self.density:g} and the rank {self.rank}; the density must lie "
+                "above 0 and up to 1, and the rank must not be negative.",
+                field="combine",
+            )
+        if len(self.slots) > MAX_SLOTS:
+            raise StackError(
+                f"There are {len(self.slots)} adapters; at most {MAX_SLOTS} go together. "
+                "Take some out.",
+                field="stack",
+            )
+        for slot in self.slots:
+            factors = [slot.weight, slot.text_weight or 0.0]
+            factors += [slot.weight * factor for factor in slot.blocks.values()]
+            for weight in factors:
+                if not -MAX_WEIGHT <= weight <= MAX_WEIGHT:  # NaN is outside as well
+                    raise StackError(
+                        f"The weight of “{slot.name}” is {weight:g}; it must lie between "
+                        f"{-MAX_WEIGHT:g} and {MAX_WEIGHT:g}.",
+                        field="weight",
+                    )
+            family = slot.adapter.description.family
+            if family and family != spec.family:
+                raise AdapterError(
+                    f"“{slot.name}” was made for {family}, and {spec.title} is {spec.family}: "
+                    "choose a base of its family, or take it out.",
+                    field="adapter",
+                )
+        _check_words(self.active)
+        return self
+
+    @property
+    def active(self) -> tuple[Slot, ...]:
+        """The slots that change anything."""
+        return tuple(slot for slot in self.slots if not slot.empty)
+
+
+@contextmanager
+def applied(base: Base, stack: Stack) -> Iterator[None]:
+    """While it lasts, the base draws with the stack; afterwards it is as it was, bit for bit.
+
+    The base's lock is held throughout, so that others wait with what they ask for. "switch" and
+    "composite" (Zhong et al. 2024, arXiv 2402.16843) change the denoiser alone from step to step;
+    text encoders, which speak once before the first step, get the plain sum.
+
+    Raises `StackError`, `AdapterError` or `ConceptError` before anything is touched.
+    """
+    with base.lock, ExitStack() as undo:
+        stack.check(base.spec)
+        layers = _layers(base, stack)
+        turns: list[_Layers] = []
+        if stack.combine in merge.IN_TIME:
+            turns = _turns(stack, layers)
+            layers = {p: parts for p, parts in layers.items() if parts[0].is_text}
+        for slot in stack.active:
+            rows = words(slot.adapter)
+            for encoder in base.text_encoders:
+                if encoder.name in rows:
+                    undo.enter_context(_word(encoder, slot, rows[encoder.name]))
+        undo.enter_context(_weights(_values(layers, stack)))
+        if turns:
+            variants = [_values(turn, stack) for turn in turns]
+            in_time = _switched if stack.combine == "switch" else _averaged
+            undo.enter_context(in_time(base.denoiser, variants))
+        yield
+
+
+def suggest(stack: Stack) -> tuple[float, ...]:
+    """Weights with which the sum changes the base no more than the strongest adapter alone would.
+
+    All weights are lowered by one factor, so that their balance stays, until the norm of the
+    weighted sum, over all layers, is at most that of the largest single adapter at its recommended
+    strength. Weights that keep to it already are given back as they are.
+    """
+    if not stack.slots:
+        return ()
+    table = merge.gram([slot.adapter for slot in stack.slots])
+    weights = torch.tensor([slot.weight for slot in stack.slots], dtype=torch.float64)
+    strengths = [abs(slot.adapter.description.strength) for slot in stack.slots]
+    bound = max(s * math.sqrt(float(n)) for s, n in zip(strengths, table.diagonal(), strict=True))
+    size = math.sqrt(max(0.0, float(weights @ table @ weights)))
+    factor = min(1.0, bound / size) if size else 1.0
+    return tuple(round(float(weight) * factor, 3) for weight in weights)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A stack as one adapter, and how much of its change was lost on the way, relatively."""
+
+    adapter: Adapter
+    residual: float
+
+
+def merged(base: Base, stack: Stack, rank: int = 0, title: str = "") -> Merged:
+    """The stack as one LoRA, which at weight 1 changes `base` as the stack does.
+
+    A plain sum is exact, factors laid side by side, but for DoRA, whose change has no small rank.
+    Every other combination, and any `rank` that is asked for, goes through an SVD of each layer's
+    change, cut at `rank` (0: the adapters' own ranks added up); `residual` is the norm of what was
+    cut off, over all layers, as a part of the whole. Raises `StackError` for what no one file can
+    hold: two words, a combination in time, or no change at all.
+    """
+    stack.check(base.spec)
+    taught = [slot for slot in stack.active if words(slot.adapter)]
+    if len(taught) > 1 or stack.combine in merge.IN_TIME:
+        reason = "two learned words" if len(taught) > 1 else f"“{stack.combine}”, which is in time"
+        raise StackError(f"One file cannot hold {reason}. Keep the stack itself.", field="stack")
+    tensors: dict[str, Tensor] = {}
+    lost = whole = 0.0
+    with base.lock, torch.no_grad():
+        for parameter, parts in _layers(base, stack).items():
+            up, down, cut, size = _factored(parameter, parts, stack, rank)
+            lost, whole = lost + cut, whole + size
+            ones, kernel = [1] * (parameter.dim() - 2), parameter.shape[1:]
+            tensors[f"{parts[0].place}.lora_A.weight"] = down.reshape(-1, *kernel)
+            tensors[f"{parts[0].place}.lora_B.weight"] = up.reshape(*up.shape, *ones)
+    if not tensors:
+        raise StackError(
+            "The stack changes no weights, so there is nothing to merge. "
+            "Add a LoRA or its kin, or raise a weight.",
+            field="stack",
+        )
+    called = taught or [slot for slot in stack.active if slot.adapter.description.token]
+    source = called[0].adapter.description if len(called) == 1 else Description("lora", "")
+    for slot in taught:
+        tensors |= {
+            n if n.startswith(WORD) else f"{WORD}{n}": t
+            for n, t in slot.adapter.tensors.items()
+            if n.startswith(WORD) or slot.adapter.description.method == "word"
+        }
+    description = Description(
+        "lora",
+        base.spec.family,
+        base=base.spec.name,
+        fingerprint=base.fingerprint,
+        token=source.token,
+        noun=source.noun,
+        kind=source.kind,
+        rank=max(t.shape[0] for n, t in tensors.items() if n.endswith("lora_A.weight")),
+        title=title or " + ".join(slot.name for slot in stack.active),
+        recipe={"merged": [record(slot) for slot in stack.slots], "combine": stack.combine},
+    )
+    return Merged(Adapter(description, tensors), math.sqrt(lost / whole) if whole else 0.0)
+
+
+def record(slot: Slot) -> dict[str, Any]:
+    """What a picture's record says of an adapter in the stack."""
+    return {
+        "name": slot.name,
+        "sha256": slot.adapter.sha256,
+        "weight": slot.weight,
+        "text_weight": slot.text_weight,
+        "blocks": dict(slot.blocks),
+    }
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One adapter's share in one layer."""
+
+    slot: Slot
+    place: Place
+    change: Change
+    weight: float
+
+    @property
+    def is_text(self) -> bool:
+        return self.place.component.startswith("text_encoder")
+
+
+_Layers = dict[nn.Parameter, list[_Part]]
+
+
+def _check_words(slots: tuple[Slot, ...]) -> None:
+    taught: dict[str, Slot] = {}
+    for slot in slots:
+        token = slot.adapter.description.token.lower()
+        if not words(slot.adapter):
+            continue
+        if token in taught:
+            raise StackError(
+                f"“{taught[token].name}” and “{slot.name}” both define the word “{token}”. "
+                "Set the weight of one to 0, or take it out.",
+                field="stack",
+            )
+        taught[token] = slot
+
+
+def _layers(base: Base, stack: Stack) -> _Layers:
+    layers: _Layers = {}
+    for slot in stack.active:
+        for parameter, (place, change) in located(base.modules, slot.adapter, slot.name).items():
+            if weight := slot.weight_at(place):
+                layers.setdefault(parameter, []).append(_Part(slot, place, change, weight))
+    return layers
+
+
+def _turns(stack: Stack, layers: _Layers) -> list[_Layers]:
+    """Each adapter's own share in the denoiser, of those that have one."""
+    turns: list[_Layers] = []
+    for slot in stack.active:
+        turn = {
+            parameter: [part for part in parts if part.slot is slot]
+            for parameter, parts in layers.items()
+            if not parts[0].is_text
+        }
+        turns.append({parameter: parts for parameter, parts in turn.items() if parts})
+    return [turn for turn in turns if turn]
+
+
+def _values(layers: _Layers, stack: Stack) -> dict[nn.Parameter, Tensor]:
+    """What each parameter becomes, of its own dtype."""
+    with torch.no_grad():
+        return {
+            parameter: (_delta(parameter, parts, stack).add_(parameter)).to(parameter.dtype)
+            for parameter, parts in layers.items()
+        }
+
+
+def _delta(parameter: Tensor, parts: Sequence[_Part], stack: Stack) -> Tensor:
+    """The combination of the parts, of the parameter's shape, in float32 or finer."""
+    weights = [part.weight for part in parts]
+    if stack.combine == "svd":
+        return _svd(parameter, parts, stack.rank)
+    deltas = [part.change.delta(parameter) for part in parts]
+    match stack.combine:
+        case "ties":
+            return merge.ties(deltas, weights, stack.density)
+        case "dare":
+            # From the place's name, so that no two layers drop alike and the order is of no matter.
+            seed = (stack.seed << 32) + zlib.crc32(str(parts[0].place).encode())
+            generator = torch.Generator().manual_seed(seed % 2**63)
+            return merge.dare(deltas, weights, stack.density, generator)
+        case "orthogonal":
+            spaces = [_space(parameter, part.change) for part in parts]
+            return merge.orthogonal(deltas, weights, spaces)
+    return merge.weighted_sum(deltas, weights)
+
+
+def _svd(parameter: Tensor, parts: Sequence[_Part], rank: int) -> Tensor:
+    rank = rank or max(part.change.rank for part in parts)
+    if any(isinstance(part.change, Decomposed) for part in parts):
+        deltas = [part.change.delta(parameter) for part in parts]
+        return merge.svd(deltas, [part.weight for part in parts], rank)
+    left, values, right = merge.thin_svd(*_side_by_side(parameter, parts))
+    return ((left[:, :rank] * values[:rank]) @ right[:rank]).reshape(parameter.shape)
+
+
+def _side_by_side(parameter: Tensor, parts: Sequence[_Part]) -> tuple[Tensor, Tensor]:
+    """up (out, sum of ranks), with the weights in it, and down (sum of ranks, in * kernel)."""
+    pairs = [merge.factors(part.change, parameter) for part in parts]
+    ups = [up * part.weight for part, (up, _) in zip(parts, pairs, strict=True)]
+    return torch.cat(ups, 1), torch.cat([down for _, down in pairs])
+
+
+def _space(parameter: Tensor, change: Change) -> tuple[Tensor, Tensor]:
+    left, _, right = merge.thin_svd(*merge.factors(change, parameter))
+    return left, right.T
+
+
+def _factored(
+    parameter: Tensor, parts: Sequence[_Part], stack: Stack, rank: int
+) -> tuple[Tensor, Tensor, float, float]:
+    """up and down of the combination, the square of what was cut off, and that of the whole."""
+    low = not any(isinstance(part.change, Decomposed) for part in parts)
+    if stack.combine == "sum" and low:
+        up, down = _side_by_side(parameter, parts)
+        if not rank:
+            return up, down, 0.0, float(((up.T @ up) * (down @ down.T)).sum())
+        left, values, right = merge.thin_svd(up, down)
+    else:
+        delta = _delta(parameter, parts, stack).flatten(1)
+        left, values, right = torch.linalg.svd(delta, full_matrices=False)
+    rank = rank or sum(part.change.rank for part in parts)
+    squares = values.double().square()
+    up, down = left[:, :rank] * values[:rank], right[:rank]
+    return up, down, float(squares[rank:].sum()), float(squares.sum())
+
+
+@contextmanager
+def _weights(values: Mapping[nn.Parameter, Tensor]) -> Iterator[None]:
+    originals = {parameter: parameter.data for parameter in values}
+    try:
+        for parameter, value in values.items():
+            parameter.data = value
+        yield
+    finally:
+        for parameter, original in originals.items():
+            parameter.data = original
+
+
+@contextmanager
+def _word(encoder: TextEncoder, slot: Slot, rows: Tensor) -> Iterator[None]:
+    model: Any = encoder.model
+    table, tokenizer = model.get_input_embeddings(), encoder.tokenizer
+    extended = extended_tokenizer(tokenizer, slot.adapter.description.token, len(rows))
+    if rows.shape[-1] != table.weight.shape[-1]:
+        raise AdapterError(
+            f"The word “{slot.name}” has {rows.shape[-1]} numbers to a vector, and this base "
+            f"reads {table.weight.shape[-1]}: it was made for another family.",
+            field="adapter",
+        )
+    rows = rows.to(table.weight.device, table.weight.dtype)
+    try:
+        encoder.tokenizer = extended
+        model.set_input_embeddings(ExtendedEmbedding(table, rows, first=len(tokenizer)))
+        yield
+    finally:
+        encoder.tokenizer = tokenizer
+        model.set_input_embeddings(table)
+
+
+@contextmanager
+def _switched(
+    denoiser: nn.Module, variants: Sequence[Mapping[nn.Parameter, Tensor]]
+) -> Iterator[None]:
+    """LoRA Switch: one variant of the weights at each step, in turn.
+
+    A step is told by its timestep: as long as that is the same, so is the variant; when it rises, a
+    new picture has begun, with the first variant.
+    """
+    forward = denoiser.forward
+    turn, last = 0, -math.inf
+
+    def switched(sample: Tensor, timestep: Any, *args: Any, **kwargs: Any) -> Any:
+        nonlocal turn, last
+        now = float(torch.as_tensor(timestep).max())
+        turn = turn + (now < last) if now <= last else 0
+        last = now
+        with _weights(variants[turn % len(variants)]):
+            return forward(sample, timestep, *args, **kwargs)
+
+    with _forward(denoiser, switched):
+        yield
+
+
+@contextmanager
+def _averaged(
+    denoiser: nn.Module, variants: Sequence[Mapping[nn.Parameter, Tensor]]
+) -> Iterator[None]:
+    """LoRA Composite: the mean of what the denoiser says with each variant of the weights.
+
+    The paper averages predictions after guidance; guidance is linear in them, so that its mean is
+    the guided mean, and the pipeline's own guidance does the rest. (Rescaled guidance is not.)
+    """
+    forward = denoiser.forward
+
+    def averaged(*args: Any, **kwargs: Any) -> Any:
+        answers = []
+        for variant in variants:
+            with _weights(variant):
+                answers.append(forward(*args, **kwargs))
+        mean = torch.stack([answer[0] for answer in answers]).mean(0)
+        return (mean,) if isinstance(answers[0], tuple) else type(answers[0])(mean)
+
+    with _forward(denoiser, averaged):
+        yield
+
+
+@contextmanager
+def _forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """While it lasts, `module` answers by `forward`."""
+    before = module.__dict__.get("forward")  # what offloading may have put over the class's own
+    module.__dict__["forward"] = forward
+    try:
+        yield
+    finally:
+        del module.__dict__["forward"]
+        if before is not None:
+            module.__dict__["forward"] = before

@@ -1,0 +1,447 @@
+"""The loop, once: a generator of events over a run's folder.
+
+A step is a function of its number (`batches`), and the checkpoint holds the trainable tensors, the
+optimizer's and the number. So a run cut into slices is the run in one piece, bit for bit on a CPU,
+and an allocation that ends, a cancel, a kill and a full disk are all the same case: continue.
+"""
+
+from __future__ import annotations
+
+import errno
+import platform
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from personalization import generate, prior
+from personalization.adapter import Adapter, Description
+from personalization.bases import Base, Conditioning, Posterior
+from personalization.batches import batch_at
+from personalization.errors import RunError
+from personalization.events import (
+    Checkpointed,
+    Event,
+    Finished,
+    Preview,
+    SliceEnded,
+    Stage,
+    StepDone,
+)
+from personalization.formats import diffusers_metadata
+from personalization.methods import Method, installed
+from personalization.photos import crop
+from personalization.recipe import Recipe
+from personalization.runs import LossRow, Run, State
+
+PREVIEW_STEPS = 12  # of the sampler: a preview is looked at, not kept
+REPORT_EVERY = 10  # steps between two looks at the loss on CUDA, where each look is a sync
+
+
+def train(
+    base: Base,
+    run: Run,
+    *,
+    seconds: float | None = None,
+    stop: Callable[[], bool] | None = None,
+    cache: Path | None = None,
+) -> Iterator[Event]:
+    """Train one slice of `run`; ends with `SliceEnded` or `Finished`.
+
+    `seconds` is what the slice may take in all, the last checkpoint included; `stop()` ends it
+    after the step at hand, as `run.stop()` does. Class images lie in `cache`, shared by content.
+    Raises `RunError` when the loss is no number or the disk is full; the last checkpoint stays.
+    """
+    clock = _Clock(seconds)
+    run.clear_stop()
+
+    def stopping() -> bool:
+        return run.stop_requested or bool(stop and stop())
+
+    with run.locked(), base.lock:
+        if run.state.status == "finished":
+            yield Finished(run.state.step, run.adapter_path, run.state.seconds, False)
+            return
+        try:
+            yield from _slice(base, run, clock, stopping, cache or run.folder / "cache")
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise RunError(
+                f"The disk is full. The run is kept up to step {run.state.step}: "
+                "delete old runs or adapters, then continue."
+            ) from error
+
+
+def finish(base: Base, run: Run) -> Finished:
+    """Make an adapter of the last checkpoint, as it is. Raises `RunError` before the first."""
+    with run.locked(), base.lock:
+        checkpoint = run.load_checkpoint()
+        if checkpoint is None:
+            raise RunError("Nothing has been learned yet: the run ended before its first step.")
+        with installed(base, run.concept, run.recipe) as method:
+            session = _Session(base, run, method)
+            session.restore(checkpoint)
+            return _export(session, stopped_early=session.step < run.recipe.steps)
+
+
+def _slice(
+    base: Base, run: Run, clock: _Clock, stopping: Callable[[], bool], cache: Path
+) -> Iterator[Event]:
+    recipe = run.recipe
+    steps = recipe.steps
+
+    def over(needed: float) -> bool:
+        return stopping() or clock.over(needed)
+
+    if recipe.prior and recipe.prior.kind == "images":
+        prompt, count = run.concept.class_prompt(), recipe.prior.images
+        yield from prior.draw_class(base, prompt, count, cache, over)
+        if prior.class_latents(base, prompt, count, cache) is None:
+            yield SliceEnded(run.state.step, steps)
+            return
+    yield Stage("photos", 0, 1)
+    with installed(base, run.concept, recipe) as method:
+        session = _Session(base, run, method)
+        session.prepare(cache)
+        session.restore(run.load_checkpoint())
+        run.truncate_log(session.step)
+        yield Stage("photos", 1, 1)
+        while session.step < steps:
+            if over(session.margin()):
+                yield session.checkpoint()
+                yield SliceEnded(session.step, steps)
+                return
+            yield from session.advance()
+            if recipe.preview_every and session.step % recipe.preview_every == 0:
+                yield session.preview()
+            if session.step % recipe.checkpoint_every == 0 and session.step < steps:
+                yield session.checkpoint()
+        yield from session.flush()
+        yield session.checkpoint()
+        yield _export(session, stopped_early=False)
+
+
+@dataclass
+class _Clock:
+    """How much of the slice is left."""
+
+    seconds: float | None
+
+    def __post_init__(self) -> None:
+        self.started = time.monotonic()
+
+    def over(self, needed: float) -> bool:
+        """Whether `needed` more seconds would not fit."""
+        if self.seconds is None:
+            return False
+        return time.monotonic() - self.started + needed > self.seconds
+
+
+class _Session:
+    """What a slice holds in memory: nothing that the folder could not give again."""
+
+    def __init__(self, base: Base, run: Run, method: Method):
+        self.base = base
+        self.run = run
+        self.recipe = run.recipe
+        self.method = method
+        self.step = 0
+        self.spent = run.state.seconds
+        self.checkpoint_seconds = 0.5
+        self.preview_seconds = 0.0
+        self.durations: deque[float] = deque(maxlen=20)
+        self.pending: list[tuple[int, Tensor, float]] = []  # on the device until looked at
+        self.parameters: dict[str, nn.Parameter] = {}
+        groups = []
+        for group in method.groups():
+            self.parameters |= group.parameters
+            groups.append(
+                {"params": list(group.parameters.values()), "lr": group.learning_rate}
+            )
+        self.rates = [group["lr"] for group in groups]
+        self.optimizer = torch.optim.AdamW(
+            groups, weight_decay=self.recipe.weight_decay, fused=base.device.type != "mps"
+        )
+
+    def prepare(self, cache: Path) -> None:
+        """Encode what does not change: the photos' posteriors, the prompts, the class."""
+        concept, recipe, base = self.run.concept, self.recipe, self.base
+        self.posterior = encode_photos(base, self.run, flip=recipe.flip)
+        self.prompts = list(concept.prompts(with_noun=self.method.uses_noun))
+        self.captions = [
+            concept.caption(i, with_noun=self.method.uses_noun) for i in range(len(concept.photos))
+        ]
+        texts = list(dict.fromkeys([*self.prompts, *filter(None, self.captions)]))
+        self.encoded: dict[str, Conditioning] = {}
+        if not self.method.trains_text:
+            with torch.no_grad():
+                encoded = base.encode_prompts(texts)
+            self.encoded = {text: encoded[i : i + 1] for i, text in enumerate(texts)}
+        if recipe.prior:
+            self.class_prompt = concept.class_prompt()
+            with torch.no_grad(), self.method.switched_off():
+                self.class_conditioning = base.encode_prompts([self.class_prompt])
+            if recipe.prior.kind == "images":
+                latents = prior.class_latents(
+                    base, self.class_prompt, recipe.prior.images, cache
+                )
+                assert latents is not None  # drawn before the method was installed
+                self.class_latents = latents.to(base.device)
+
+    def restore(self, checkpoint: tuple[dict[str, Tensor], int, float] | None) -> None:
+        """Continue from a checkpoint, or start."""
+        if checkpoint is None:
+            return
+        tensors, self.step, self.spent = checkpoint
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(tensors[f"parameter/{name}"])
+                # In the parameter's own memory layout: fused AdamW pairs elements by address.
+                self.optimizer.state[parameter] = {
+                    key: torch.empty_like(parameter).copy_(tensors[f"{key}/{name}"])
+                    for key in ("exp_avg", "exp_avg_sq")
+                } | {"step": torch.tensor(float(self.step), device=self._step_device(parameter))}
+
+    def _step_device(self, parameter: nn.Parameter) -> torch.device:
+        # Fused AdamW keeps its counter beside the parameter.
+        return parameter.device if parameter.is_cuda else torch.device("cpu")
+
+    def checkpoint(self) -> Checkpointed:
+        if self.step == 0:
+            return Checkpointed(0)
+        started = time.monotonic()
+        tensors = {}
+        for name, parameter in self.parameters.items():
+            state = self.optimizer.state[parameter]
+            tensors[f"parameter/{name}"] = parameter.detach().cpu().contiguous()
+            for key in ("exp_avg", "exp_avg_sq"):
+                tensors[f"{key}/{name}"] = state[key].cpu().contiguous()
+        self.run.save_checkpoint(tensors, self.step, self.spent)
+        self.checkpoint_seconds = max(self.checkpoint_seconds, time.monotonic() - started)
+        return Checkpointed(self.step)
+
+    def margin(self) -> float:
+        """Seconds that one more step and the way out may need."""
+        step = 2 * max(self.durations, default=1.0)
+        due = self.recipe.preview_every and (self.step + 1) % self.recipe.preview_every == 0
+        return step + 2 * self.checkpoint_seconds + (1.5 * self.preview_seconds if due else 0)
+
+    def advance(self) -> Iterator[StepDone]:
+        """One optimizer step."""
+        started = time.monotonic()
+        factor = self.recipe.learning_rate_factor(self.step)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        losses = self.losses(self.step)
+        losses.sum().backward()
+        nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.method.after_step()
+        self.step += 1
+        seconds = time.monotonic() - started
+        self.durations.append(seconds)
+        self.spent += seconds
+        self.pending.append((self.step, losses.detach(), seconds))
+        every = REPORT_EVERY if self.base.device.type == "cuda" else 1
+        if len(self.pending) >= every or self.step % self.recipe.checkpoint_every == 0:
+            yield from self.flush()
+
+    def losses(self, step: int) -> Tensor:
+        """(1,) or (2,): the subject's loss and, weighted, the class's, at `step`."""
+        recipe, base = self.recipe, self.base
+        batch = batch_at(
+            recipe.seed,
+            step,
+            recipe.batch_size,
+            photos=len(self.run.concept.photos),
+            prompts=len(self.prompts),
+            shape=tuple(self.posterior.mean.shape[2:]),
+        )
+        device = base.device
+        mirrored = (batch.mirrored & recipe.flip).long()
+        latents = self.posterior[mirrored.to(device), batch.photos.to(device)].sample(
+            batch.posterior_noise.to(device)
+        )
+        texts = [
+            self.captions[photo] or self.prompts[phrasing]
+            for photo, phrasing in zip(batch.photos.tolist(), batch.prompts.tolist(), strict=True)
+        ]
+        noise, u = batch.noise.to(device), batch.u.to(device)
+        if not recipe.prior:
+            return base.loss(latents, self.conditioning(texts), noise, u).mean().unsqueeze(0)
+
+        again = batch_at(
+            recipe.seed,
+            step,
+            recipe.batch_size,
+            photos=len(self.class_latents) if recipe.prior.kind == "images" else 1,
+            prompts=1,
+            shape=tuple(latents.shape[1:]),
+            stream="class",
+        )
+        class_noise, class_u = again.noise.to(device), again.u.to(device)
+        size = recipe.batch_size
+        if recipe.prior.kind == "images":
+            class_latents = self.class_latents[again.photos.to(device)]
+            target = base.target(class_latents, class_noise, class_u)
+        else:
+            # The teacher answers on the subject's own noisy latents: what must not change is
+            # what the base says of them when it is asked for the class.
+            class_latents = latents
+            with torch.no_grad(), self.method.switched_off():
+                teacher = self.class_conditioning[[0] * size]
+                target = base.predict(class_latents, teacher, class_noise, class_u)
+        # Subject and class in one forward: half the launches, larger matrices.
+        conditioning = self.conditioning(texts + [self.class_prompt] * size)
+        prediction = base.predict(
+            torch.cat([latents, class_latents]),
+            conditioning,
+            torch.cat([noise, class_noise]),
+            torch.cat([u, class_u]),
+        )
+        target = torch.cat([base.target(latents, noise, u), target])
+        errors = (prediction - target).square().flatten(1).mean(1)
+        return torch.stack(
+            [errors[:size].mean(), recipe.prior.weight * errors[size:].mean()]
+        )
+
+    def conditioning(self, texts: list[str]) -> Conditioning:
+        """Encoded anew where the method trains the text side, looked up where it does not."""
+        distinct = list(dict.fromkeys(texts))
+        index = [distinct.index(text) for text in texts]
+        if self.method.trains_text:
+            return self.base.encode_prompts(distinct)[index]
+        known = self.encoded | (
+            {self.class_prompt: self.class_conditioning} if self.recipe.prior else {}
+        )
+        return Conditioning.cat([known[text] for text in texts])
+
+    def flush(self) -> Iterator[StepDone]:
+        """Look at the losses that are still on the device, and log them."""
+        rows = []
+        for step, losses, seconds in self.pending:
+            values = losses.tolist()
+            if not all(map(_is_number, values)):
+                self.run.set_state(
+                    replace(self.run.state, status="failed", error=f"no number at step {step}")
+                )
+                raise RunError(
+                    f"The loss stopped being a number at step {step}: the learning rate of "
+                    f"{self.recipe.method.learning_rate:g} is too high for this base. "
+                    f"The run is kept up to step {self.run.state.step}; start again with a third "
+                    "of it.",
+                    field="learning rate",
+                )
+            rows.append(LossRow(step, values[0], values[1] if len(values) > 1 else None, seconds))
+        self.pending.clear()
+        self.run.log(rows)
+        for row in rows:
+            yield StepDone(
+                row.step,
+                self.recipe.steps,
+                row.loss,
+                row.prior_loss,
+                row.seconds,
+                self.seconds_left(),
+            )
+
+    def seconds_left(self) -> float:
+        left = self.recipe.steps - self.step
+        every = self.recipe.preview_every
+        previews = (self.recipe.steps // every - self.step // every) if every else 0
+        return left * statistics.median(self.durations) + previews * self.preview_seconds
+
+    def preview(self) -> Preview:
+        """The fixed prompts at their fixed seeds."""
+        started = time.monotonic()
+        prompts = preview_prompts(self.run, with_noun=self.method.uses_noun)
+        seeds = [self.recipe.seed + i for i in range(len(prompts))]
+        pictures = generate.draw_each(self.base, prompts, seeds, steps=PREVIEW_STEPS)
+        paths = []
+        for index, (picture, prompt) in enumerate(zip(pictures, prompts, strict=True)):
+            record = {"prompt": prompt, "seed": seeds[index], "step": self.step}
+            path = self.run.preview_path(self.step, index)
+            paths.append(generate.Picture(picture, record).save(path))
+        self.preview_seconds = time.monotonic() - started
+        self.spent += self.preview_seconds
+        return Preview(self.step, tuple(paths))
+
+
+def preview_prompts(run: Run, *, with_noun: bool) -> list[str]:
+    """What the previews show: the concept alone, twice elsewhere."""
+    concept = run.concept
+    words = concept.name if with_noun else concept.token
+    if concept.kind == "style":
+        return [f"a {thing}, {words} style" for thing in ("cat", "house", "flower")]
+    return [
+        concept.prompts(with_noun=with_noun)[0],
+        f"a photo of {words} in the snow",
+        f"a photo of {words} on the beach",
+    ]
+
+
+def encode_photos(base: Base, run: Run, *, flip: bool) -> Posterior:
+    """The photos' posteriors, (1 or 2, photos, channels, h, w): as they are, then mirrored."""
+    size = base.spec.size
+    crops = [crop(photo, size) for photo in run.concept.photos]
+    pixels = torch.stack([_pixels(image) for image in crops])
+    sides = [pixels, pixels.flip(-1)] if flip else [pixels]
+    encoded = [
+        [base.encode_images(side[i : i + 4]) for i in range(0, len(side), 4)] for side in sides
+    ]
+    return Posterior(
+        torch.stack([torch.cat([part.mean for part in parts]) for parts in encoded]),
+        torch.stack([torch.cat([part.std for part in parts]) for parts in encoded]),
+    )
+
+
+def _pixels(image: object) -> Tensor:
+    """(3, height, width) in [-1, 1]."""
+    import numpy as np
+
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1
+
+
+def _is_number(value: float) -> bool:
+    return value == value and abs(value) != float("inf")
+
+
+def _export(session: _Session, *, stopped_early: bool) -> Finished:
+    """Write the adapter: the run's only way to be finished."""
+    run, base = session.run, session.base
+    export = session.method.export()
+    concept = run.concept
+    description = Description(
+        method=export.method,
+        family=base.spec.family,
+        base=base.spec.name,
+        fingerprint=base.fingerprint,
+        token=concept.token,
+        noun=concept.noun,
+        kind=concept.kind,
+        rank=export.rank,
+        alpha=export.alpha,
+        title=concept.name,
+        recipe=_shareable(run.recipe) | {"steps done": session.step},
+        software={name: version(name) for name in ("torch", "diffusers", "transformers", "peft")}
+        | {"python": platform.python_version()},
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+    adapter = Adapter(description, export.tensors)
+    adapter.save(run.adapter_path, metadata=diffusers_metadata(adapter))
+    run.set_state(State("finished", session.step, session.spent))
+    return Finished(session.step, run.adapter_path, session.spent, stopped_early)
+
+
+def _shareable(recipe: Recipe) -> dict[str, object]:
+    import json
+
+    return json.loads(recipe.to_json())

@@ -1,0 +1,59 @@
+"""Format, lint, types and tests, as CI runs them: ``python3 -m tests.run [pytest arguments]``.
+
+Makes .venv where there is none, and installs what is missing: the packages, and Debian's chromium
+for the browser test. Needs nothing but Python's standard library.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from hashlib import sha256
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+REQUIREMENTS = [ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt"]
+
+
+def call(*command: str | Path) -> None:
+    print("$", *command, flush=True)
+    subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
+
+
+def install() -> None:
+    """The packages, once for each state of the requirements; chromium, once."""
+    stamp = VENV / "installed"
+    wanted = sha256(b"".join(path.read_bytes() for path in REQUIREMENTS)).hexdigest()
+    if not stamp.exists() or stamp.read_text() != wanted:
+        if not PYTHON.exists():
+            venv.create(VENV, with_pip=True)
+        call(PYTHON, "-m", "pip", "install", "-q", "-r", REQUIREMENTS[1])
+        stamp.write_text(wanted)
+    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        if not shutil.which("apt-get") or os.geteuid() != 0:
+            sys.exit("The browser test needs Chromium: install it, then run this again.")
+        os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+        call("apt-get", "update", "-qq")
+        call("apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium")
+
+
+def main() -> None:
+    install()
+    python = str(PYTHON)
+    code = ["app.py", "personalization", "tests"]
+    call(python, "-m", "ruff", "format", "--check", *code)
+    call(python, "-m", "ruff", "check", *code)
+    call(python, "-m", "mypy")
+    call(python, "-m", "pytest", "--durations=10", *sys.argv[1:])
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except subprocess.CalledProcessError as error:
+        sys.exit(error.returncode)
