@@ -71,7 +71,8 @@ def loss_curve(rows: Sequence[LossRow], steps: int, previews: Iterable[int] = ()
     window = max(5, steps // 12)
     losses = [row.loss for row in rows if math.isfinite(row.loss)]
     ceiling = sorted(losses)[int(0.98 * (len(losses) - 1))] if losses else 1.0
-    line = smoothed(losses, window)
+    # A single step that explodes is drawn at the edge, and does not lift the line for a while.
+    line = smoothed([min(loss, 3 * ceiling) for loss in losses], window)
     top = max([ceiling, *line]) or 1.0
     plot = _Plot((0, max(steps, 1)), (0, _nice_above(top)), height=168)
     y_ticks = _ticks(0, plot.y[1], 4) if line else [(0.0, "0")]

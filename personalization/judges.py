@@ -116,16 +116,19 @@ class DinoJudge:
 
 
 def panel(spec: BaseSpec, device: torch.device | str = "cpu") -> Panel:
-    """The judges of a base, loaded once in a process for each device. Raises `HubError`."""
+    """The judges of a base, loaded once in a process for each device. Raises `HubError`.
+
+    `spec.judge` is "pocket", "clip" (CLIP and DINOv2 from the Hub), or a CLIP's folder.
+    """
     return _panel(spec.judge, str(device))
 
 
 @lru_cache(maxsize=2)
 def _panel(judge: str, device: str) -> Panel:
-    if judge == "pocket":
-        one = ClipJudge(POCKET, device)
-        return Panel(one, one)
-    return Panel(DinoJudge(DINO, device), ClipJudge(CLIP, device))
+    if judge == "clip":
+        return Panel(DinoJudge(DINO, device), ClipJudge(CLIP, device))
+    one = ClipJudge(POCKET if judge == "pocket" else judge, device)
+    return Panel(one, one)
 
 
 def _loaded(source: str, *kinds: Any) -> tuple[Any, ...]:

@@ -326,8 +326,8 @@ def _delta(parameter: Tensor, parts: Sequence[_Part], stack: Stack) -> Tensor:
             return merge.ties(deltas, weights, stack.density)
         case "dare":
             # From the place's name, so that no two layers drop alike and the order is of no matter.
-            seed = (stack.seed << 32) + zlib.crc32(str(parts[0].place).encode())
-            generator = torch.Generator().manual_seed(seed % 2**63)
+            seed = zlib.crc32(f"{stack.seed} {parts[0].place}".encode())
+            generator = torch.Generator().manual_seed(seed)
             return merge.dare(deltas, weights, stack.density, generator)
         case "orthogonal":
             spaces = [_space(parameter, part.change) for part in parts]

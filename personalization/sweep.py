@@ -25,7 +25,7 @@ from personalization.stack import Stack, applied
 
 STRENGTHS = (0.2, 0.5, 0.8, 1.1, 1.5)
 MAX_PICTURES = 64
-FULL_ENOUGH = 4  # pictures of the same weights, from which a batch of their own is as fast
+FULL_ENOUGH = 3  # pictures of the same weights, from which a batch of their own is as fast
 
 What = Literal["weight", "guidance", "steps", "combine", "seed", "prompt"]
 

@@ -25,7 +25,7 @@ class AutoencoderPlan:
     """How the autoencoder is trained. Batches are of `batch` whole pictures, or 4 times as many
     crops of a quarter: the same work, more variety."""
 
-    steps: int = 1400
+    steps: int = 620
     batch: int = 4
     crops_until: float = 0.65  # the share of steps on 64 px crops; the rest on whole pictures
     textures: float = 0.2
@@ -113,13 +113,26 @@ def psnr(model: AutoencoderKL, images: np.ndarray) -> float:
 
 
 def train(
-    folder: Path, drawings: np.ndarray, plan: AutoencoderPlan, seed: int, device: str
+    folder: Path,
+    drawings: np.ndarray,
+    plan: AutoencoderPlan,
+    seed: int,
+    device: str,
+    decoder_only: bool = False,
 ) -> AutoencoderKL:
-    """Train or continue; the checkpoint lies in `folder`."""
+    """Train or continue; the checkpoint lies in `folder`.
+
+    decoder_only: the encoder stays, so latents and UNet stay valid, and the decoder gets better.
+    """
     torch.manual_seed(seed)
     model = make_autoencoder().to(device, memory_format=torch.channels_last)
-    optims = optimizers(model, plan.lr)
     path = folder / "autoencoder.pt"
+    if decoder_only:
+        load_state(path, {"model": model})
+        model.encoder.requires_grad_(False)
+        model.quant_conv.requires_grad_(False)
+        path = folder / "decoder.pt"
+    optims = optimizers(model, plan.lr)
     first = load_state(path, {"model": model}, optims)
     if first >= plan.steps:
         return model.eval()
@@ -132,8 +145,9 @@ def train(
         images = to_tensor(batches.at(step), device)
         value = loss(model, images, plan.kl, halve)
         value.backward()
-        parallel.average_gradients(list(model.parameters()))
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        trained = [weight for weight in model.parameters() if weight.requires_grad]
+        parallel.average_gradients(trained)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         for optim in optims:
             for group in optim.param_groups:
                 group["lr"] = plan.lr * warmup_then_cosine(step, plan.steps, warmup=30)
@@ -143,7 +157,8 @@ def train(
             running = value.item() if running is None else running * 0.95 + value.item() * 0.05
         if step % 50 == 49 and parallel.rank() == 0:
             pace = (step + 1 - first) / (time.time() - started)
-            print(f"autoencoder: step {step + 1}, loss {running:.4f}, {pace:.2f} steps/s", flush=True)
+            done = f"step {step + 1}, loss {running:.4f}, {pace:.2f} steps/s"
+            print(f"autoencoder: {done}", flush=True)
         if (step % 50 == 49 or step == plan.steps - 1) and parallel.rank() == 0:
             quality = psnr(model.eval(), unseen)
             model.train()

@@ -164,8 +164,9 @@ def rank_one(model: CLIPModel, tokenizer: CLIPTokenizer, seed: int, rounds: int 
         numbers = range(start, start + 100)
         texts = [full_caption(pictures.scene_at(seed, number)) for number in numbers]
         images = to_tensor(pictures.drawn(seed, numbers))
-        scores = image_embeddings(model, images) @ text_embeddings(model, tokens(tokenizer, texts)).T
-        right += [texts[int(best)] == own for best, own in zip(scores.argmax(1), texts, strict=True)]
+        said = text_embeddings(model, tokens(tokenizer, texts))
+        best = (image_embeddings(model, images) @ said.T).argmax(1)
+        right += [texts[int(b)] == own for b, own in zip(best, texts, strict=True)]
     return sum(right) / len(right)
 
 

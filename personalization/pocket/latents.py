@@ -9,8 +9,14 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from . import parallel
 from .autoencoder import to_tensor
 from .pictures import CHUNK, chunk_path, write_atomically
+
+
+def path_of(folder: Path, index: int) -> Path:
+    """Where the latents of the pictures numbered from index * CHUNK lie."""
+    return folder / f"latents-{index:05d}.npy"
 
 
 @torch.no_grad()
@@ -19,8 +25,8 @@ def encode_all(
 ) -> None:
     """Encode the first `count` pictures into files (CHUNK, 2, 4, 32, 32); skips what is there."""
     folder.mkdir(parents=True, exist_ok=True)
-    for index in range(-(-count // CHUNK)):
-        path = folder / f"latents-{index:05d}.npy"
+    for index in range(parallel.rank(), -(-count // CHUNK), parallel.world()):
+        path = path_of(folder, index)
         if path.exists():
             continue
         images = np.load(chunk_path(pictures_folder, index))
@@ -34,12 +40,11 @@ def encode_all(
 
 def load_all(folder: Path, count: int) -> Tensor:
     """What is encoded of the first `count` pictures: (n, 2, 4, 32, 32), fp16."""
-    paths = [folder / f"latents-{index:05d}.npy" for index in range(-(-count // CHUNK))]
+    paths = [path_of(folder, index) for index in range(-(-count // CHUNK))]
     arrays = [np.load(path) for path in paths if path.exists()]
     return torch.from_numpy(np.concatenate(arrays)[:count])
 
 
 def scaling_factor(latents: Tensor) -> float:
     """What makes the latents' standard deviation one."""
-    sample = latents[:2000, 0].float()
-    return float(1 / sample.std())
+    return float(1 / latents[:CHUNK, 0].float().std())

@@ -31,11 +31,12 @@ def orthogonalised(matrices: Tensor) -> Tensor:
     x = x / (x.flatten(1).norm(dim=1)[:, None, None] + 1e-12)
     gram = x @ x.mT
     identity = torch.eye(x.shape[1], device=x.device, dtype=x.dtype)
-    product = identity.expand_as(gram)
-    for _ in range(ITERATIONS):
+    product = identity
+    for iteration in range(ITERATIONS):
         step = a * identity + b * gram + c * (gram @ gram)
-        product = step @ product
-        gram = step @ gram @ step
+        product = step @ product if iteration else step
+        if iteration < ITERATIONS - 1:
+            gram = step @ gram @ step
     x = product @ x
     return x.mT if tall else x
 

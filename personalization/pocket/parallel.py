@@ -52,3 +52,9 @@ def average_gradients(weights: Sequence[Tensor], stop: bool = False) -> bool:
     if world() > 1:
         torch._foreach_div_(gradients, world())
     return bool(flag.item())
+
+
+def wait() -> None:
+    """Until all processes are here."""
+    if world() > 1:
+        dist.barrier()

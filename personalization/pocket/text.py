@@ -1,8 +1,8 @@
 """The text encoder, taught to read before the UNet meets it.
 
-Stable Diffusion's text encoder comes pretrained and stays frozen; this one does too. It learns, from
-captions alone, to say what the scene is: linear heads on its mean hidden state name kind, colour,
-pattern, accessory, place and style. Words it does not know appear in a tenth of the captions and
+Stable Diffusion's text encoder comes pretrained and stays frozen; this one does too. It learns,
+from captions alone, to say what the scene is: linear heads on its mean hidden state name kind,
+colour, pattern, accessory, place and style. Words it does not know appear in a tenth of the captions and
 change nothing, so that a rare word is a blank for a visitor's concept.
 """
 
@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from . import pictures
+from . import parallel, pictures
 from .anatomy import TEXT_LENGTH, TEXT_WIDTH, make_text_encoder
 from .checkpoints import load_state, save_state
 from .muon import optimizers
@@ -96,18 +96,23 @@ def train(
         rng = np.random.default_rng([seed, 4, step])
         scenes = [pictures.scene_at(seed, int(n)) for n in rng.integers(0, 10_000, batch)]
         texts = [training_caption(scene, rng) for scene in scenes]
+        mine = slice(parallel.rank(), None, parallel.world())
+        scenes, texts = scenes[mine], texts[mine]
         truth = torch.tensor([answers(scene) for scene in scenes], device=device)
         hidden = model(tokens(tokenizer, texts).to(device)).last_hidden_state
         logits = heads(hidden)
         losses = [F.cross_entropy(logit, truth[:, i]) for i, logit in enumerate(logits)]
         torch.stack(losses).sum().backward()
+        parallel.average_gradients([*model.parameters(), *heads.parameters()])
         for optim in optims:
             for group in optim.param_groups:
                 group["lr"] = lr * warmup_then_cosine(step, steps, warmup=20)
             optim.step()
             optim.zero_grad(set_to_none=True)
-        if step % 25 == 24 or step == steps - 1:
-            right = [(logit.argmax(1) == truth[:, i]).float().mean() for i, logit in enumerate(logits)]
+        if parallel.rank() == 0 and (step % 25 == 24 or step == steps - 1):
+            right = [
+                (logit.argmax(1) == truth[:, i]).float().mean() for i, logit in enumerate(logits)
+            ]
             said = ", ".join(f"{n} {float(r):.2f}" for n, r in zip(ANSWERS, right, strict=True))
             print(f"text: step {step + 1}, {said}", flush=True)
             save_state(path, step + 1, {"model": model, "heads": heads}, optims)

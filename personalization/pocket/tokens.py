@@ -8,6 +8,7 @@ so that taking them out is cutting off the end of the vocabulary and of the embe
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 from tokenizers import pre_tokenizers
@@ -48,7 +49,7 @@ def learn_merges(words: list[str]) -> list[Merge]:
     merges: list[Merge] = []
     pieces = [symbols(word) for word in words]
     while any(len(word) > 1 for word in pieces):
-        pairs = Counter(pair for word in pieces for pair in zip(word, word[1:], strict=False))
+        pairs = Counter(pair for word in pieces for pair in pairwise(word))
         best = min(pairs, key=lambda pair: (-pairs[pair], pair))
         merges.append(best)
         pieces = [merged(word, best) for word in pieces]

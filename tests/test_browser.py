@@ -1,0 +1,141 @@
+"""A person with a browser: the three tabs, each doing its job, and nothing that was entered lost."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.server import ROOT, running
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+LONG = 120_000  # milliseconds: what a slow machine may need for six steps
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("browser")) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(app, browser):
+    """A new visitor, who must not be sent anywhere but to the app, nor meet a script's error."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    elsewhere: list[str] = []
+    errors: list[str] = []
+    page.on("request", lambda r: None if r.url.startswith((app.url, "data:", "blob:")) else
+            elsewhere.append(r.url))  # fmt: skip
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(app.url)
+    expect(page.get_by_role("tab", name="Teach a word")).to_be_visible(timeout=LONG)
+    yield page
+    assert elsewhere == []
+    assert errors == []
+    context.close()
+
+
+def set_steps(page: Page, tab: str, steps: int) -> None:
+    page.locator(f"#{tab}-advanced").get_by_text("Advanced").click()
+    page.locator(f"#{tab}-advanced").get_by_label("Steps").fill(str(steps))
+
+
+def pick_example(page: Page, tab: str, name: str) -> None:
+    page.locator(f"#{tab}-examples [data-key='{name}']").click()
+    expect(page.locator(f"#{tab}-crops img")).to_have_count(5, timeout=LONG)
+
+
+def test_a_word_is_taught_and_drawn(page):
+    pick_example(page, "word", "neon")
+    expect(page.locator("#word-token input, #word-token textarea").first).to_have_value("<glow>")
+    set_steps(page, "word", 6)
+    page.locator("#teach-word-button").click()
+    expect(page.locator("#word-gallery img").first).to_be_visible(timeout=LONG)
+    expect(page.locator("#word-verdict")).to_contain_text("<glow>")
+    expect(page.locator("#word-download")).to_be_visible()
+
+
+def test_a_subject_is_taught_found_again_after_a_reload_and_sent_to_the_stack(page):
+    page.get_by_role("tab", name="Teach a subject").click()
+    pick_example(page, "subject", "crowned-dog")
+    set_steps(page, "subject", 6)
+    page.locator("#teach-subject-button").click()
+    expect(page.locator("#subject-gallery img").first).to_be_visible(timeout=LONG)
+
+    page.reload()
+    page.get_by_role("tab", name="Teach a subject").click()
+    expect(page.locator("#subject-gallery img").first).to_be_visible(timeout=LONG)
+    expect(page.locator("#subject-crops img")).to_have_count(5)
+
+    page.locator("#subject-send").click()
+    expect(page.locator("#draw-button")).to_be_visible(timeout=LONG)
+    expect(page.locator("#stack-prompt textarea")).to_have_value("a photo of sks dog")
+
+
+def test_a_stack_of_the_ready_adapters_is_one_click_from_its_first_picture(page):
+    page.get_by_role("tab", name="Stack adapters").click()
+    expect(page.locator("#slot-1")).to_be_visible()
+    page.locator("#draw-button").click()
+    expect(page.locator("#stack-gallery img").first).to_be_visible(timeout=LONG)
+
+
+def test_what_is_wrong_is_said_beside_its_field_and_nothing_is_lost(page):
+    page.get_by_role("tab", name="Teach a subject").click()
+    page.locator("#subject-token input, #subject-token textarea").first.fill("dog")
+    page.locator("#subject-noun input, #subject-noun textarea").first.fill("")
+    page.locator("#teach-subject-button").click()
+    expect(page.locator("#subject-photo-notes")).to_contain_text("no photos")
+    expect(page.locator("#subject-word-notes")).to_contain_text("knows the word")
+    expect(page.locator("#subject-word-notes")).to_contain_text("class noun")
+    expect(page.locator("#subject-token input, #subject-token textarea").first).to_have_value("dog")
+
+
+def test_a_run_can_be_cancelled_and_continued(page):
+    pick_example(page, "word", "crowned-dog")
+    page.locator("#teach-word-button").click()
+    expect(page.locator("#word-status")).to_contain_text("step", timeout=LONG, ignore_case=True)
+    page.locator("#word-cancel").click()
+    expect(page.locator("#word-continue")).to_be_visible(timeout=LONG)
+    page.locator("#word-keep").click()
+    expect(page.locator("#word-gallery img").first).to_be_visible(timeout=LONG)
+
+
+def test_a_broken_photo_is_named(page, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+    good = sorted((ROOT / "assets" / "examples" / "owl").glob("*.png"))[:3]
+    page.locator("#word-photos input[type=file]").set_input_files([*map(str, good), str(broken)])
+    expect(page.locator("#word-photo-notes")).to_contain_text("broken.png", timeout=LONG)
+    expect(page.locator("#word-crops img")).to_have_count(3)
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_does_not_scroll_sideways(page, width):
+    page.set_viewport_size({"width": width, "height": 844})
+    for tab in ("Teach a word", "Teach a subject", "Stack adapters"):
+        page.get_by_role("tab", name=tab).click()
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width

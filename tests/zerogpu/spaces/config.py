@@ -1,0 +1,5 @@
+"""What the app asks `spaces` about where it is."""
+
+
+class Config:
+    zero_gpu = True
