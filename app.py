@@ -1,9 +1,8 @@
 """The page: teach a word, teach a subject, stack adapters.
 
-Constants, helpers, the GPU functions, the two teaching tabs, the stack tab, the endpoints for
-programs, the Blocks, main. Everything that learns or draws is in `personalization`; what is said
-in HTML is in `personalization.page`. Here events become updates, and errors become sentences
-beside the field that they are about.
+Constants, helpers, what runs on the GPU, the two teaching tabs, the stack tab, the endpoints for
+programs, the page, main. What learns and draws is in `personalization`, what is said in HTML in
+`personalization.page`; here events become updates, and errors sentences beside their field.
 """
 
 from __future__ import annotations
@@ -24,20 +23,21 @@ from typing import Any, Literal
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
-import spaces  # before torch: on ZeroGPU it takes torch's place on the devices
+import spaces  # before torch: on ZeroGPU it takes the devices' place
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from personalization import bases, charts, page
+from personalization import bases, charts, estimate, page
 from personalization.adapter import Adapter
 from personalization.bases.spec import ASSETS, CATALOG
 from personalization.concept import Concept, Kind, check_noun, check_photos, check_token
 from personalization.errors import ConceptError, PersonalizationError, PhotoError, WorkspaceError
 from personalization.events import Event, Finished, SliceEnded, StepDone
 from personalization.generate import MAX_COUNT, Picture, Settings, read_record
+from personalization.library import Library
 from personalization.photos import Photo, open_photos
 from personalization.photos import problems as photo_problems
-from personalization.recipe import Full, LowRank, Prior, Recipe, Word
+from personalization.recipe import LowRank, Prior, Recipe, Word
 from personalization.runs import Run
 from personalization.stack import MAX_SLOTS, MAX_WEIGHT, Slot, Stack
 from personalization.workspace import Workspace, Workspaces
@@ -45,73 +45,35 @@ from personalization.workspace import Workspace, Workspaces
 BASE = CATALOG[os.environ.get("PERSONALIZATION_BASE", "pocket")]
 ON_ZERO = spaces.config.Config.zero_gpu
 SLICE = 60  # seconds of one allocation on ZeroGPU: what a visitor without an account can start
-SLICE_MARGIN = 10  # of these, to load, to save and to leave
+MARGIN = 10  # of these, to load, to save and to leave
 REFRESH = 0.4  # seconds between two updates of a run's panel
-EXAMPLES = ASSETS / "examples"
-SECRET = "personalization"  # BrowserState wants one; what it keeps is the visitor's own
 WORKSPACES = Workspaces()
-KINDS: list[Kind] = ["object", "creature", "person", "style"]
+KINDS = ["object", "creature", "person", "style"]
 # Single tokens in some vocabularies that mean nothing all the same.
 RARE = {"sks", "ohwx", "zwx", "shs", "olis", "bnha", "ktn"}
-
-# A click on one of the buttons inside a piece of HTML, told with the button's key.
-PICK = """
-element.addEventListener('click', (event) => {
-    const button = event.target.closest('[data-key]');
-    if (button) trigger('click', { key: button.dataset.key });
-});
-"""
-CALL_WORD = "(prompt, word) => prompt.includes(word) ? prompt : `${prompt} ${word}`.trim()"
-
-# Small helpers
+SECRET = "personalization"  # BrowserState wants one; what it keeps is the visitor's own
 
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
-GPU_QUEUE: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1}
+# Gradio notices a changed State only where the event went through the queue.
+QUEUED: dict[str, Any] = {**QUIET, "queue": True, "concurrency_limit": None}
+ON_GPU: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1}
+
+# A click on one of the buttons inside a piece of HTML, told with the button's key.
+PICK = """element.addEventListener('click', (event) => {
+    const button = event.target.closest('[data-key]');
+    if (button) trigger('click', { key: button.dataset.key });
+});"""
+CALL_WORD = "(prompt, word) => prompt.includes(word) ? prompt : `${prompt} ${word}`.trim()"
+ASK_FIRST = "(id) => confirm('Delete your photos, runs, adapters and pictures here?') ? id : ''"
+START_ANEW = """(id) => {
+    if (id) return;
+    Object.keys(localStorage).filter((key) => key.startsWith('personalization'))
+        .forEach((key) => localStorage.removeItem(key));
+    location.reload();
+}"""
 
 
-@dataclass(frozen=True)
-class Lesson:
-    """What the two teaching tabs do not share."""
-
-    purpose: Literal["word", "subject"]
-    title: str
-    promise: str
-    token: str
-    noun_label: str
-    noun_info: str
-    noun_hint: str
-    method: str
-
-    @property
-    def recipe(self) -> Recipe:
-        return BASE.recipes[self.purpose]
-
-
-WORD = Lesson(
-    "word",
-    "Teach a word",
-    "A new entry in the model's dictionary. No weight changes, and the file is a few kilobytes: "
-    "good for a look, a style, or a rough likeness that you want to share.",
-    token="<my-word>",
-    noun_label="Starts from",
-    noun_info="The closest word that the model knows.",
-    noun_hint="mug, dog, painting …",
-    method="Textual inversion: one new vector is learned, everything else stays as it is.",
-)
-SUBJECT = Lesson(
-    "subject",
-    "Teach a subject",
-    "A thin layer over the model's weights that binds a rare word to this one subject, while "
-    "the class it belongs to stays what it was: the closest likeness, in a small file that "
-    "stacks with others.",
-    token="sks",
-    noun_label="It is a …",
-    noun_info="What anyone would call it, in a word.",
-    noun_hint="dog, mug, robot …",
-    method="DreamBooth with a LoRA: the model learns your photos, and its own pictures of the "
-    "class keep the class as it was.",
-)
-LESSONS = (WORD, SUBJECT)
+# Small helpers
 
 
 def base() -> bases.Base:
@@ -119,18 +81,18 @@ def base() -> bases.Base:
     return bases.load(BASE)
 
 
-def device_words() -> str:
-    """The device as a visitor calls it."""
-    if ON_ZERO:
-        return "ZeroGPU, shared"
-    device = bases.best_device()
-    if device.type == "cpu":
-        return f"this machine’s CPU, {len(os.sched_getaffinity(0))} cores, no network needed"
-    return "this machine’s GPU"
+def device() -> str:
+    """ "cuda", "mps" or "cpu"."""
+    return "cuda" if ON_ZERO else bases.best_device().type
+
+
+def remembered(name: str, value: Any) -> gr.BrowserState:
+    """What the visitor's browser keeps over a reload."""
+    return gr.BrowserState(value, storage_key=f"personalization-{name}", secret=SECRET)
 
 
 def pieces_of(text: str) -> list[str]:
-    """How the base reads a text today, as tokens without their end-of-word mark."""
+    """How the base reads a text today: its tokens, without their end-of-word mark."""
     tokenizer = base().text_encoders[0].tokenizer
     return [piece.removesuffix("</w>") for piece in tokenizer.tokenize(text)]
 
@@ -141,16 +103,26 @@ def check_new(token: str) -> None:
     if len(pieces_of(token)) == 1 and token.lower() not in RARE:
         raise ConceptError(
             f"The base knows the word “{token}” already, and would lose what it means now. "
-            f"Choose one that means nothing yet, such as <my-{token.strip('<>')[:12]}> or sks.",
+            f"Choose one that means nothing yet, such as <my-{token[:12]}> or sks.",
             field="token",
         )
+
+
+def check_start(noun: str, *, is_word: bool, kind: Kind) -> None:
+    """Refuse nothing to start from where something is needed. Raises `ConceptError`."""
+    if is_word and not noun.strip():
+        raise ConceptError(
+            "There is no word to start from. Name what the photos show, such as dog or painting.",
+            field="noun",
+        )
+    check_noun(noun, needed=kind != "style")
 
 
 def in_words(error: BaseException) -> str:
     """An error as a sentence; one that nobody foresaw by its name, with the rest in the log."""
     if isinstance(error, PersonalizationError):
         return str(error)
-    if isinstance(error, gr.Error):  # from ZeroGPU's scheduler, or `told` in its worker
+    if isinstance(error, gr.Error):  # ZeroGPU's scheduler, or `told` in its worker
         return str(error.message)
     logging.getLogger("app").error("unforeseen", exc_info=error)
     return (
@@ -159,8 +131,36 @@ def in_words(error: BaseException) -> str:
     )
 
 
+@contextmanager
+def collected(sentences: list[str]) -> Iterator[None]:
+    """What is wrong, added to the others that are."""
+    try:
+        yield
+    except PersonalizationError as error:
+        sentences.append(str(error))
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """What is wrong, as the error that a program calling an endpoint gets."""
+    try:
+        yield
+    except PersonalizationError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+
+
+def library_of(workspace: Workspace) -> Library:
+    """The visitor's library, which takes anybody's files."""
+    from personalization import formats
+
+    own = workspace.library
+    return Library(
+        own.folder, describe=formats.describe, read=formats.read, make_room=own.make_room
+    )
+
+
 def handed_out(path: Path, name: str = "") -> str:
-    """A copy among the files that Gradio serves; the workspaces themselves are blocked."""
+    """A copy among the files that Gradio serves: it serves nothing of the workspaces."""
     folder = Path(get_upload_folder()) / secrets.token_hex(16)
     folder.mkdir(parents=True)
     return shutil.copyfile(path, folder / (name or path.name)).as_posix()
@@ -185,47 +185,13 @@ def take_uploads(paths: Sequence[str] | None) -> tuple[list[Photo], list[PhotoEr
     return photos, errors
 
 
-def expected_seconds(recipe: Recipe) -> float:
-    """About how long a run takes here, first pictures included."""
-    device = "cuda" if ON_ZERO else bases.best_device().type
-    start, forward = {"cpu": (6.0, 0.028), "mps": (6.0, 0.01)}.get(device, (6.0, 0.004))
-    seen = recipe.batch_size * (2 if recipe.prior else 1)
-    passes = 1.0 if isinstance(recipe.method, Word) else 1.2
-    pictures = recipe.steps // recipe.preview_every * 3 if recipe.preview_every else 0
-    if recipe.prior and recipe.prior.kind == "images":
-        pictures += recipe.prior.images
-    return start + recipe.steps * seen * forward * passes + pictures * 8 * forward
-
-
-def expected_size(recipe: Recipe) -> int | None:
-    """Bytes of the file, where they can be told beforehand."""
-    method = recipe.method
-    if isinstance(method, Word):
-        tables = [encoder.model.get_input_embeddings() for encoder in base().text_encoders]
-        return 2_000 + sum(4 * method.vectors * table.weight.shape[-1] for table in tables)
-    if not isinstance(method, LowRank) or method.kind not in ("lora", "dora"):
-        return None
-    size = 12_000
-    for name, module in base().modules.items():
-        text = name.startswith("text_encoder")
-        if text and not method.text_encoder:
-            continue
-        targets = BASE.text_targets if text else method.targets or BASE.targets
-        for path, layer in module.named_modules():
-            if path.endswith(targets) and hasattr(layer, "weight"):
-                size += 4 * method.rank * sum(layer.weight.shape[:2])
-    return size
-
-
 def example_sets(purpose: str) -> list[tuple[str, str, list[Path], dict[str, Any]]]:
     """(key, title, photos, what it fills in): the folders in assets/examples."""
     sets = []
-    for folder in sorted(EXAMPLES.glob("*/")):
-        about = folder / "example.json"
-        fills = json.loads(about.read_text()) if about.exists() else {}
-        photos = sorted(folder.glob("*.png")) + sorted(folder.glob("*.jpg"))
-        if photos and purpose in fills.get("tabs", ("word", "subject")):
-            sets.append((folder.name, fills.get("title", folder.name), photos, fills))
+    for folder in sorted((ASSETS / "examples").glob("*/")):
+        about = json.loads((folder / "example.json").read_text())
+        if purpose in about["tabs"]:
+            sets.append((folder.name, about["title"], sorted(folder.glob("[0-9]*.png")), about))
     return sets
 
 
@@ -243,7 +209,7 @@ def told() -> Iterator[None]:
         raise
 
 
-@spaces.GPU(duration=lambda folder, seconds: SLICE if seconds is None else seconds + SLICE_MARGIN)
+@spaces.GPU(duration=lambda folder, seconds: (seconds or SLICE - MARGIN) + MARGIN)
 def gpu_train(folder: Path, seconds: int | None) -> Iterator[Event]:
     """One slice of a run."""
     from personalization.training import train
@@ -278,32 +244,71 @@ def gpu_draw(
         return [picture for pictures in drawn for picture in pictures]
 
 
+@spaces.GPU(duration=60)
+def gpu_sweep(stack: Stack, settings: Settings) -> Image.Image:
+    """The same picture at several strengths of the first adapter."""
+    from personalization.sweep import sweep
+
+    with told():
+        return sweep(base(), stack, settings).image()
+
+
+# Runs and stacks, between the tabs and the GPU
+
+Named = tuple[str, Adapter, float]  # its name in the library, the adapter, its weight
+
+
+def stack_of(adapters: Sequence[Named]) -> Stack:
+    """Checked before any GPU time."""
+    return Stack(tuple(Slot(adapter, weight) for _, adapter, weight in adapters)).check(BASE)
+
+
 def draw_stack(
-    slots: Sequence[tuple[str, Adapter, float]],
+    adapters: Sequence[Named],
     settings: Sequence[Settings],
     image: Image.Image | None = None,
     mask: Image.Image | None = None,
 ) -> list[Picture]:
-    """Check a stack of (name, adapter, weight) before any GPU time, then draw with it."""
-    stack = Stack(tuple(Slot(adapter, weight) for _, adapter, weight in slots)).check(BASE)
+    """Pictures, each with the record of what drew it."""
     records = [
-        {
-            "name": name,
-            "title": adapter.description.title,
-            "trigger": adapter.description.trigger,
-            "weight": weight,
-            "sha256": adapter.sha256,
-        }
-        for name, adapter, weight in slots
+        {"name": name, "title": a.description.title, "trigger": a.description.trigger}
+        | {"weight": weight, "sha256": a.sha256}
+        for name, a, weight in adapters
     ]
-    return gpu_draw(stack, [each.check() for each in settings], records, image, mask)
+    return gpu_draw(stack_of(adapters), [each.check() for each in settings], records, image, mask)
 
 
-def slices(run: Run) -> Iterator[Event]:
-    """One slice as long as its machine allows."""
-    left = expected_seconds(run.recipe) * (1 - run.state.step / run.recipe.steps)
-    seconds = min(SLICE - SLICE_MARGIN, round(1.3 * left) + 10) if ON_ZERO else None
-    yield from gpu_train(run.folder, seconds)
+def start_run(
+    workspace: Workspace, photos: Sequence[Photo], kind: Kind, token: str, noun: str, recipe: Recipe
+) -> Run:
+    """Check everything, then make the run's folder. Raises what is wrong."""
+    check_photos(photos)
+    check_new(token)
+    check_start(noun, is_word=isinstance(recipe.method, Word), kind=kind)
+    concept = Concept(kind, token, noun.strip(), tuple(photos))
+    folder = workspace.new_run_folder(concept.name)
+    return Run.create(folder, concept, recipe.check(), BASE.name)
+
+
+def train_slice(run: Run) -> Iterator[Event]:
+    """One slice, as long as its machine allows."""
+    left = estimate.seconds(run.recipe, device()) * (1 - run.state.step / run.recipe.steps)
+    yield from gpu_train(
+        run.folder, min(SLICE - MARGIN, round(1.3 * left) + 10) if ON_ZERO else None
+    )
+
+
+def keep_adapter(workspace: Workspace, run: Run, done: Finished) -> None:
+    """Into the library, where the stack finds it."""
+    library_of(workspace).add(done.adapter, run.concept.name)
+
+
+def own_adapter(run: Run) -> Named:
+    """What a finished run has learned, at its recommended strength."""
+    from personalization.adapter import read
+
+    adapter = read(run.adapter_path)
+    return run.folder.name, adapter, adapter.description.strength
 
 
 def showcase(run: Run) -> list[str]:
@@ -318,44 +323,77 @@ def showcase(run: Run) -> list[str]:
 
 def show_off(run: Run) -> list[Picture]:
     """Draw a finished run's showcase, and keep it in the run's folder."""
-    from personalization.adapter import read
-
-    adapter = read(run.adapter_path)
     settings = [Settings(prompt, seed=run.recipe.seed) for prompt in showcase(run)]
-    weight = adapter.description.strength
-    pictures = draw_stack([(run.folder.name, adapter, weight)], settings)
+    pictures = draw_stack([own_adapter(run)], settings)
     for index, picture in enumerate(pictures):
         picture.save(run.folder / "pictures" / f"{index}.png")
     return pictures
 
 
-def start_run(
-    workspace: Workspace, photos: Sequence[Photo], kind: Kind, token: str, noun: str, recipe: Recipe
-) -> Run:
-    """Check everything, then make the run's folder. Raises what is wrong."""
-    check_photos(photos)
-    check_new(token)
-    check_noun(noun, needed=kind != "style" or isinstance(recipe.method, Word))
-    concept = Concept(kind, token, noun.strip(), tuple(photos))
-    folder = workspace.new_run_folder(concept.name)
-    return Run.create(folder, concept, recipe.check(), BASE.name)
-
-
 # The two teaching tabs
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the two teaching tabs do not share."""
+
+    purpose: Literal["word", "subject"]
+    title: str
+    promise: str
+    token: str
+    noun: tuple[str, str, str]  # label, help, placeholder
+    method: str
+
+    @property
+    def recipe(self) -> Recipe:
+        return BASE.recipes[self.purpose]
+
+
+WORD = Lesson(
+    "word",
+    "Teach a word",
+    "A new entry in the model’s dictionary. No weight changes, and the file is a few kilobytes: "
+    "good for a look, a style, or a rough likeness that you want to share.",
+    token="<my-word>",
+    noun=("Starts from", "The closest word it knows.", "mug, dog, painting …"),
+    method="Textual inversion: one new vector is learned, everything else stays as it is.",
+)
+SUBJECT = Lesson(
+    "subject",
+    "Teach a subject",
+    "A thin layer over the model’s weights binds a rare word to this one subject, while its class "
+    "stays what it was: the closest likeness, in a small file that stacks with others.",
+    token="sks",
+    noun=("It is a …", "What anyone would call it.", "dog, mug, robot …"),
+    method="DreamBooth with a LoRA: the model learns your photos, and its own pictures of the "
+    "class keep the class as it was.",
+)
+
+# The advanced settings that are numbers: label, help, digits after the point (None: any).
+NUMBERS: dict[str, tuple[str, str, int | None]] = {
+    "steps": ("Steps", "More: closer, then a copy.", 0),
+    "rate": ("Learning rate", "Too high breaks it.", None),
+    "vectors": ("Vectors", "More hold more detail.", 0),
+    "rank": ("Rank", "Capacity, and file size.", 0),
+    "alpha": ("Alpha", "Scale: alpha / rank.", None),
+    "text_rate": ("Text learning rate", "Of the text encoder.", None),
+    "prior_weight": ("Prior weight", "How much the class counts.", None),
+    "images": ("Class images", "Drawn once, then kept.", 0),
+    "batch": ("Batch", "Photos in a step.", 0),
+    "every": ("Previews", "Steps from one to the next.", 0),
+    "seed": ("Seed", "The same seed, the same run.", 0),
+}
 
 
 class TeachTab:
     """Photos, a word, a method; then a run, and what came of it."""
 
     def __init__(self, lesson: Lesson, visitor: gr.BrowserState):
-        self.lesson = lesson
-        self.visitor = visitor
-        self.prefix = lesson.purpose
-        stored = f"personalization-{lesson.purpose}"
-        self.keys = gr.BrowserState([], storage_key=f"{stored}-photos", secret=SECRET)
-        self.fields = gr.BrowserState([], storage_key=f"{stored}-fields", secret=SECRET)
+        self.lesson, self.prefix, self.visitor = lesson, lesson.purpose, visitor
+        self.keys = remembered(f"{self.prefix}-photos", [])
+        self.fields = remembered(f"{self.prefix}-fields", [lesson.token, "", "object"])
         self.current = gr.State("")  # the run in the panel
-        self.turn = gr.State(None)  # what to do next with it: each change is a request of its own
+        self.turn = gr.State(None)  # what to do with it next: each change is a request of its own
         gr.HTML(f'<p class="promise">{lesson.promise}</p>')
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=5, min_width=320, elem_classes="bench-form"):
@@ -366,24 +404,21 @@ class TeachTab:
 
     def build_form(self) -> None:
         lesson, prefix = self.lesson, self.prefix
+        noun_label, noun_help, noun_hint = lesson.noun
         gr.HTML(page.section(1, "Photos", "Three to five of the same thing, in different places."))
         self.crops = gr.HTML(js_on_load=PICK, elem_id=f"{prefix}-crops")
         self.drop = gr.File(
-            label="Drop photos here, or click to choose",
             show_label=False,
             file_count="multiple",
-            height=104,
+            height=84,
             elem_id=f"{prefix}-photos",
             elem_classes="drop",
         )
         self.photo_notes = gr.HTML(elem_id=f"{prefix}-photo-notes")
-        self.examples = gr.HTML(
-            page.example_sets(each[:3] for each in example_sets(lesson.purpose)),
-            js_on_load=PICK,
-            elem_id=f"{prefix}-examples",
-        )
+        sets = page.example_sets(each[:3] for each in example_sets(prefix))
+        self.examples = gr.HTML(sets, js_on_load=PICK, elem_id=f"{prefix}-examples")
         gr.HTML(page.section(2, "The word"))
-        with gr.Row(elem_classes="pair"):
+        with gr.Row():
             self.token = gr.Textbox(
                 lesson.token,
                 label="New word",
@@ -393,16 +428,14 @@ class TeachTab:
                 elem_id=f"{prefix}-token",
             )
             self.noun = gr.Textbox(
-                label=lesson.noun_label,
-                info=lesson.noun_info,
-                placeholder=lesson.noun_hint,
+                label=noun_label,
+                info=noun_help,
+                placeholder=noun_hint,
                 max_lines=1,
                 min_width=140,
                 elem_id="word-initial" if lesson is WORD else "subject-noun",
             )
-        self.kind = gr.Radio(
-            list(KINDS), value="object", label="Kind", elem_id=f"{prefix}-kind", elem_classes="kind"
-        )
+        self.kind = gr.Radio(KINDS, value="object", label="Kind", elem_id=f"{prefix}-kind")
         self.chips = gr.HTML(elem_id=f"{prefix}-chips")
         self.word_notes = gr.HTML(elem_id=f"{prefix}-word-notes")
         gr.HTML(page.section(3, "Teach", lesson.method))
@@ -412,83 +445,55 @@ class TeachTab:
         self.teach = gr.Button("Teach", variant="primary", elem_id=f"teach-{prefix}-button")
         self.estimate = gr.HTML(elem_id=f"{prefix}-estimate")
 
-    def build_settings(self) -> dict[str, gr.components.Component]:
+    def build_settings(self) -> dict[str, Any]:
         """Every choice of a recipe, in the field's terms, with a line of help each."""
-        recipe = self.lesson.recipe
-        method = recipe.method
-        number: dict[str, Any] = {"min_width": 120}
-        parts: dict[str, gr.components.Component] = {}
-        if isinstance(method, LowRank):
-            parts["method"] = gr.Dropdown(
-                ["lora", "loha", "lokr", "dora"],
-                value=method.kind,
-                label="Method",
-                info="LoRA is the common one; LoKr is smallest; DoRA is slower and closer.",
-            )
-        with gr.Row():
-            parts["steps"] = gr.Number(
-                recipe.steps, label="Steps", precision=0, info="More: closer, then a copy.", **number
-            )
-            parts["rate"] = gr.Number(
-                method.learning_rate, label="Learning rate", info="Too high breaks it.", **number
-            )
-        with gr.Row():
-            if isinstance(method, LowRank):
-                parts["rank"] = gr.Number(
-                    method.rank, label="Rank", precision=0, info="Capacity, and file size.", **number
-                )
-                parts["alpha"] = gr.Number(
-                    method.alpha, label="Alpha", info="Scale: alpha / rank.", **number
-                )
-            else:
-                parts["vectors"] = gr.Number(
-                    1, label="Vectors", precision=0, info="More hold more detail.", **number
-                )
-            parts["batch"] = gr.Number(
-                recipe.batch_size, label="Batch", precision=0, info="Photos in a step.", **number
-            )
+        recipe, method = self.lesson.recipe, self.lesson.recipe.method
+        parts: dict[str, Any] = {}
+
+        def numbers(**values: float) -> None:
+            with gr.Row():
+                for name, value in values.items():
+                    label, info, digits = NUMBERS[name]
+                    parts[name] = gr.Number(
+                        value, label=label, info=info, precision=digits, min_width=120
+                    )
+
+        numbers(steps=recipe.steps, rate=method.learning_rate)
         if isinstance(method, LowRank):
             prior = recipe.prior or Prior()
+            parts["method"] = gr.Radio(
+                [("LoRA", "lora"), ("LoHa", "loha"), ("LoKr", "lokr"), ("DoRA", "dora")],
+                value=method.kind,
+                label="Method",
+                info="LoRA is the common one, LoKr the smallest, DoRA slower and closer.",
+            )
+            numbers(rank=method.rank, alpha=method.alpha)
             parts["prior"] = gr.Radio(
                 [("class images", "images"), ("adapter off", "adapter_off"), ("none", "none")],
                 value=prior.kind,
                 label="Prior preservation",
-                info="What keeps the class: its own pictures of it, or itself as the teacher.",
+                info="What keeps the class: its own pictures, or the base itself as the teacher.",
             )
-            with gr.Row():
-                parts["prior_weight"] = gr.Number(
-                    prior.weight, label="Prior weight", info="How much the class counts.", **number
-                )
-                parts["images"] = gr.Number(
-                    prior.images, label="Class images", precision=0, info="Drawn once.", **number
-                )
-            with gr.Row():
-                parts["text"] = gr.Checkbox(
-                    method.text_encoder,
-                    label="Text encoder too",
-                    info="Learns the word faster, and leaks more.",
-                    **number,
-                )
-                parts["text_rate"] = gr.Number(
-                    method.text_learning_rate, label="Its learning rate", **number
-                )
-        with gr.Row():
-            parts["every"] = gr.Number(
-                recipe.preview_every, label="Previews", precision=0, info="Steps apart.", **number
+            numbers(prior_weight=prior.weight, images=prior.images)
+            parts["text"] = gr.Checkbox(
+                method.text_encoder,
+                label="Text encoder too",
+                info="Learns the word faster, and leaks more.",
             )
-            parts["seed"] = gr.Number(
-                0, label="Seed", precision=0, info="The same seed, the same run.", **number
-            )
+            numbers(text_rate=method.text_learning_rate, batch=recipe.batch_size)
+        else:
+            numbers(vectors=1, batch=recipe.batch_size)
+        numbers(every=recipe.preview_every, seed=recipe.seed)
         parts["flip"] = gr.Checkbox(
             recipe.flip,
-            label="Mirror the photos too",
+            label="Mirrored photos too",
             info="Not for faces, words, or anything with a left and a right.",
         )
         return parts
 
     def build_panel(self) -> None:
         prefix = self.prefix
-        self.intro = gr.HTML(page.intro(self.prefix, EXAMPLES), elem_id=f"{prefix}-intro")
+        self.intro = gr.HTML(page.intro(prefix, ASSETS / "examples"), elem_id=f"{prefix}-intro")
         self.status = gr.HTML(visible=False, elem_id=f"{prefix}-status")
         with gr.Row(elem_classes="actions"):
             self.cancel = gr.Button("Cancel", visible=False, elem_id=f"{prefix}-cancel")
@@ -496,175 +501,134 @@ class TeachTab:
             self.keep = gr.Button("Take it as it is", visible=False, elem_id=f"{prefix}-keep")
         with gr.Column(visible=False, elem_id=f"{prefix}-result") as self.result:
             self.verdict = gr.HTML(elem_id=f"{prefix}-verdict")
-            self.gallery = gr.Gallery(
-                show_label=False,
-                columns=4,
-                object_fit="contain",
-                height="auto",
-                buttons=["download", "fullscreen"],
-                interactive=False,
-                elem_id=f"{prefix}-gallery",
-                elem_classes="pictures",
-            )
+            self.gallery = gallery(f"{prefix}-gallery")
             with gr.Row(elem_classes="ask"):
                 self.prompt = gr.Textbox(
-                    show_label=False,
                     placeholder="Try it: a prompt with the word in it",
-                    max_lines=2,
                     container=False,
+                    max_lines=2,
                     scale=5,
                     min_width=180,
                     elem_id=f"{prefix}-prompt",
                 )
                 self.draw = gr.Button("Draw", scale=1, min_width=90, elem_id=f"{prefix}-draw")
-            self.draw_notes = gr.HTML()
-            with gr.Row(elem_classes="next"):
-                self.download = gr.DownloadButton(
-                    "Download the file", min_width=150, elem_id=f"{prefix}-download"
-                )
-                self.send = gr.Button(
-                    "Use in a stack →", min_width=150, elem_id=f"{prefix}-send"
-                )
+            self.draw_notes = gr.HTML(elem_id=f"{prefix}-draw-notes")
+            with gr.Row():
+                self.download = gr.DownloadButton(min_width=150, elem_id=f"{prefix}-download")
+                self.send = gr.Button("Use in a stack", min_width=150, elem_id=f"{prefix}-send")
         self.curve = gr.HTML(visible=False, elem_id=f"{prefix}-curve")
         self.strip = gr.HTML(visible=False, elem_id=f"{prefix}-strip")
 
     def wire(self) -> None:
-        visitor, keys, word = self.visitor, self.keys, [self.token, self.noun, self.kind]
-        photos = [self.keys, self.crops, self.photo_notes]
+        visitor, keys = self.visitor, self.keys
+        word: list[Any] = [self.token, self.noun, self.kind]
+        settings = list(self.settings.values())
+        photos = [keys, self.crops, self.photo_notes]
+        notes = [self.photo_notes, self.word_notes, self.setting_notes]
+        said = [self.chips, self.word_notes, self.fields]
+        latest: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
         self.panel = [
-            self.current, self.turn, self.teach, self.intro, self.status, self.cancel, self.resume,
-            self.keep, self.result, self.verdict, self.gallery, self.prompt, self.download,
-            self.curve, self.strip, self.draw_notes,
-        ]  # fmt: skip
-        self.drop.upload(
-            self.add_photos, [visitor, keys, self.drop], [*photos, self.drop], **QUIET
-        )
+            *(self.current, self.turn, self.teach, self.intro, self.status, self.cancel),
+            *(self.resume, self.keep, self.result, self.verdict, self.gallery, self.prompt),
+            *(self.download, self.curve, self.strip, self.draw_notes),
+        ]
+        self.everything = [*photos, *word, *said, self.estimate, *self.panel]
+        self.drop.upload(self.add_photos, [visitor, keys, self.drop], [*photos, self.drop], **QUIET)
         self.crops.click(self.remove_photo, [visitor, keys], photos, **QUIET)
         self.examples.click(self.pick_example, visitor, [*photos, *word], **QUIET)
-        for field in word:
-            field.change(
-                self.read_word,
-                word,
-                [self.chips, self.word_notes, self.fields],
-                trigger_mode="always_last",
-                **QUIET,
-            )
-        settings = list(self.settings.values())
-        for setting in settings:
-            setting.change(  # type: ignore[attr-defined]
-                self.say_estimate, settings, self.estimate, trigger_mode="always_last", **QUIET
-            )
-        notes = [self.photo_notes, self.word_notes, self.setting_notes]
-        self.teach.click(
-            self.begin, [visitor, keys, *word, *settings], [*notes, *self.panel], **QUIET
-        )
-        self.turn.change(
-            self.advance,
-            [visitor, self.turn],
-            self.panel,
-            show_progress="hidden",
-            trigger_mode="multiple",
-            api_visibility="private",
-            **GPU_QUEUE,
-        )
+        gr.on([field.change for field in word], self.read_word, word, said, **latest)
+        gr.on([s.change for s in settings], self.say_estimate, settings, self.estimate, **latest)
+        begin = [visitor, keys, *word, *settings]
+        self.teach.click(self.begin, begin, [*notes, *self.panel], **QUEUED)
+        advance: dict[str, Any] = {**QUEUED, **ON_GPU, "trigger_mode": "multiple"}
+        self.turn.change(self.advance, [visitor, self.turn], self.panel, **advance)
         run = [visitor, self.current]
         self.cancel.click(self.stop, run, self.cancel, **QUIET)
-        self.resume.click(self.carry_on, run, self.panel, **QUIET)
-        self.keep.click(self.finish, run, self.panel, **QUIET)
+        self.resume.click(self.carry_on, run, self.panel, **QUEUED)
+        self.keep.click(self.finish, run, self.panel, **QUEUED)
         gr.on(
             [self.draw.click, self.prompt.submit],
             self.try_prompt,
-            [visitor, self.current, self.prompt, self.gallery],
+            [*run, self.prompt, self.gallery],
             [self.gallery, self.draw_notes],
             api_visibility="private",
-            **GPU_QUEUE,
+            **ON_GPU,
         )
 
     # Photos
 
-    def show_photos(self, workspace: Workspace, keys: list[str], errors: Sequence[str]) -> dict:
+    def show_photos(self, visitor: str, keys: list[str], errors: Sequence[str] = ()) -> dict:
         """The crops of these photos, and what is wrong with them."""
-        photos = workspace.photos(keys)
+        try:
+            photos = WORKSPACES.open(visitor).photos(keys)
+        except WorkspaceError as error:
+            return {self.photo_notes: page.problems([*errors, str(error)])}
         notes = page.problems(errors) + page.warnings(photo_problems(photos, BASE.size))
         crops = page.crops(list(zip(keys, photos, strict=True)), BASE.size)
         return {self.keys: keys, self.crops: crops, self.photo_notes: notes}
 
     def add_photos(self, visitor: str, keys: list[str], uploads: list[str]) -> dict:
         """Uploads become photos of the workspace; a broken one is named, the others are kept."""
-        photos, errors = take_uploads(uploads)
-        sentences = [str(error) for error in errors]
-        try:
-            workspace = WORKSPACES.open(visitor)
-            new = workspace.save_photos(photos)
-            reply = self.show_photos(workspace, list(dict.fromkeys([*keys, *new])), sentences)
-        except WorkspaceError as error:
-            reply = {self.photo_notes: page.problems([*sentences, str(error)])}
-        return {**reply, self.drop: None}
+        photos, broken = take_uploads(uploads)
+        errors = [str(error) for error in broken]
+        with collected(errors):
+            keys = [*keys, *WORKSPACES.open(visitor).save_photos(photos)]
+        return {**self.show_photos(visitor, list(dict.fromkeys(keys)), errors), self.drop: None}
 
     def remove_photo(self, visitor: str, keys: list[str], event: gr.EventData) -> dict:
-        """Take one photo out, and delete it."""
-        try:
-            workspace = WORKSPACES.open(visitor)
-            return self.show_photos(workspace, [k for k in keys if k != event.key], [])
-        except WorkspaceError as error:
-            return {self.photo_notes: page.problems([str(error)])}
+        """Take one photo out."""
+        return self.show_photos(visitor, [key for key in keys if key != event.key])
 
     def pick_example(self, visitor: str, event: gr.EventData) -> dict:
         """An example set in place of the photos that are there, with its word and noun."""
-        _, _, paths, fills = next(s for s in example_sets(self.prefix) if s[0] == event.key)
-        try:
-            workspace = WORKSPACES.open(visitor)
-            keys = workspace.save_photos(open_photos(paths)[0])
-            reply = self.show_photos(workspace, keys, [])
-        except WorkspaceError as error:
-            return {self.photo_notes: page.problems([str(error)])}
-        token = fills.get("token", {}).get(self.prefix) or self.lesson.token
-        kind = fills.get("kind", "object")
-        return {**reply, self.token: token, self.noun: fills.get("noun", ""), self.kind: kind}
+        _, _, paths, about = next(s for s in example_sets(self.prefix) if s[0] == event.key)
+        errors: list[str] = []
+        keys: list[str] = []
+        with collected(errors):
+            keys = WORKSPACES.open(visitor).save_photos(open_photos(paths)[0])
+        word = {self.token: about["token"][self.prefix], self.noun: about["noun"]}
+        return {**self.show_photos(visitor, keys, errors), **word, self.kind: about["kind"]}
 
     # The word and the recipe
 
     def read_word(self, token: str, noun: str, kind: Kind) -> dict:
         """How the base reads the word, as it is typed."""
-        errors, warnings = [], []
-        try:
+        errors: list[str] = []
+        with collected(errors):
             if token:
                 check_new(token)
-        except ConceptError as error:
-            errors.append(str(error))
         start = pieces_of(noun)
-        if len(start) > len(noun.split()):
-            warnings.append(
-                f"The base does not know “{noun}” and reads it in {len(start)} pieces. "
-                "A simpler word works better."
-            )
-        chips = page.word_chips(token, pieces_of(token), start, self.lesson is WORD)
-        notes = page.problems(errors) + page.warnings(warnings)
-        return {self.chips: chips, self.word_notes: notes, self.fields: [token, noun, kind]}
+        unknown = (
+            f"The base does not know “{noun}” and reads it in {len(start)} pieces: "
+            "a simpler word works better."
+        )
+        warnings = [unknown] if len(start) > len(noun.split()) else []
+        return {
+            self.chips: page.word_chips(token, pieces_of(token), start, self.lesson is WORD),
+            self.word_notes: page.problems(errors) + page.warnings(warnings),
+            self.fields: [token, noun, kind],
+        }
 
     def recipe(self, values: Sequence[Any]) -> Recipe:
-        """The recipe that the advanced settings say, not yet checked."""
+        """The recipe that the advanced settings say. Raises `RecipeError`."""
         got = dict(zip(self.settings, values, strict=True))
-        blank = next((name for name, value in got.items() if value is None), None)
-        if blank:
-            raise ConceptError(f"A setting is empty: {blank}. Give it a number.", field=blank)
-        method: Word | LowRank | Full
+        # An emptied number falls back to the recipe's own.
+        got = {n: self.settings[n].value if v is None else v for n, v in got.items()}
+        prior = None
         if self.lesson is WORD:
-            method = Word(vectors=got["vectors"], learning_rate=got["rate"])
+            method: Word | LowRank = Word(got["vectors"], learning_rate=got["rate"])
         else:
             method = LowRank(
-                kind=got["method"],
-                rank=got["rank"],
-                alpha=got["alpha"],
+                got["method"],
+                got["rank"],
+                got["alpha"],
                 text_encoder=got["text"],
                 learning_rate=got["rate"],
                 text_learning_rate=got["text_rate"],
             )
-        prior = None
-        if got.get("prior", "none") != "none":
-            prior = Prior(got["prior"], weight=got["prior_weight"], images=got["images"])
-        return replace(
-            self.lesson.recipe,
+            if got["prior"] != "none":
+                prior = Prior(got["prior"], got["prior_weight"], got["images"])
+        return self.lesson.recipe.changed(
             method=method,
             prior=prior,
             steps=got["steps"],
@@ -677,48 +641,50 @@ class TeachTab:
     def say_estimate(self, *values: Any) -> str:
         """What the run will take, and leave."""
         try:
-            recipe = self.recipe(values).check()
+            recipe = self.recipe(values)
         except PersonalizationError as error:
             return page.problems([str(error)])
-        size = expected_size(recipe)
+        size = estimate.size(recipe, base())
         file = f", a file of {charts.size_words(size)}" if size else ""
-        return f'<p class="hint">{page.duration(expected_seconds(recipe))} here{file}</p>'
+        time_words = page.duration(estimate.seconds(recipe, device()))
+        return f'<p class="hint">{time_words} here{file}</p>'
 
     # The run
 
     def begin(
         self, visitor: str, keys: list[str], token: str, noun: str, kind: Kind, *values: Any
     ) -> dict:
-        """Check what the visitor entered, all of it; then make the run and take its first turn."""
-        wrong: dict[str, list[str]] = {"photos": [], "word": [], "settings": []}
-        with collected(wrong["settings"]):
-            recipe = self.recipe(values).check()
-        with collected(wrong["word"]):
-            check_new(token)
-        with collected(wrong["word"]):
-            check_noun(noun, needed=self.lesson is WORD or kind != "style")
+        """Check all that the visitor entered; then make the run, and take its first turn."""
+        about_photos: list[str] = []
+        about_word: list[str] = []
+        about_settings: list[str] = []
         photos: list[Photo] = []
-        with collected(wrong["photos"]):
+        with collected(about_settings):
+            recipe = self.recipe(values)
+        with collected(about_word):
+            check_new(token)
+        with collected(about_word):
+            check_start(noun, is_word=self.lesson is WORD, kind=kind)
+        with collected(about_photos):
             workspace = WORKSPACES.open(visitor)
             photos = workspace.photos(keys)
             check_photos(photos)
-        warned = page.warnings(photo_problems(photos, BASE.size))
-        reply: dict = {
-            self.photo_notes: page.problems(wrong["photos"]) + warned,
-            self.word_notes: page.problems(wrong["word"]),
-            self.setting_notes: page.problems(wrong["settings"]),
+        above = len(about_photos + about_word)
+        started: dict = {}
+        if above:
+            see = "the note" if above == 1 else f"the {above} notes"
+            about_settings.insert(0, f"Not started: see {see} above.")
+        elif not about_settings:
+            with collected(about_settings):
+                run = start_run(workspace, photos, kind, token, noun, recipe)
+                started = self.next_turn(run, "learn")
+        warnings = page.warnings(photo_problems(photos, BASE.size))
+        return {
+            self.photo_notes: page.problems(about_photos) + warnings,
+            self.word_notes: page.problems(about_word),
+            self.setting_notes: page.problems(about_settings),
+            **started,
         }
-        if wrong["photos"] or wrong["word"]:
-            above = len(wrong["photos"] + wrong["word"])
-            said = [f"Not started: see the {'note' if above == 1 else f'{above} notes'} above."]
-            return {**reply, self.setting_notes: page.problems(said + wrong["settings"])}
-        if wrong["settings"]:
-            return reply
-        try:
-            run = start_run(workspace, photos, kind, token, noun, recipe)
-        except PersonalizationError as error:
-            return {**reply, self.setting_notes: page.problems([str(error)])}
-        return {**reply, **self.next_turn(run, "learn")}
 
     def next_turn(self, run: Run, what: Literal["learn", "finish", "show"]) -> dict:
         """Ask the browser for a new request, so that the visitor's identity in it is fresh."""
@@ -748,7 +714,7 @@ class TeachTab:
         """One request's share of a run: a slice of learning, or the pictures at its end."""
         if not turn:
             return
-        view = None
+        view = page.RunView("the word", 1)
         try:
             workspace = WORKSPACES.open(visitor)
             run = Run.open(workspace.run_folder(turn["run"]))
@@ -762,7 +728,6 @@ class TeachTab:
                 show_off(run)
                 yield self.show_result(run)
         except Exception as error:
-            view = view or page.RunView("the word", 1)
             view.phase, view.error = "failed", in_words(error)
             yield self.show(view)
 
@@ -771,68 +736,62 @@ class TeachTab:
         if run.stop_requested:  # while it waited in the queue
             yield self.show(view)
             return
-        shown = 0.0
         pending: set[page.Part] = set()
-        for event in slices(run):
-            busy = view.phase in ("preparing", "learning")
+        shown = 0.0
+        for event in train_slice(run):
+            phase = view.phase
             pending |= view.take(event)
+            due = not isinstance(event, StepDone) or time.monotonic() - shown > REFRESH
             if isinstance(event, SliceEnded):
                 yield self.show(view) if run.stop_requested else self.next_turn(run, "learn")
             elif isinstance(event, Finished):
                 keep_adapter(workspace, run, event)
                 yield self.next_turn(run, "show")
-            elif not busy:
+            elif view.phase != phase:
                 yield self.show(view)
                 pending.clear()
-            elif not isinstance(event, StepDone) or time.monotonic() - shown > REFRESH:
-                draw = {"status": page.status, "curve": page.curve, "strip": page.strip}
+            elif pending and due:
                 parts = {"status": self.status, "curve": self.curve, "strip": self.strip}
-                yield {
-                    parts[name]: gr.update(value=draw[name](view), visible=True) for name in pending
-                }
+                drawn = page.drawn(view, pending)
+                yield {parts[p]: gr.update(value=html, visible=True) for p, html in drawn.items()}
                 pending.clear()
                 shown = time.monotonic()
 
+    def run(self, visitor: str, current: str) -> Run:
+        return Run.open(WORKSPACES.open(visitor).run_folder(current))
+
     def stop(self, visitor: str, current: str) -> dict:
         """Ask the run to end after the step at hand; its slice says the rest."""
-        Run.open(WORKSPACES.open(visitor).run_folder(current)).stop()
+        self.run(visitor, current).stop()
         return {self.cancel: gr.update(value="Stopping…", interactive=False)}
 
     def carry_on(self, visitor: str, current: str) -> dict:
         """Continue a run that was stopped."""
-        run = Run.open(WORKSPACES.open(visitor).run_folder(current))
+        run = self.run(visitor, current)
         run.clear_stop()
         return self.next_turn(run, "learn")
 
     def finish(self, visitor: str, current: str) -> dict:
         """Take what a stopped run has learned so far."""
-        return self.next_turn(Run.open(WORKSPACES.open(visitor).run_folder(current)), "finish")
+        return self.next_turn(self.run(visitor, current), "finish")
 
     def show_result(self, run: Run) -> dict:
         """The verdict, the pictures, the file."""
         view = page.RunView.of(run)
         view.phase = "finished"
-        state, size = run.state, run.adapter_path.stat().st_size
-        name = page.trigger(run)
-        pictures = [
-            (handed_out(path), prompt)
-            for path, prompt in zip(
-                sorted((run.folder / "pictures").glob("*.png")), showcase(run), strict=False
-            )
-        ]
-        file = handed_out(run.adapter_path, f"{run.folder.name.split('-', 3)[-1]}.safetensors")
+        size = run.adapter_path.stat().st_size
+        paths = sorted((run.folder / "pictures").glob("*.png"))
+        pictures = [(handed_out(p), said) for p, said in zip(paths, showcase(run), strict=False)]
+        name = run.folder.name.split("-", 3)[-1] + ".safetensors"
         return {
             **self.show(view),
             self.current: run.folder.name,
-            self.verdict: page.verdict(
-                name, run.recipe.method_name, seconds=state.seconds, steps=state.step, size=size
-            ),
+            self.verdict: page.verdict(run, size),
             self.gallery: gr.update(value=pictures, selected_index=None),
-            self.prompt: f"a photo of {name} on the beach"
-            if run.concept.kind != "style"
-            else f"a mushroom, {name} style",
+            self.prompt: showcase(run)[0] + ", on the beach",
             self.download: gr.update(
-                value=file, label=f"Download the file ({charts.size_words(size)})"
+                value=handed_out(run.adapter_path, name),
+                label=f"Download ({charts.size_words(size)})",
             ),
             self.draw_notes: "",
         }
@@ -841,55 +800,43 @@ class TeachTab:
         self, visitor: str, current: str, prompt: str, shown: list[tuple[str, str]] | None
     ) -> dict:
         """One more picture with what was just learned, in front of the others."""
-        from personalization.adapter import read
-
         try:
-            run = Run.open(WORKSPACES.open(visitor).run_folder(current))
-            adapter = read(run.adapter_path)
-            seed = secrets.randbelow(2**32)
-            slot = (current, adapter, adapter.description.strength)
-            pictures = handed_out_pictures(draw_stack([slot], [Settings(prompt, seed=seed)]))
+            run = self.run(visitor, current)
+            settings = Settings(prompt, seed=secrets.randbelow(2**32))
+            pictures = handed_out_pictures(draw_stack([own_adapter(run)], [settings]))
         except (PersonalizationError, gr.Error) as error:
             return {self.draw_notes: page.problems([in_words(error)])}
-        name = page.trigger(run)
-        missing = name.lower() not in prompt.lower()
-        said = [f"The prompt does not call it: write {name}."] if missing else []
-        return {
-            self.gallery: pictures + (shown or []),
-            self.draw_notes: page.warnings(said),
-        }
+        notes = page.warnings(page.uncalled(prompt, [page.trigger(run)]))
+        return {self.gallery: pictures + (shown or []), self.draw_notes: notes}
 
     def restore(self, workspace: Workspace, keys: list[str], fields: list[Any]) -> dict:
         """What a visitor who comes back finds: photos, word, the newest run."""
         known = set(workspace.photo_keys())
-        reply = self.show_photos(workspace, [key for key in keys if key in known], [])
-        token, noun, kind = fields or [self.lesson.token, "", "object"]
-        reply |= {self.token: token, self.noun: noun, self.kind: kind}
-        reply |= self.read_word(token, noun, kind)
+        reply = self.show_photos(workspace.id, [key for key in keys if key in known])
+        reply |= dict(zip((self.token, self.noun, self.kind), fields, strict=True))
+        reply |= self.read_word(*fields)
         reply[self.estimate] = self.say_estimate(*(part.value for part in self.settings.values()))
-        for folder in workspace.runs():
-            run = Run.open(folder)
+        for run in map(Run.open, workspace.runs()):
             if (run.recipe.method_name == "word") == (self.lesson is WORD):
-                finished = run.state.status == "finished" and (run.folder / "pictures").exists()
-                view = page.RunView.of(run)
-                reply |= self.show_result(run) if finished else self.show(view)
-                reply[self.current] = folder.name
-                break
+                shown = (run.folder / "pictures" / "0.png").exists()
+                show = self.show_result(run) if shown else self.show(page.RunView.of(run))
+                return {**reply, **show, self.current: run.folder.name}
         return reply
 
 
-@contextmanager
-def collected(sentences: list[str]) -> Iterator[None]:
-    """What is wrong, added to the others that are."""
-    try:
-        yield
-    except PersonalizationError as error:
-        sentences.append(str(error))
-
-
-def keep_adapter(workspace: Workspace, run: Run, done: Finished) -> None:
-    """Into the library, where the stack finds it."""
-    workspace.library.add(done.adapter, run.concept.name)
+def gallery(elem_id: str, *, visible: bool = True) -> gr.Gallery:
+    """Pictures side by side; their captions are for the enlarged view."""
+    return gr.Gallery(
+        show_label=False,
+        columns=4,
+        height="auto",
+        object_fit="contain",
+        buttons=["download", "fullscreen"],
+        interactive=False,
+        visible=visible,
+        elem_id=elem_id,
+        elem_classes="pictures",
+    )
 
 
 # The stack
@@ -900,13 +847,9 @@ class StackTab:
 
     def __init__(self, visitor: gr.BrowserState):
         self.visitor = visitor
-        # (name in the library, weight) of each row, kept in the browser.
-        self.rack = gr.BrowserState([], storage_key="personalization-rack", secret=SECRET)
+        self.rack = remembered("rack", [])  # [name in the library, weight] of each row
         self.records = gr.State([])
-        gr.HTML(
-            '<p class="promise">Adapters add up. Put several on the base, say how much of each, '
-            "and call them by their words.</p>"
-        )
+        gr.HTML(page.STACK_PROMISE)
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=5, min_width=320, elem_classes="bench-form"):
                 self.build_rack()
@@ -916,59 +859,55 @@ class StackTab:
 
     def build_rack(self) -> None:
         gr.HTML(page.section(1, "Adapters", "0 is none of it, 1 is as it was trained."))
-        self.empty = gr.HTML(
-            '<p class="rack-empty">Nothing on the rack: pictures come from the base as it is.</p>'
-        )
-        self.rows, self.labels, self.weights, self.takes = [], [], [], []
+        self.empty = gr.HTML(page.EMPTY_RACK)
+        self.rows: list[gr.Row] = []
+        self.labels: list[gr.HTML] = []
+        self.weights: list[gr.Slider] = []
+        self.takes: list[gr.Button] = []
         for i in range(MAX_SLOTS):
             with gr.Row(visible=False, elem_classes="slot", elem_id=f"slot-{i}") as row:
-                self.labels.append(gr.HTML(min_width=150))
-                self.weights.append(
-                    gr.Slider(
-                        -MAX_WEIGHT,
-                        MAX_WEIGHT,
-                        value=1.0,
-                        step=0.05,
-                        show_label=False,
-                        container=False,
-                        min_width=140,
-                        elem_id=f"slot-{i}-weight",
-                    )
+                label = gr.HTML(min_width=170)
+                weight = gr.Slider(
+                    -MAX_WEIGHT,
+                    MAX_WEIGHT,
+                    value=1.0,
+                    step=0.05,
+                    show_label=False,
+                    container=False,
+                    min_width=150,
+                    elem_id=f"slot-{i}-weight",
                 )
-                self.takes.append(
-                    gr.Button("×", size="sm", min_width=32, scale=0, elem_classes="take-out")
-                )
+                take = gr.Button("×", size="sm", min_width=30, scale=0, elem_classes="take-out")
             self.rows.append(row)
+            self.labels.append(label)
+            self.weights.append(weight)
+            self.takes.append(take)
         with gr.Row(elem_classes="add"):
             self.add = gr.Dropdown(
                 [],
-                value=None,
-                show_label=False,
                 container=False,
                 interactive=True,
-                min_width=180,
+                min_width=190,
                 scale=3,
                 elem_id="stack-add",
             )
             self.upload = gr.UploadButton(
-                "Add a file",
-                file_types=[".safetensors"],
-                min_width=110,
-                scale=1,
-                elem_id="stack-upload",
+                "Add a file", scale=1, min_width=110, size="md", elem_id="stack-upload"
             )
         self.rack_notes = gr.HTML(elem_id="stack-rack-notes")
 
     def build_easel(self) -> None:
+        sampling = BASE.sampling
+        narrow: dict[str, Any] = {"min_width": 140}
         gr.HTML(page.section(2, "Picture"))
         self.prompt = gr.Textbox(
-            show_label=False,
             placeholder="What to draw",
-            lines=2,
             container=False,
+            lines=2,
+            submit_btn=False,
             elem_id="stack-prompt",
         )
-        with gr.Row(elem_classes="chips-row"):
+        with gr.Row(elem_classes="calls"):
             self.chips = [
                 gr.Button("", size="sm", visible=False, min_width=20, scale=0, elem_classes="call")
                 for _ in range(MAX_SLOTS)
@@ -976,10 +915,8 @@ class StackTab:
         self.task = gr.Radio(
             [("from text", "text"), ("from a picture", "image"), ("part of a picture", "inpaint")],
             value="text",
-            show_label=False,
             container=False,
             elem_id="stack-task",
-            elem_classes="kind",
         )
         self.image = gr.Image(
             type="pil", label="Start from", visible=False, height=280, elem_id="stack-image"
@@ -1004,164 +941,138 @@ class StackTab:
             visible=False,
             elem_id="stack-strength",
         )
-        self.draw = gr.Button("Draw", variant="primary", elem_id="draw-button")
+        with gr.Row():
+            self.draw = gr.Button("Draw", variant="primary", scale=3, elem_id="draw-button")
+            self.sweep = gr.Button("Sweep", scale=1, min_width=100, elem_id="sweep-button")
         self.notes = gr.HTML(elem_id="stack-notes")
-        self.gallery = gr.Gallery(
-            show_label=False,
-            columns=4,
-            object_fit="contain",
-            height="auto",
-            buttons=["download", "fullscreen"],
-            interactive=False,
-            visible=False,
-            elem_id="stack-gallery",
-            elem_classes="pictures",
-        )
+        self.gallery = gallery("stack-gallery", visible=False)
         self.record = gr.HTML(elem_id="stack-record")
-        sampling = BASE.sampling
         with gr.Accordion("Advanced", open=False, elem_id="stack-advanced"):
             self.negative = gr.Textbox(
                 label="Negative prompt", info="What should not be there.", elem_id="stack-negative"
             )
             with gr.Row():
-                self.count = gr.Slider(
-                    1, MAX_COUNT, value=4, step=1, label="Pictures", min_width=140
-                )
-                self.steps = gr.Slider(
-                    1, 60, value=sampling.steps, step=1, label="Steps", min_width=140
-                )
+                self.count = gr.Slider(1, MAX_COUNT, value=4, step=1, label="Pictures", **narrow)
+                self.steps = gr.Slider(1, 60, value=sampling.steps, step=1, label="Steps", **narrow)
             with gr.Row():
                 self.guidance = gr.Slider(
-                    0,
-                    15,
-                    value=sampling.guidance,
-                    step=0.5,
-                    label="Guidance",
-                    info="How strictly it keeps to the prompt.",
-                    min_width=140,
+                    0, 15, value=sampling.guidance, step=0.5, label="Guidance", **narrow
                 )
-                self.seed = gr.Number(
-                    0,
-                    label="Seed",
-                    precision=0,
-                    info="The same seed, the same picture.",
-                    min_width=140,
-                    elem_id="stack-seed",
-                )
+                self.seed = gr.Number(0, label="Seed", precision=0, elem_id="stack-seed", **narrow)
             self.vary = gr.Checkbox(True, label="A new seed each time", elem_id="stack-vary")
+        gr.HTML(page.RESTORE_HINT)
         self.restored = gr.File(
-            label="Drop a picture that was drawn here to get its settings back",
-            height=104,
-            elem_id="stack-restore",
-            elem_classes="drop",
+            show_label=False, height=60, elem_id="stack-restore", elem_classes="drop"
         )
 
     def wire(self) -> None:
-        visitor, rack = self.visitor, self.rack
+        rack = [self.visitor, self.rack, *self.weights]
         self.board = [
-            self.rack, self.empty, *self.rows, *self.labels, *self.weights, *self.chips, self.add,
-            self.rack_notes,
-        ]  # fmt: skip
-        self.add.input(self.put, [visitor, rack, self.add, *self.weights], self.board, **QUIET)
+            *(self.rack, self.empty, self.add, self.rack_notes),
+            *(*self.rows, *self.labels, *self.weights, *self.chips),
+        ]
+        self.form = [
+            *(self.prompt, self.negative, self.seed, self.vary, self.count, self.steps),
+            *(self.guidance, self.task, self.strength),
+        ]
+        shown = [self.gallery, self.records, self.record, self.notes, self.seed]
+        easel = [self.image, self.editor, self.strength]
+        work: dict[str, Any] = {"api_visibility": "private", **ON_GPU}
+        self.add.input(self.put, [*rack[:2], self.add, *self.weights], self.board, **QUIET)
         self.upload.upload(
-            self.take_file, [visitor, rack, self.upload, *self.weights], self.board, **QUIET
+            self.take_file, [*rack[:2], self.upload, *self.weights], self.board, **QUIET
         )
         for i, (weight, take, chip) in enumerate(
             zip(self.weights, self.takes, self.chips, strict=True)
         ):
-            weight.release(self.remember, [rack, *self.weights], rack, **QUIET)
-            number = gr.State(i)
-            take.click(self.take_out, [visitor, rack, number, *self.weights], self.board, **QUIET)
+            weight.release(remember, [self.rack, *self.weights], self.rack, **QUIET)
+            take.click(self.take_out, [*rack[:2], gr.State(i), *self.weights], self.board, **QUIET)
             chip.click(None, [self.prompt, chip], self.prompt, js=CALL_WORD)
-        self.task.change(
-            self.choose_task, self.task, [self.image, self.editor, self.strength], **QUIET
-        )
-        gr.on(
-            [self.draw.click, self.prompt.submit],
-            self.paint,
-            [
-                visitor, rack, self.prompt, self.negative, self.seed, self.vary, self.count,
-                self.steps, self.guidance, self.task, self.image, self.editor, self.strength,
-                *self.weights,
-            ],
-            [self.gallery, self.records, self.record, self.notes, self.seed],
-            api_visibility="private",
-            **GPU_QUEUE,
-        )  # fmt: skip
+        self.task.change(self.choose_task, self.task, easel, **QUIET)
+        given = [*rack[:2], *self.form, self.image, self.editor, *self.weights]
+        gr.on([self.draw.click, self.prompt.submit], self.paint, given, shown, **work)
+        self.sweep.click(self.paint_sweep, given, shown, **work)
         self.gallery.select(self.say_record, self.records, self.record, **QUIET)
         self.restored.upload(
             self.take_record,
-            [visitor, self.restored],
-            [
-                *self.board, self.prompt, self.negative, self.seed, self.vary, self.count,
-                self.steps, self.guidance, self.task, self.strength, self.notes, self.restored,
-            ],
+            [self.visitor, self.restored],
+            [*self.board, *self.form, self.notes, self.restored],
             **QUIET,
-        )  # fmt: skip
+        )
+
+    # The rack
 
     def show_rack(self, workspace: Workspace, rack: list, errors: Sequence[str] = ()) -> dict:
-        """The rows for these (name, weight), and what else the library has."""
-        entries = {entry.name: entry for entry in workspace.library.list()}
-        missing = [name for name, _ in rack if name not in entries]
+        """The rows for these [name, weight], and what else the library has."""
+        entries = {entry.name: entry for entry in library_of(workspace).list()}
+        gone = [
+            f"“{name}” is no longer in the library, and was taken out."
+            for name, _ in rack
+            if name not in entries
+        ]
         rack = [[name, weight] for name, weight in rack if name in entries]
-        reply: dict = {self.rack: rack, self.empty: gr.update(visible=not rack)}
+        free = [entry for name, entry in entries.items() if name not in dict(rack)]
+        hint = "Add from the library" if free else "Nothing else in the library yet"
+        choices = [(hint, "")] + [(page.choice(entry), entry.name) for entry in free]
+        reply: dict = {
+            self.rack: rack,
+            self.empty: gr.update(visible=not rack),
+            self.add: gr.update(choices=choices, value=""),
+            self.rack_notes: page.problems([*errors, *gone]),
+        }
         for i in range(MAX_SLOTS):
             on = i < len(rack)
             entry = entries[rack[i][0]] if on else None
             word = entry.description.trigger if entry and entry.description else ""
-            reply[self.rows[i]] = gr.update(visible=on)
-            reply[self.labels[i]] = page.adapter_row(entry) if entry else ""
-            reply[self.weights[i]] = rack[i][1] if on else 1.0
-            reply[self.chips[i]] = gr.update(value=word, visible=bool(word))
-        free = [entry for entry in entries.values() if entry.name not in {n for n, _ in rack}]
-        hint = "Add from the library" if free else "The library is empty: teach something first"
-        reply[self.add] = gr.update(
-            choices=[(hint, "")] + [(page.choice(entry), entry.name) for entry in free], value=""
-        )
-        gone = [f"“{name}” is no longer in the library, and was taken out." for name in missing]
-        reply[self.rack_notes] = page.problems([*errors, *gone])
+            reply |= {
+                self.rows[i]: gr.update(visible=on),
+                self.labels[i]: page.adapter_row(entry) if entry else "",
+                self.weights[i]: rack[i][1] if on else 1.0,
+                self.chips[i]: gr.update(value=word, visible=bool(word)),
+            }
         return reply
 
+    def with_row(self, workspace: Workspace, rack: list, name: str) -> dict:
+        """One more row, at its recommended strength. Raises what is wrong with it."""
+        entry = library_of(workspace).entry(name)
+        errors = [entry.error] if entry.error else []
+        if entry.description:
+            stack_of([(name, Adapter(entry.description, {}), 1.0)])
+            if name not in dict(rack):
+                rack = [*rack, [name, entry.description.strength]]
+        if len(rack) > MAX_SLOTS:
+            errors.append(f"The rack holds {MAX_SLOTS} adapters. Take one out first.")
+        return self.show_rack(workspace, rack[:MAX_SLOTS], errors)
+
     def put(self, visitor: str, rack: list, name: str, *weights: float) -> dict:
-        """One more row, at its recommended strength."""
-        if not name:
-            return {self.rack: rack}
+        """An adapter of the library, onto the rack."""
         try:
-            workspace = WORKSPACES.open(visitor)
-            return self.with_row(workspace, self.remember(rack, *weights), name)
+            return self.with_row(WORKSPACES.open(visitor), remember(rack, *weights), name)
         except PersonalizationError as error:
             return {self.rack_notes: page.problems([str(error)])}
 
-    def with_row(self, workspace: Workspace, rack: list, name: str) -> dict:
-        entry = workspace.library.entry(name)
-        errors = []
-        if entry.error:
-            errors = [entry.error]
-        elif name in {known for known, _ in rack}:
-            pass
-        elif len(rack) == MAX_SLOTS:
-            errors = [f"The rack holds {MAX_SLOTS} adapters. Take one out first."]
-        else:
-            rack = [*rack, [name, entry.description.strength if entry.description else 1.0]]
-        return self.show_rack(workspace, rack, errors)
-
     def take_file(self, visitor: str, rack: list, file: str, *weights: float) -> dict:
         """A file from anyone, checked by its header, into the library and onto the rack."""
+        from personalization.formats import describe
+
         try:
-            workspace = WORKSPACES.open(visitor)
-            entry = workspace.library.add(Path(file), Path(file).stem)
-            return self.with_row(workspace, self.remember(rack, *weights), entry.name)
+            workspace, path = WORKSPACES.open(visitor), Path(file)
+            stack_of([(path.stem, Adapter(describe(path), {}), 1.0)])
+            entry = library_of(workspace).add(path, path.stem)
+            return self.with_row(workspace, remember(rack, *weights), entry.name)
         except PersonalizationError as error:
             return {self.rack_notes: page.problems([str(error)])}
 
     def take_out(self, visitor: str, rack: list, number: int, *weights: float) -> dict:
         """One row less."""
-        rack = self.remember(rack, *weights)
+        rack = remember(rack, *weights)
         return self.show_rack(WORKSPACES.open(visitor), rack[:number] + rack[number + 1 :])
 
-    def remember(self, rack: list, *weights: float) -> list:
-        """The rack with its sliders as they are."""
-        return [[name, weight] for (name, _), weight in zip(rack, weights, strict=False)]
+    def refresh(self, visitor: str, rack: list, *weights: float) -> dict:
+        """The same rack before a library that has grown."""
+        return self.show_rack(WORKSPACES.open(visitor), remember(rack, *weights))
+
+    # Pictures
 
     def choose_task(self, task: str) -> dict:
         return {
@@ -1170,54 +1081,60 @@ class StackTab:
             self.strength: gr.update(visible=task != "text"),
         }
 
-    def paint(
-        self,
-        visitor: str,
-        rack: list,
-        prompt: str,
-        negative: str,
-        seed: int,
-        vary: bool,
-        count: int,
-        steps: int,
-        guidance: float,
-        task: Literal["text", "image", "inpaint"],
-        image: Image.Image | None,
-        editor: dict[str, Any] | None,
-        strength: float,
-        *weights: float,
-    ) -> dict:
+    def asked(self, rack: list, *given: Any) -> tuple[list[tuple[str, float]], Settings, Any, Any]:
+        """What the form says: names and weights, settings, the picture and its mask."""
+        prompt, negative, seed, vary, count, steps, guidance, task, strength = given[:9]
+        image, editor, *weights = given[9:]
+        settings = Settings(
+            prompt,
+            negative,
+            seed=secrets.randbelow(2**32 - MAX_COUNT) if vary else int(seed or 0),
+            count=int(count),
+            steps=int(steps),
+            guidance=guidance,
+            task=task,
+            strength=strength,
+        )
+        mask = None
+        if task == "inpaint":
+            image, mask = (editor or {}).get("background"), painted(editor)
+        return [(name, weight) for name, weight in remember(rack, *weights)], settings, image, mask
+
+    def paint(self, visitor: str, rack: list, *given: Any) -> dict:
         """Draw with the rack as it stands."""
         try:
-            library = WORKSPACES.open(visitor).library
-            rows = self.remember(rack, *weights)
-            slots = [(name, library.get(name), weight) for name, weight in rows]
-            settings = Settings(
-                prompt,
-                negative,
-                seed=secrets.randbelow(2**32 - MAX_COUNT) if vary else int(seed or 0),
-                count=int(count),
-                steps=int(steps),
-                guidance=guidance,
-                task=task,
-                strength=strength,
-            )
-            mask = None
-            if task == "inpaint" and editor:
-                image, mask = editor["background"], painted(editor["layers"])
-            pictures = draw_stack(slots, [settings], image, mask)
+            library = library_of(WORKSPACES.open(visitor))
+            rows, settings, image, mask = self.asked(rack, *given)
+            adapters = [(name, library.get(name), weight) for name, weight in rows]
+            pictures = draw_stack(adapters, [settings], image, mask)
         except (PersonalizationError, gr.Error) as error:
             return {self.notes: page.problems([in_words(error)])}
-        words = [adapter.description.trigger for _, adapter, weight in slots if weight]
-        silent = [word for word in words if word and word.lower() not in prompt.lower()]
-        said = [f"The prompt does not call {word}." for word in silent]
+        words = [adapter.description.trigger for _, adapter, weight in adapters if weight]
+        drawn = handed_out_pictures(pictures)
         return {
-            self.gallery: gr.update(
-                value=handed_out_pictures(pictures), visible=True, selected_index=None
-            ),
+            self.gallery: gr.update(value=drawn, visible=True, selected_index=None),
             self.records: [picture.record for picture in pictures],
             self.record: page.record(pictures[0].record),
-            self.notes: page.warnings(said),
+            self.notes: page.warnings(page.uncalled(settings.prompt, words)),
+            self.seed: settings.seed,
+        }
+
+    def paint_sweep(self, visitor: str, rack: list, *given: Any) -> dict:
+        """The same picture at five strengths of the first adapter, side by side."""
+        try:
+            library = library_of(WORKSPACES.open(visitor))
+            rows, settings, _, _ = self.asked(rack, *given)
+            stack = stack_of([(name, library.get(name), weight) for name, weight in rows])
+            sheet = gpu_sweep(stack, replace(settings, task="text").check())
+        except (PersonalizationError, gr.Error) as error:
+            return {self.notes: page.problems([in_words(error)])}
+        return {
+            self.gallery: gr.update(
+                value=[(sheet, settings.prompt)], visible=True, selected_index=0
+            ),
+            self.records: [],
+            self.record: "",
+            self.notes: "",
             self.seed: settings.seed,
         }
 
@@ -1230,12 +1147,10 @@ class StackTab:
         record = read_record(Path(file))
         Path(file).unlink(missing_ok=True)
         if record is None:
-            said = "This picture holds no settings: only those that the app drew do, as PNG files."
-            return {self.notes: page.problems([said]), self.restored: None}
-        workspace = WORKSPACES.open(visitor)
+            return {self.notes: page.problems([page.NO_RECORD]), self.restored: None}
         rack = [[a.get("name", "?"), a.get("weight", 1.0)] for a in record.get("adapters", [])]
         return {
-            **self.show_rack(workspace, rack[:MAX_SLOTS]),
+            **self.show_rack(WORKSPACES.open(visitor), rack[:MAX_SLOTS]),
             self.prompt: record.get("prompt", ""),
             self.negative: record.get("negative", ""),
             self.seed: record.get("seed", 0),
@@ -1253,68 +1168,67 @@ class StackTab:
         """The rack as it was left; a new visitor finds two ready adapters on it."""
         if not fresh:
             return self.show_rack(workspace, rack)
-        ready = [e for e in workspace.library.list() if not e.own and e.description][:2]
-        rows = [[e.name, e.description.strength] for e in ready if e.description]
-        words = " ".join(e.description.trigger for e in ready if e.description)
-        prompt = f"a photo of {words}" if words else "a photo of a dog on the beach"
+        entries = library_of(workspace).list()
+        ready = {e.name: e.description for e in entries if not e.own and e.description}
+        rows = [[name, about.strength] for name, about in list(ready.items())[:2]]
+        words = [about.trigger for about in list(ready.values())[:2]]
+        prompt = f"a photo of {' '.join(words)}" if words else "a photo of a dog on the beach"
         return {**self.show_rack(workspace, rows), self.prompt: prompt}
 
 
-def painted(layers: Sequence[Image.Image]) -> Image.Image | None:
+def remember(rack: list, *weights: float) -> list:
+    """The rack with its sliders as they are now."""
+    return [[name, weight] for (name, _), weight in zip(rack, weights, strict=False)]
+
+
+def painted(editor: dict[str, Any] | None) -> Image.Image | None:
     """What was brushed over, white on black."""
-    if not layers:
-        return None
-    return layers[0].getchannel("A").point(lambda alpha: 255 if alpha > 16 else 0)
+    layers = (editor or {}).get("layers")
+    return (
+        layers[0].getchannel("A").point(lambda alpha: 255 if alpha > 16 else 0) if layers else None
+    )
 
 
 # For programs
 
+Taught = tuple[dict[str, Any], str | None, list[tuple[str, str]] | None]
 
-def opened(session: str) -> Workspace:
+
+def workspace_of(session: str) -> Workspace:
     """The caller's workspace, or a new one."""
     return WORKSPACES.open(session) if session else WORKSPACES.new()
 
 
-def taught(
-    lesson: Lesson,
-    photos: list[str],
-    token: str,
-    noun: str,
-    kind: Kind,
-    steps: int | None,
-    seed: int,
-    session: str,
-) -> Iterator[tuple[dict[str, Any], str | None, list | None]]:
+def teach(
+    recipe: Recipe, photos: list[str], word: tuple[str, str, Kind], session: str
+) -> Iterator[Taught]:
     """A whole run in one call, slice after slice."""
-    try:
-        workspace = opened(session)
-        taken, errors = take_uploads(photos)
-        recipe = replace(lesson.recipe, seed=int(seed), steps=int(steps or lesson.recipe.steps))
-        if errors and not taken:
-            raise errors[0]
-        run = start_run(workspace, taken, kind, token, noun, recipe)
-        told_so_far: dict[str, Any] = {
-            "session": workspace.id,
-            "run": run.folder.name,
-            "state": "waiting",
-            "notes": [str(e) for e in errors] + photo_problems(taken, BASE.size),
-        }
-        yield told_so_far, None, None
-        done: Finished | None = None
-        while done is None:
-            for event in slices(run):
-                if isinstance(event, StepDone):
-                    told_so_far |= {"state": "learning", "step": event.step, "steps": event.steps}
-                    told_so_far |= {"loss": event.loss, "seconds_left": event.seconds_left}
-                    yield told_so_far, None, None
-                elif isinstance(event, Finished):
-                    done = event
-        keep_adapter(workspace, run, done)
-        pictures = handed_out_pictures(show_off(run))
-        told_so_far |= {"state": "finished", "seconds": done.seconds, "trigger": page.trigger(run)}
-        yield told_so_far, handed_out(run.adapter_path), pictures
-    except PersonalizationError as error:
-        raise gr.Error(str(error)) from error
+    workspace = workspace_of(session)
+    taken, errors = take_uploads(photos)
+    if errors and not taken:
+        raise errors[0]
+    token, noun, kind = word
+    run = start_run(workspace, taken, kind, token, noun, recipe)
+    status: dict[str, Any] = {
+        "session": workspace.id,
+        "run": run.folder.name,
+        "state": "waiting",
+        "notes": [str(error) for error in errors] + photo_problems(taken, BASE.size),
+    }
+    yield status, None, None
+    done: Finished | None = None
+    while done is None:
+        for event in train_slice(run):
+            if isinstance(event, StepDone):
+                status |= {"state": "learning", "step": event.step, "steps": event.steps}
+                status |= {"loss": event.loss, "seconds_left": event.seconds_left}
+                yield status, None, None
+            elif isinstance(event, Finished):
+                done = event
+    keep_adapter(workspace, run, done)
+    pictures = handed_out_pictures(show_off(run))
+    status |= {"state": "finished", "seconds": done.seconds, "trigger": page.trigger(run)}
+    yield status, handed_out(run.adapter_path), pictures
 
 
 def teach_word(
@@ -1325,7 +1239,7 @@ def teach_word(
     steps: int | None = None,
     seed: int = 0,
     session: str = "",
-) -> Iterator[tuple[dict[str, Any], str | None, list | None]]:
+) -> Iterator[Taught]:
     """Teach the base a new word from a few photos (textual inversion), and stream the progress.
 
     Args:
@@ -1341,7 +1255,9 @@ def teach_word(
         The status (session, run, state, step, steps, loss, seconds_left, trigger), and at the end
         the adapter's file and pictures drawn with the word.
     """
-    yield from taught(WORD, photos, token, initial, kind, steps, seed, session)
+    with raised():
+        recipe = WORD.recipe.changed(steps=steps or WORD.recipe.steps, seed=seed)
+        yield from teach(recipe, photos, (token, initial, kind), session)
 
 
 def teach_subject(
@@ -1352,7 +1268,7 @@ def teach_subject(
     steps: int | None = None,
     seed: int = 0,
     session: str = "",
-) -> Iterator[tuple[dict[str, Any], str | None, list | None]]:
+) -> Iterator[Taught]:
     """Teach the base a subject (DreamBooth with a LoRA and prior preservation), with progress.
 
     Args:
@@ -1368,7 +1284,9 @@ def teach_subject(
         The status (session, run, state, step, steps, loss, seconds_left, trigger), and at the end
         the adapter's file and pictures drawn with the subject.
     """
-    yield from taught(SUBJECT, photos, token, noun, kind, steps, seed, session)
+    with raised():
+        recipe = SUBJECT.recipe.changed(steps=steps or SUBJECT.recipe.steps, seed=seed)
+        yield from teach(recipe, photos, (token, noun, kind), session)
 
 
 def draw_with_stack(
@@ -1396,23 +1314,14 @@ def draw_with_stack(
     Returns:
         The pictures, and the record of each: base, adapters with hashes and weights, settings.
     """
-    try:
-        library = opened(session).library
-        slots = [
+    with raised():
+        library = library_of(workspace_of(session))
+        named = [
             (str(each["name"]), library.get(str(each["name"])), float(each.get("weight", 1.0)))
             for each in adapters
         ]
-        settings = Settings(
-            prompt,
-            negative,
-            seed=int(seed),
-            count=int(count),
-            steps=int(steps) if steps else None,
-            guidance=guidance,
-        )
-        pictures = draw_stack(slots, [settings])
-    except PersonalizationError as error:
-        raise gr.Error(str(error)) from error
+        settings = Settings(prompt, negative, seed, count, steps or None, guidance)
+        pictures = draw_stack(named, [settings])
     return handed_out_pictures(pictures), [picture.record for picture in pictures]
 
 
@@ -1440,20 +1349,12 @@ def list_adapters(session: str = "") -> list[dict[str, Any]]:
     Returns:
         For each its name, title, trigger word, method, recommended strength and size in bytes.
     """
-    try:
-        entries = opened(session).library.list()
-    except PersonalizationError as error:
-        raise gr.Error(str(error)) from error
+    with raised():
+        entries = library_of(workspace_of(session)).list()
+    said = ("title", "trigger", "method", "strength")
     return [
-        {
-            "name": entry.name,
-            "title": entry.description.title,
-            "trigger": entry.description.trigger,
-            "method": entry.description.method,
-            "strength": entry.description.strength,
-            "size": entry.size,
-            "own": entry.own,
-        }
+        {"name": entry.name, "size": entry.size, "own": entry.own}
+        | {name: getattr(entry.description, name) for name in said}
         for entry in entries
         if entry.description
     ]
@@ -1461,31 +1362,29 @@ def list_adapters(session: str = "") -> list[dict[str, Any]]:
 
 def build_endpoints() -> None:
     """The named endpoints; their files need components, which nobody sees."""
+
+    def whole(label: str, value: int | None) -> gr.Number:
+        return gr.Number(value, label=label, precision=0)
+
     with gr.Column(visible=False):
         for function, noun in ((teach_word, "initial"), (teach_subject, "noun")):
-            inputs = [
+            given: list[Any] = [
                 gr.File(label="photos", file_count="multiple"),
                 gr.Textbox(label="token"),
                 gr.Textbox(label=noun),
-                gr.Radio(list(KINDS), value="object", label="kind"),
-                gr.Number(None, label="steps", precision=0),
-                gr.Number(0, label="seed", precision=0),
-                gr.Textbox("", label="session"),
+                gr.Radio(KINDS, value="object", label="kind"),
+                *(whole("steps", None), whole("seed", 0), gr.Textbox("", label="session")),
             ]
-            outputs = [gr.JSON(label="status"), gr.File(label="adapter"), gr.Gallery(label="pictures")]
-            gr.Button().click(function, inputs, outputs, api_name=function.__name__, **GPU_QUEUE)
-        inputs = [
+            back = [gr.JSON(label="status"), gr.File(label="adapter"), gr.Gallery(label="pictures")]
+            gr.Button().click(function, given, back, api_name=function.__name__, **ON_GPU)
+        given = [
             gr.JSON(label="adapters"),
-            gr.Textbox(label="prompt"),
-            gr.Textbox("", label="negative"),
-            gr.Number(0, label="seed", precision=0),
-            gr.Number(1, label="count", precision=0),
-            gr.Number(None, label="steps", precision=0),
-            gr.Number(None, label="guidance"),
-            gr.Textbox("", label="session"),
+            *(gr.Textbox(label="prompt"), gr.Textbox("", label="negative")),
+            *(whole("seed", 0), whole("count", 1), whole("steps", None)),
+            *(gr.Number(None, label="guidance"), gr.Textbox("", label="session")),
         ]
-        outputs = [gr.Gallery(label="pictures"), gr.JSON(label="records")]
-        gr.Button().click(draw_with_stack, inputs, outputs, api_name="draw_stack", **GPU_QUEUE)
+        back = [gr.Gallery(label="pictures"), gr.JSON(label="records")]
+        gr.Button().click(draw_with_stack, given, back, api_name="draw_stack", **ON_GPU)
     gr.api(read_token, api_name="check_token", queue=False)
     gr.api(list_adapters, api_name="list_adapters", queue=False)
 
@@ -1512,17 +1411,15 @@ def send_to_stack(visitor: str, current: str, rack: list, *weights: float) -> di
     """What was just learned, onto the rack; and over to it."""
     workspace = WORKSPACES.open(visitor)
     run = Run.open(workspace.run_folder(current))
-    words = page.trigger(run)
-    entry = next(
-        e
-        for e in workspace.library.list()
-        if e.own and e.description and e.description.trigger == words
-    )
-    rack = stack_tab.remember(rack, *weights)
+    same = [
+        entry.name
+        for entry in library_of(workspace).list()
+        if entry.own and entry.description and entry.description.trigger == page.trigger(run)
+    ]
     return {
-        **stack_tab.with_row(workspace, rack, entry.name),
+        **stack_tab.with_row(workspace, remember(rack, *weights), same[0]),
         tabs: gr.Tabs(selected="stack"),
-        stack_tab.prompt: f"a photo of {words}",
+        stack_tab.prompt: showcase(run)[0],
     }
 
 
@@ -1535,123 +1432,86 @@ def forget(visitor: str) -> str:
     return ""
 
 
-ASK_FIRST = "(id) => confirm('Delete your photos, runs, adapters and pictures here?') ? id : ''"
-START_ANEW = """(id) => {
-    if (id) return;
-    Object.keys(localStorage).filter((key) => key.startsWith('personalization'))
-        .forEach((key) => localStorage.removeItem(key));
-    location.reload();
-}"""
+def tidy() -> None:
+    """Load the base before the first visitor asks; then delete what has expired, every hour."""
+    base()
+    while True:
+        WORKSPACES.expire()
+        time.sleep(3600)
 
+
+INK, LINE, NIGHT = "*neutral_500", "*neutral_300", "#2b3347"
 THEME = gr.themes.Base(
     primary_hue=gr.themes.colors.indigo,
     secondary_hue=gr.themes.colors.indigo,
     neutral_hue=gr.themes.colors.slate,
+    radius_size=gr.themes.sizes.radius_lg,
     font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"],
     font_mono=["ui-monospace", "SF Mono", "Menlo", "Consolas", "monospace"],
-    radius_size=gr.themes.sizes.radius_lg,
 ).set(
-    body_text_color_subdued="*neutral_500",
-    body_text_color_subdued_dark="*neutral_400",
-    body_background_fill_dark="#0d1018",
-    background_fill_primary_dark="#0d1018",
-    block_background_fill="transparent",
-    block_background_fill_dark="transparent",
-    block_border_width="0px",
-    block_border_width_dark="0px",
-    block_padding="0px",
-    block_title_text_weight="560",
-    block_title_text_color="*body_text_color",
-    block_title_text_color_dark="*body_text_color",
-    block_info_text_color="*body_text_color_subdued",
-    block_info_text_color_dark="*body_text_color_subdued",
-    form_gap_width="0px",
+    **dict.fromkeys(("body_background_fill_dark", "background_fill_primary_dark"), "#0d1018"),
+    **dict.fromkeys(("body_text_color_subdued", "block_info_text_color"), INK),
+    **dict.fromkeys(("body_text_color_subdued_dark", "block_info_text_color_dark"), "*neutral_400"),
+    **dict.fromkeys(("block_background_fill", "block_background_fill_dark"), "transparent"),
+    **dict.fromkeys(("block_border_width", "block_border_width_dark", "block_padding"), "0px"),
+    **dict.fromkeys(("block_title_text_color", "block_title_text_color_dark"), "*body_text_color"),
+    **dict.fromkeys(("block_title_text_weight", "button_large_text_weight"), "560"),
+    button_medium_text_weight="560",
+    button_large_text_size="*text_md",
     input_background_fill="white",
     input_background_fill_dark="#151a26",
     input_border_width="1px",
-    input_border_color="*neutral_300",
-    input_border_color_dark="#2b3347",
+    input_border_color=LINE,
+    input_border_color_dark=NIGHT,
     button_primary_background_fill="*primary_600",
     button_primary_background_fill_hover="*primary_700",
     button_primary_background_fill_dark="*primary_500",
     button_primary_background_fill_hover_dark="*primary_400",
-    button_secondary_background_fill="transparent",
+    **dict.fromkeys(
+        ("button_secondary_background_fill", "checkbox_label_background_fill"), "white"
+    ),
     button_secondary_background_fill_dark="transparent",
     button_secondary_background_fill_hover="*neutral_100",
     button_secondary_background_fill_hover_dark="#1a2030",
-    button_secondary_border_color="*neutral_300",
-    button_secondary_border_color_dark="#2b3347",
-    button_border_width="1px",
-    checkbox_label_background_fill="transparent",
+    button_secondary_border_color=LINE,
+    button_secondary_border_color_dark=NIGHT,
+    **dict.fromkeys(("button_border_width", "checkbox_label_border_width"), "1px"),
     checkbox_label_background_fill_dark="transparent",
-    checkbox_label_border_width="1px",
-    checkbox_label_border_color="*neutral_300",
-    checkbox_label_border_color_dark="#2b3347",
+    checkbox_label_border_color=LINE,
+    checkbox_label_border_color_dark=NIGHT,
     checkbox_label_padding="5px 11px",
 )
 
 with gr.Blocks(
     title="Personalization", analytics_enabled=False, delete_cache=(3600, 24 * 3600)
 ) as demo:
-    browser = gr.BrowserState("", storage_key="personalization-visitor", secret=SECRET)
-    gr.HTML(page.header(BASE.title, device_words()), elem_id="head")
+    browser = remembered("visitor", "")
+    gr.HTML(page.header(BASE.title, page.device_words(device(), shared=ON_ZERO)), elem_id="head")
     with gr.Tabs(elem_id="tabs") as tabs:
-        with gr.Tab(WORD.title, id="word"):
+        # Rendered at once: Gradio forgets what it tells the parts of a tab that nobody has opened.
+        with gr.Tab(WORD.title, id="word", render_children=True):
             word_tab = TeachTab(WORD, browser)
-        with gr.Tab(SUBJECT.title, id="subject"):
+        with gr.Tab(SUBJECT.title, id="subject", render_children=True):
             subject_tab = TeachTab(SUBJECT, browser)
-        with gr.Tab("Stack adapters", id="stack"):
+        with gr.Tab("Stack adapters", id="stack", render_children=True):
             stack_tab = StackTab(browser)
     with gr.Row(elem_classes="foot"):
         gr.HTML(page.privacy(WORKSPACES.lifetime))
         forget_me = gr.Button("Forget me", size="sm", scale=0, min_width=110, elem_id="forget-me")
     build_endpoints()
 
+    rack = [stack_tab.rack, *stack_tab.weights]
     for tab in (word_tab, subject_tab):
-        tab.send.click(
-            send_to_stack,
-            [browser, tab.current, stack_tab.rack, *stack_tab.weights],
-            [*stack_tab.board, stack_tab.prompt, tabs],
-            **QUIET,
-        )
-        tab.turn.change(
-            lambda visitor, rack, *weights: stack_tab.show_rack(
-                WORKSPACES.open(visitor), stack_tab.remember(rack, *weights)
-            ),
-            [browser, stack_tab.rack, *stack_tab.weights],
-            stack_tab.board,
-            **QUIET,
-        )
+        onto = [*stack_tab.board, stack_tab.prompt, tabs]
+        tab.send.click(send_to_stack, [browser, tab.current, *rack], onto, **QUIET)
+        tab.turn.change(stack_tab.refresh, [browser, *rack], stack_tab.board, **QUIET)
     forget_me.click(forget, browser, browser, js=ASK_FIRST, **QUIET).then(
         None, browser, None, js=START_ANEW
     )
-    taught_parts = [
-        part
-        for tab in (word_tab, subject_tab)
-        for part in (
-            tab.keys, tab.fields, tab.token, tab.noun, tab.kind, tab.crops, tab.photo_notes,
-            tab.chips, tab.word_notes, tab.estimate, *tab.panel,
-        )
-    ]  # fmt: skip
-    demo.load(
-        arrive,
-        [
-            browser, word_tab.keys, word_tab.fields, subject_tab.keys, subject_tab.fields,
-            stack_tab.rack,
-        ],
-        [browser, *taught_parts, *stack_tab.board, stack_tab.prompt],
-        **QUIET,
-    )  # fmt: skip
+    stored = [word_tab.keys, word_tab.fields, subject_tab.keys, subject_tab.fields, stack_tab.rack]
+    everything = [*word_tab.everything, *subject_tab.everything, *stack_tab.board, stack_tab.prompt]
+    demo.load(arrive, [browser, *stored], [browser, *everything], **QUIET)
 demo.queue(default_concurrency_limit=4, max_size=64)
-
-
-def tidy() -> None:
-    """Load the base before the first visitor asks, then delete what has expired, every hour."""
-    base()
-    while True:
-        WORKSPACES.expire()
-        time.sleep(3600)
-
 
 if __name__ == "__main__":
     if ON_ZERO:

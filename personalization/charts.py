@@ -129,7 +129,7 @@ def fidelity_chart(
     margin = 0.04 * (max(strengths) - min(strengths) or 1)
     plot = _Plot((min(strengths) - margin, max(strengths) + margin), (low, high), height=196)
     ticks = [(s, f"{s:g}") for s in strengths]
-    percent = [(value, f"{100 * value:.0f} %") for value, _ in _ticks(low, high, 5)]
+    percent = [(value, f"{value:.0%}") for value, _ in _ticks(low, high, 5)]
     parts = [plot.frame(ticks, percent, "strength", "share of the reference")]
     if balance is not None:
         parts.append(plot.vertical(balance, dashed=False))
@@ -140,7 +140,7 @@ def fidelity_chart(
     if base_subject is not None:
         parts.append(plot.horizontal(base_subject, SUBJECT))
         legend.append(("dash", SUBJECT, "subject, untouched base"))
-    legend.append(("dash", "currentColor", "100 %: real photos, untouched base"))
+    legend.append(("dash", "currentColor", "100%: real photos, untouched base"))
     for series, colour in ((prompt, PROMPT), (subject, SUBJECT)):
         means = [mean for mean, _, _ in series]
         parts.append(
@@ -154,7 +154,7 @@ def fidelity_chart(
     return _figure(
         plot.svg(said, parts),
         legend,
-        "Bands are 95 % intervals: where two bands overlap, call it no difference.",
+        "Bands are 95% intervals: where two bands overlap, call it no difference.",
     )
 
 

@@ -363,6 +363,13 @@ def weight_at(modules: Mapping[str, nn.Module], place: Place) -> nn.Parameter | 
     return None
 
 
+def _fits(change: Change, weight: Tensor) -> bool:
+    try:
+        return change.size == (weight.shape[0], weight[0].numel())
+    except IndexError:  # a factor that is no matrix
+        return False
+
+
 def located(
     modules: Mapping[str, nn.Module], adapter: Adapter, name: str = "The adapter"
 ) -> dict[nn.Parameter, tuple[Place, Change]]:
@@ -376,8 +383,7 @@ def located(
     every = changes(adapter)
     for place, change in every.items():
         weight = weight_at(modules, place)
-        fits = weight is not None and change.size == (weight.shape[0], weight[0].numel())
-        if weight is None or not fits or weight in found:
+        if weight is None or weight in found or not _fits(change, weight):
             misfits.append(place)
         else:
             found[weight] = (place, change)

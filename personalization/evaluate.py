@@ -47,6 +47,9 @@ from personalization.stack import Slot, Stack, applied
 
 STRENGTHS = (0.2, 0.5, 0.8, 1.1, 1.5)
 SEED = 20_000  # far from the small numbers that people and previews use
+SECONDS = 60.0  # that a report may take, about
+SWEPT_PROMPTS = 3  # shown at every strength
+SAMPLING = 0.7  # of the base's own sampling steps: judged alike, and a third cheaper
 
 # What a picture is asked for, by kind of prompt; {} is the subject. The first of each kind come
 # first. Nothing here is a training caption.
@@ -111,9 +114,9 @@ class Prompt:
 class Plan:
     """How many pictures a report may cost."""
 
-    prompts: int = 10
+    prompts: int = 8
     seeds: int = 2  # of each prompt, at the chosen strength
-    class_pictures: int = 10
+    class_pictures: int = 8
     unrelated: int = 10
     strengths: tuple[float, ...] = STRENGTHS
 
@@ -128,10 +131,11 @@ class Plan:
 # From the best to the cheapest; the prompts of each begin with those of the next.
 PLANS = (
     Plan(),
-    Plan(prompts=8, seeds=1, class_pictures=8, unrelated=8),
-    Plan(prompts=6, seeds=1, class_pictures=6, unrelated=6, strengths=(0.5, 0.8, 1.1)),
+    Plan(seeds=1, class_pictures=6, unrelated=6),
+    Plan(seeds=1, class_pictures=6, unrelated=6, strengths=(0.5, 0.8, 1.1)),
     Plan(prompts=4, seeds=1, class_pictures=4, unrelated=4, strengths=(0.5, 0.8, 1.1)),
 )
+TRIED_FIRST = 0.8  # a strength of every plan: its pictures are timed
 
 Drawing = Callable[[float, Sequence[str], Sequence[int]], list[Image.Image]]
 """draw(strength, prompts, seeds): a picture for each prompt; strength 0 is the untouched base."""
@@ -174,13 +178,14 @@ def of_adapter(adapter: Adapter, photos: Sequence[Photo]) -> Subject:
 
 def evaluate(
     base: Base,
-    subject: Run | Subject,
+    subject: Run | Adapter | Subject,
+    photos: Sequence[Photo] = (),
     *,
-    seconds: float | None = None,
+    seconds: float | None = SECONDS,
     on_progress: Callable[[Stage], None] | None = None,
 ) -> Report:
-    """The report of a run or an adapter; see `evaluating`."""
-    for event in evaluating(base, subject, seconds=seconds):
+    """The report of a run, or of an adapter with its photos; see `evaluating`."""
+    for event in evaluating(base, subject, photos, seconds=seconds):
         if isinstance(event, Report):
             return event
         if on_progress:
@@ -190,19 +195,25 @@ def evaluate(
 
 def evaluating(
     base: Base,
-    subject: Run | Subject,
+    subject: Run | Adapter | Subject,
+    photos: Sequence[Photo] = (),
     *,
-    seconds: float | None = None,
+    seconds: float | None = SECONDS,
     base_pictures: dict[tuple[str, int], Image.Image] | None = None,
 ) -> Iterator[Stage | Report]:
     """Tell how far it is, then give the report.
 
-    `seconds` is about what it may take: fewer prompts are drawn where the machine is slow.
-    `base_pictures` remembers what the untouched base drew, for the next report on it. Where the
-    judge cannot be loaded, the report has pictures and cost, and says why it has no figures.
-    Raises `PhotoError` where there are no photos to compare with, and what `stack.applied` raises.
+    `photos` are needed with an adapter alone; a run has its own. `seconds` is about what it may
+    take: fewer prompts are drawn where the machine is slow. `base_pictures` remembers what the
+    untouched base drew, for the next report on it. Where the judge cannot be loaded, the report has
+    pictures and cost, and says why it has no figures. Raises `PhotoError` where there are no photos
+    to compare with, and what `stack.applied` raises.
     """
-    subject = of_run(subject, base) if isinstance(subject, Run) else subject
+    if isinstance(subject, Run):
+        subject = of_run(subject, base)
+    elif isinstance(subject, Adapter):
+        subject = of_adapter(subject, photos)
+    adapter = subject.adapter
     yield Stage("the judge", 0, 1)
     panel: Panel | None = None
     missing = ""
@@ -211,11 +222,14 @@ def evaluating(
     except PersonalizationError as error:
         missing = str(error)
 
+    sampling = base.spec.sampling
+    steps = max(1, round(SAMPLING * sampling.steps))
+
     def draw(strength: float, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
         # An empty stack as well: nobody else's adapter is on while the base draws.
-        stack = Stack((Slot(subject.adapter, strength),) if strength else ())
+        stack = Stack((Slot(adapter, strength),) if strength else ())
         with applied(base, stack):
-            return generate.draw_each(base, prompts, seeds)
+            return generate.draw_each(base, prompts, seeds, steps=steps)
 
     crops = [crop(photo, base.spec.size) for photo in subject.photos]
     for event in measuring(
@@ -228,11 +242,10 @@ def evaluating(
         poses=base.spec.judge != "pocket",
     ):
         if isinstance(event, Report):
-            sampling = base.spec.sampling
             evidence = event.evidence | {
                 "base": base.spec.title,
                 "fingerprint of the base": base.fingerprint,
-                "sampling": f"{sampling.steps} steps, guidance {sampling.guidance:g}",
+                "sampling": f"{steps} steps, guidance {sampling.guidance:g}",
                 **{name: version(name) for name in ("torch", "diffusers", "transformers")},
             }
             limits = (missing, *event.limits) if missing else event.limits
@@ -268,122 +281,80 @@ def measuring(
         yield from _unmeasured(subject, studio, bank(description, 8, captions, poses=poses))
         return
 
-    started = time.monotonic()
-    first = bank(description, plans[-1].prompts, captions, poses=poses)
-    yield from studio.draw("the base", 0.0, [p.plain for p in first], _seeds(len(first)))
-    each = (time.monotonic() - started) / len(first)
-    plan = next(
-        (p for p in plans if seconds is None or each * p.pictures(word=word) <= seconds),
-        plans[-1],
-    )
-    studio.total = plan.pictures(word=word)
+    plan = yield from _afforded(studio, description, captions, plans, seconds, poses=poses)
     prompts = bank(description, plan.prompts, captions, poses=poses)
-    n = len(prompts)
-    strengths = (1.0,) if word else plan.strengths
     asked, plain = [p.asked for p in prompts], [p.plain for p in prompts]
-    # All seeds of the first round, then all of the second: the base's are drawn once.
-    base_shots = yield from studio.draw("the base", 0.0, plain * plan.seeds, _seeds(n, plan.seeds))
+    n = len(prompts)
+    seeds = _seeds(n, plan.seeds)  # every prompt once, then every prompt again
+    strengths = (1.0,) if word else plan.strengths
+    scale = _Scale(panel, photos, plain)
+
+    untouched = scale.seen((yield from studio.draw("the base", 0.0, plain * plan.seeds, seeds)))
     swept = []
     for strength in strengths:
-        swept.append((yield from studio.draw(f"strength {strength:g}", strength, asked, _seeds(n))))
-
-    photo_features = panel.subject.images(photos)
-    texts = panel.prompt.texts(plain)
-    real = metrics.among_themselves(photo_features)
-    # One photo has no other to be like: then identity stands in for the reference.
-    reference = float(real.mean()) if len(real) else 1.0
-
-    def seen(shots: Sequence[Image.Image]) -> tuple[Tensor, Tensor]:
-        """Subject and prompt fidelity of pictures of all prompts, round by round."""
-        rounds = len(shots) // n
-        by_prompt = metrics.prompt_fidelity(panel.prompt.images(shots), texts.repeat(rounds, 1))
-        return metrics.subject_fidelity(panel.subject.images(shots), photo_features), by_prompt
-
-    base_subject, base_prompt = seen(base_shots)
-
-    def level(strength: float, subject_values: Tensor, prompt_values: Tensor) -> Level:
-        rounds = len(subject_values) // n
-        values = _by_prompt(subject_values, n)
-        return Level(
-            strength,
-            interval(values),
-            interval(_by_prompt(prompt_values, n)),
-            interval(values / reference),
-            interval(_by_prompt(prompt_values, n), over=_by_prompt(base_prompt[: rounds * n], n)),
-        )
-
-    scores = [seen(shots) for shots in swept]
-    levels = [level(s, *values) for s, values in zip(strengths, scores, strict=True)]
+        shots = yield from studio.draw(f"strength {strength:g}", strength, asked, seeds[:n])
+        swept.append(scale.seen(shots))
+    levels = [scale.level(s, seen, untouched) for s, seen in zip(strengths, swept, strict=True)]
     best = metrics.balance(
-        torch.tensor([one.subject_share.mean for one in levels]),
-        torch.tensor([one.prompt_share.mean for one in levels]),
+        torch.tensor([level.subject_share.mean for level in levels]),
+        torch.tensor([level.prompt_share.mean for level in levels]),
     )
     strength = strengths[best]
-    more = _seeds(n, plan.seeds)[n:]
-    shots = swept[best] + (
-        yield from studio.draw("more seeds", strength, asked * (plan.seeds - 1), more)
-    )
-    values = seen(shots)
-    chosen = level(strength, *values)
-    untouched = level(0.0, base_subject, base_prompt)
+    shots = yield from studio.draw("more seeds", strength, asked * plan.seeds, seeds)
+    chosen = scale.seen(shots)
+    drift = yield from _drift(studio, scale, description, plan, strength)
 
-    drift = yield from _drift(
-        studio, panel, description, plan, strength, photo_features, reference, word=word
-    )
-    nearest, likeness, threshold = metrics.copying(
-        metrics.thumbs(shots), metrics.thumbs(list(photos))
-    )
-    closest = int(likeness.argmax())
-    product = (values[0] / reference) * (values[1] / base_prompt.mean())
+    product = chosen.subject / scale.reference * (chosen.prompt / untouched.prompt.mean())
+    by_prompt = product.reshape(-1, n)
     figures = Figures(
         levels=tuple(levels),
-        base=untouched,
-        real=interval(real) if len(real) > 1 else None,
-        balance=chosen,
-        gained=metrics.difference(_by_prompt(values[0], n), _by_prompt(base_subject, n)),
-        reference=reference,
+        base=scale.level(0.0, untouched, untouched),
+        real=interval(scale.real) if len(scale.real) > 1 else None,
+        balance=scale.level(strength, chosen, untouched),
+        gained=interval(scale.by_prompt(chosen.subject - untouched.subject)),
+        reference=scale.reference,
         drift=drift,
-        copying=Copying(
-            photo=int(nearest[closest]) + 1,
-            likeness=float(likeness[closest]),
-            threshold=threshold,
-            copies=int((likeness >= threshold).sum()),
-            outputs=len(shots),
-        ),
+        copying=_copying(shots, photos),
         stability=Stability(
-            over_prompts=float(_by_prompt(product, n).std()),
-            over_seeds=float(product.reshape(-1, n).std(0).mean()) if plan.seeds > 1 else None,
-            worst=asked[int(_by_prompt(product, n).argmin())],
+            over_prompts=float(by_prompt.mean(0).std()),
+            over_seeds=float(by_prompt.std(0).mean()) if plan.seeds > 1 else None,
+            worst=asked[int(by_prompt.mean(0).argmin())],
         ),
         by_prompt={
             prompt: (float(s), float(p))
             for prompt, s, p in zip(
-                plain, _by_prompt(values[0], n), _by_prompt(values[1], n), strict=True
+                plain,
+                scale.by_prompt(chosen.subject),
+                scale.by_prompt(chosen.prompt),
+                strict=True,
             )
         },
         judges=(panel.subject.name, panel.prompt.name),
         pictures=studio.done,
     )
-    seeds = _seeds(n, plan.seeds)
+
+    def shot(seen: _Seen, i: int, at: float) -> Shot:
+        return Shot(
+            seen.pictures[i],
+            asked[i % n],
+            seeds[i],
+            at,
+            float(seen.subject[i]),
+            float(seen.prompt[i]),
+        )
+
     yield Report(
         learned=_learned(description),
         cost=subject.cost,
         losses=subject.losses,
         figures=figures,
-        shots=tuple(
-            Shot(
-                shots[i], asked[i % n], seeds[i], strength, float(values[0][i]), float(values[1][i])
-            )
-            for i in product.argsort(descending=True).tolist()
-        ),
+        shots=tuple(shot(chosen, i, strength) for i in product.argsort(descending=True).tolist()),
         sweep=tuple(
-            Shot(
-                swept[s][i], asked[i], seeds[i], at, float(scores[s][0][i]), float(scores[s][1][i])
-            )
-            for i in range(min(n, 3))
-            for s, at in enumerate(strengths)
+            shot(seen, i, at)
+            for i in range(min(n, SWEPT_PROMPTS))
+            for at, seen in zip(strengths, swept, strict=True)
         ),
-        limits=_limits(figures, photo_features, description),
+        limits=_limits(figures, scale.photos, description),
         evidence={"judges": ", ".join(dict.fromkeys(figures.judges)), "prompts": asked},
     )
 
@@ -399,7 +370,7 @@ def store(run: Run, report: Report) -> Adapter:
 
 
 def comparing(
-    base: Base, subjects: Mapping[str, Run | Subject], *, seconds: float | None = None
+    base: Base, subjects: Mapping[str, Run | Subject], *, seconds: float | None = SECONDS
 ) -> Iterator[Stage | Comparison]:
     """The same photos taught in several ways, by name; the base's pictures are drawn once.
 
@@ -449,11 +420,12 @@ def unrelated(description: Description, count: int) -> list[str]:
 
 
 class _Studio:
-    """Draws in batches, says how far it is, and remembers the base's pictures."""
+    """Draws in batches, each picture once, says how far it is, and remembers the base's."""
 
     def __init__(self, draw: Drawing, base_pictures: dict[tuple[str, int], Image.Image]):
         self._draw = draw
         self._base_pictures = base_pictures
+        self._pictures = {(0.0, *key): picture for key, picture in base_pictures.items()}
         self.done = 0
         self.total = 0
 
@@ -461,41 +433,105 @@ class _Studio:
         self, name: str, strength: float, prompts: Sequence[str], seeds: Sequence[int]
     ) -> Generator[Stage, None, list[Image.Image]]:
         """Yields progress, returns the pictures: ``pictures = yield from studio.draw(...)``."""
-        wanted = list(zip(prompts, seeds, strict=True))
-        pictures = {key: self._base_pictures[key] for key in wanted if key in self._base_pictures}
-        if strength:
-            pictures = {}
-        missing = [key for key in wanted if key not in pictures]
+        keys = [(strength, prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
+        missing = [key for key in dict.fromkeys(keys) if key not in self._pictures]
         for start in range(0, len(missing), generate.PER_BATCH):
             part = missing[start : start + generate.PER_BATCH]
-            drawn = self._draw(strength, [prompt for prompt, _ in part], [seed for _, seed in part])
-            pictures |= dict(zip(part, drawn, strict=True))
+            drawn = self._draw(strength, [key[1] for key in part], [key[2] for key in part])
+            self._pictures |= dict(zip(part, drawn, strict=True))
             self.done += len(part)
             yield Stage(name, self.done, max(self.done, self.total))
         if not strength:
-            self._base_pictures |= pictures
-        return [pictures[key] for key in wanted]
+            self._base_pictures |= {key[1:]: self._pictures[key] for key in keys}
+        return [self._pictures[key] for key in keys]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """Pictures of every prompt of the bank, round by round, and what the judges say of each."""
+
+    pictures: Sequence[Image.Image]
+    subject: Tensor
+    prompt: Tensor
+
+
+class _Scale:
+    """Measures pictures of the bank's prompts against the photos and the untouched base."""
+
+    def __init__(self, panel: Panel, photos: Sequence[Image.Image], plain: Sequence[str]):
+        self.panel = panel
+        self.photos = panel.subject.images(photos)
+        self.texts = panel.prompt.texts(plain)
+        self.real = metrics.among_themselves(self.photos)
+        # One photo has no other to be like: then identity stands in for the reference.
+        self.reference = float(self.real.mean()) if len(self.real) else 1.0
+
+    def seen(self, pictures: Sequence[Image.Image]) -> _Seen:
+        texts = self.texts.repeat(len(pictures) // len(self.texts), 1)
+        return _Seen(
+            pictures,
+            metrics.subject_fidelity(self.panel.subject.images(pictures), self.photos),
+            metrics.prompt_fidelity(self.panel.prompt.images(pictures), texts),
+        )
+
+    def by_prompt(self, values: Tensor) -> Tensor:
+        """(rounds * prompts,) to (prompts,): pictures of one prompt are not independent."""
+        return values.reshape(-1, len(self.texts)).mean(0)
+
+    def level(self, strength: float, seen: _Seen, untouched: _Seen) -> Level:
+        subject, prompt = self.by_prompt(seen.subject), self.by_prompt(seen.prompt)
+        base = self.by_prompt(untouched.prompt[: len(seen.prompt)])
+        return Level(
+            strength,
+            interval(subject),
+            interval(prompt),
+            interval(subject / self.reference),
+            interval(prompt, over=base),
+        )
+
+
+def _afforded(
+    studio: _Studio,
+    description: Description,
+    captions: Sequence[str],
+    plans: Sequence[Plan],
+    seconds: float | None,
+    *,
+    poses: bool,
+) -> Generator[Stage, None, Plan]:
+    """The largest plan that fits into `seconds`.
+
+    The base warms up, then the adapter is timed: its pictures are never remembered ones.
+    """
+    word = description.method == "word"
+    first = bank(description, plans[-1].prompts, captions, poses=poses)
+    seeds = _seeds(len(first))
+    yield from studio.draw("the base", 0.0, [p.plain for p in first], seeds)
+    started = time.monotonic()
+    strength = 1.0 if word else TRIED_FIRST
+    yield from studio.draw("first try", strength, [p.asked for p in first], seeds)
+    each = (time.monotonic() - started) / len(first)
+    plan = next(
+        (p for p in plans if seconds is None or each * p.pictures(word=word) <= seconds),
+        plans[-1],
+    )
+    studio.total = plan.pictures(word=word)
+    return plan
 
 
 def _drift(
-    studio: _Studio,
-    panel: Panel,
-    description: Description,
-    plan: Plan,
-    strength: float,
-    photos: Tensor,
-    reference: float,
-    *,
-    word: bool,
+    studio: _Studio, scale: _Scale, description: Description, plan: Plan, strength: float
 ) -> Generator[Stage, None, Drift]:
     """What the adapter does to prompts that do not name the concept.
 
     A style has no class: there, the unrelated prompts are looked at for its traces.
     """
+    word = description.method == "word"
     others = unrelated(description, plan.unrelated)
-    style = description.kind == "style"
-    of_class = [] if style else [f"a photo of {_with_article(description.noun or 'thing')}"]
-    of_class = of_class * plan.class_pictures
+    of_class: list[str] = []
+    if description.kind != "style":
+        of_class = [f"a photo of {_with_article(description.noun or 'thing')}"]
+        of_class *= plan.class_pictures
     prompts = others + of_class
     seeds = [SEED + 5000 + i for i in range(len(others))]
     seeds += [SEED + 7000 + i for i in range(len(of_class))]
@@ -504,20 +540,32 @@ def _drift(
     after = before
     if not word:
         after = yield from studio.draw("without the word", strength, prompts, seeds)
-    was, now = panel.subject.images(before), panel.subject.images(after)
-    at = slice(0, len(others)) if style else slice(len(others), None)
-    class_was, class_now = was[at], now[at]
-    preserved = metrics.preservation(class_was, photos)
-    towards = metrics.preservation(class_now, photos) - preserved
-    room = max(reference - float(preserved.mean()), 0.05)
+    judge = scale.panel.subject
+    was, now = judge.images(before), judge.images(after)
+    at = slice(len(others), None) if of_class else slice(len(others))
+    preserved = metrics.preservation(was[at], scale.photos)
+    towards = metrics.preservation(now[at], scale.photos) - preserved
+    room = max(scale.reference - float(preserved.mean()), 0.05)
     return Drift(
         towards=interval(towards / room),
         preservation=interval(preserved + towards),
         base_preservation=interval(preserved),
-        diversity=interval(metrics.diversity(class_now)),
-        base_diversity=interval(metrics.diversity(class_was)),
+        diversity=interval(metrics.diversity(now[at])),
+        base_diversity=interval(metrics.diversity(was[at])),
         unrelated=interval(metrics.moved(now[: len(others)], was[: len(others)])),
         none_by_design=word,
+    )
+
+
+def _copying(outputs: Sequence[Image.Image], photos: Sequence[Image.Image]) -> Copying:
+    nearest, likeness, threshold = metrics.copying(metrics.thumbs(outputs), metrics.thumbs(photos))
+    closest = int(likeness.argmax())
+    return Copying(
+        photo=int(nearest[closest]) + 1,
+        likeness=float(likeness[closest]),
+        threshold=threshold,
+        copies=int((likeness >= threshold).sum()),
+        outputs=len(outputs),
     )
 
 
@@ -584,11 +632,6 @@ def _learned(description: Description) -> Learned:
         method=description.method,
         rank=description.rank,
     )
-
-
-def _by_prompt(values: Tensor, n: int) -> Tensor:
-    """(rounds * n,) to (n,): the mean over the seeds of each prompt."""
-    return values.reshape(-1, n).mean(0)
 
 
 def _seeds(n: int, rounds: int = 1) -> list[int]:

@@ -171,7 +171,7 @@ def draw_each(
         common |= {"width": width, "height": height}
     drawn: list[Image.Image] = []
     batches = range(0, len(prompts), PER_BATCH)
-    with torch.inference_mode():
+    with torch.inference_mode(), base.arithmetic():
         for number, start in enumerate(batches):
             part = slice(start, start + PER_BATCH)
             pipe = base.pipeline(task)
@@ -189,7 +189,7 @@ def draw_each(
 
 def draw_latents(base: Base, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
     """One batch, not decoded: (batch, channels, h, w) in the denoiser's scale, on the CPU."""
-    with torch.inference_mode():
+    with torch.inference_mode(), base.arithmetic():
         latents = base.pipeline("text")(
             prompt=list(prompts),
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],

@@ -2,7 +2,8 @@
 
 The prompt is judged by a CLIP (Radford et al. 2021, arXiv 2103.00020), as CLIP-T in DreamBooth; the
 subject by DINOv2 (Oquab et al. 2023, arXiv 2304.07193), which tells individuals of a class apart
-better. The pocket base has one small CLIP of its own for both. Nothing is loaded before it is used.
+better. The pocket base has one small CLIP of its own for both; as it sees places above all, what it
+says of the subject is taken apart from them. Nothing is loaded before it is used.
 """
 
 from __future__ import annotations
@@ -47,6 +48,21 @@ class Judge(ImageJudge, Protocol):
         ...
 
 
+PLACES = (
+    "on the beach",
+    "in the snow",
+    "in the forest",
+    "on the moon",
+    "at sunset",
+    "in the city",
+    "underwater",
+    "in a room",
+    "on a plain white background",
+    "on a plain blue background",
+)
+THINGS = ("cat", "dog", "bird", "robot", "mug", "car", "house", "flower")
+
+
 @dataclass(frozen=True)
 class Panel:
     """Who judges what; the same judge for both where one is good at both."""
@@ -67,7 +83,7 @@ class ClipJudge:
         self.model, self.processor, self.tokenizer = _loaded(
             source, CLIPModel, AutoImageProcessor, AutoTokenizer
         )
-        self.model.to(self.device).eval()
+        self.model.float().to(self.device).eval()
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
         return _in_batches(pictures, self._images)
@@ -105,7 +121,7 @@ class DinoJudge:
         self.name = Path(source).name
         self.device = torch.device(device)
         self.model, self.processor = _loaded(source, AutoModel, AutoImageProcessor)
-        self.model.to(self.device).eval()
+        self.model.float().to(self.device).eval()
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
         return _in_batches(pictures, self._images)
@@ -113,6 +129,28 @@ class DinoJudge:
     def _images(self, pictures: Sequence[Image.Image]) -> Tensor:
         pixels = self.processor(images=list(pictures), return_tensors="pt")["pixel_values"]
         return self.model(pixel_values=pixels.to(self.device)).last_hidden_state[:, 0]
+
+
+class Apart:
+    """A judge that looks away from the place: its features without the span of texts about places.
+
+    Directions in a joint space of pictures and texts that texts differ in can be projected out of
+    pictures (Chuang et al. 2023, "Debiasing vision-language models via biased prompts", arXiv
+    2302.00070). Otherwise a subject would be called less like itself wherever a prompt is obeyed.
+    """
+
+    def __init__(self, judge: Judge):
+        self.name = f"{judge.name}, apart from places"
+        self.judge = judge
+        texts = [f"a photo of a {thing} {place}" for place in PLACES for thing in THINGS]
+        by_place = judge.texts(texts).reshape(len(PLACES), len(THINGS), -1).mean(1)
+        spread = by_place - by_place.mean(0)
+        # Centred, the rows span one direction less than there are places.
+        self.directions = torch.linalg.svd(spread, full_matrices=False).Vh[: len(PLACES) - 1]
+
+    def images(self, pictures: Sequence[Image.Image]) -> Tensor:
+        seen = self.judge.images(pictures)
+        return normalize(seen - seen @ self.directions.T @ self.directions, dim=-1)
 
 
 def panel(spec: BaseSpec, device: torch.device | str = "cpu") -> Panel:
@@ -128,7 +166,7 @@ def _panel(judge: str, device: str) -> Panel:
     if judge == "clip":
         return Panel(DinoJudge(DINO, device), ClipJudge(CLIP, device))
     one = ClipJudge(POCKET if judge == "pocket" else judge, device)
-    return Panel(one, one)
+    return Panel(Apart(one), one)
 
 
 def _loaded(source: str, *kinds: Any) -> tuple[Any, ...]:

@@ -87,23 +87,19 @@ def orthogonal(
     """The sum after each delta has lost what lies in the space of those that weigh more.
 
     spaces: for each delta, orthonormal bases of what it writes to, (out, r), and of what it reads
-    from, (in, r). With U and V those of all heavier deltas together, delta becomes
-    delta - U U' delta V V', the nearest one without any part from those inputs to those outputs:
-    all are then orthogonal to each other, and the heaviest is as it was. Gram and Schmidt's idea,
-    on spaces in place of vectors.
+    from, (in, r): what its factors span. With U and V those of all heavier deltas together, delta
+    becomes delta - U U' delta V V', the nearest one without any part from those inputs to those
+    outputs: all are then orthogonal to each other, and the heaviest is as it was. Gram and
+    Schmidt's idea, on spaces in place of vectors.
     """
     order = sorted(range(len(deltas)), key=lambda i: -abs(weights[i]))
     total = torch.zeros_like(deltas[0])
-    outs: list[Tensor] = []
-    ins: list[Tensor] = []
+    u, v = (space[:, :0] for space in spaces[order[0]])
     for i in order:
         delta = deltas[i].flatten(1)
-        if outs:
-            u, v = _basis(torch.cat(outs, 1)), _basis(torch.cat(ins, 1))
-            delta = delta - u @ (u.T @ delta @ v) @ v.T
+        delta = delta - u @ (u.T @ delta @ v) @ v.T
         total.add_(delta.reshape(total.shape), alpha=weights[i])
-        outs.append(spaces[i][0])
-        ins.append(spaces[i][1])
+        u, v = (_widened(basis, new) for basis, new in zip((u, v), spaces[i], strict=True))
     return total
 
 
@@ -117,6 +113,12 @@ def thin_svd(up: Tensor, down: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     left, values, right = torch.linalg.svd(r_up @ r_down.T, full_matrices=False)
     kept = int((values > values.max() * 10 * torch.finfo(values.dtype).eps).sum())
     return q_up @ left[:, :kept], values[:kept], right[:kept] @ q_down.T
+
+
+def orthonormal(columns: Tensor, least: float) -> Tensor:
+    """A basis of the columns' span, without those that earlier ones leave shorter than `least`."""
+    q, r = torch.linalg.qr(columns)
+    return q[:, r.diagonal().abs() > least]
 
 
 def factors(change: Change, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -224,12 +226,11 @@ def _largest(delta: Tensor, density: float) -> Tensor:
     return delta * (size >= least)
 
 
-def _basis(columns: Tensor) -> Tensor:
-    """An orthonormal basis of the columns' span."""
-    if not columns.numel():
-        return columns
-    left, values, _ = torch.linalg.svd(columns, full_matrices=False)
-    return left[:, values > 1e-4 * values.max()]
+def _widened(basis: Tensor, new: Tensor) -> Tensor:
+    """An orthonormal basis of what both span; what of `new` is in `basis` already adds nothing."""
+    rest = new - basis @ (basis.T @ new)
+    rest = rest - basis @ (basis.T @ rest)  # what rounding left of it in the first
+    return torch.cat([basis, orthonormal(rest, 1e-4)], 1)
 
 
 def _inner(up_a: Tensor, down_a: Tensor, up_b: Tensor, down_b: Tensor) -> float:

@@ -6,6 +6,8 @@ value for each output and leaves the averaging to `interval`, which knows how su
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +16,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 RESAMPLES = 2000
-CONFIDENCE = 0.95
 
 THUMB = 16  # pixels, a side
 NEAR_COPY = 0.965  # in the drawn world: same subject elsewhere 0.96 at most, redrawn 0.94 to 0.99
@@ -37,25 +38,35 @@ class Estimate:
 
 
 def interval(values: Tensor, over: Tensor | None = None, *, seed: int = 0) -> Estimate:
-    """Mean and bootstrap interval (percentiles; Efron 1979) of `values` (n,).
+    """Mean and bootstrap interval of `values` (n,): percentiles, expanded for a small n.
 
-    With `over` (n,), the ratio of the two means, resampled in pairs: values of the same prompt and
-    seed stay together.
+    With `over` (n,) it is the ratio of the two means, resampled in pairs: values of the same prompt
+    and seed stay together. Two models are compared by the interval of their differences. Plain
+    percentiles of eight values hold the truth in 88 cases of 100; expanded (Hesterberg 2015, "What
+    teachers should know about the bootstrap") in about the 95 that they claim.
     """
     values = values.double()
     below = torch.ones_like(values) if over is None else over.double()
+    n = len(values)
     generator = torch.Generator().manual_seed(seed)
-    picks = torch.randint(len(values), (RESAMPLES, len(values)), generator=generator)
+    picks = torch.randint(n, (RESAMPLES, n), generator=generator)
     means = values[picks].mean(1) / below[picks].mean(1)
-    tail = (1 - CONFIDENCE) / 2
+    reach = _student(max(1, n - 1)) * math.sqrt(n / max(1, n - 1))
+    tail = math.erfc(reach / math.sqrt(2)) / 2
     low, high = torch.quantile(means, torch.tensor([tail, 1 - tail], dtype=torch.float64)).tolist()
     mean = float(values.mean() / below.mean())
     return Estimate(mean, min(low, mean), max(high, mean))
 
 
-def difference(a: Tensor, b: Tensor) -> Estimate:
-    """Of the means of a and b (n,), in pairs."""
-    return interval(a - b)
+def _student(freedom: int) -> float:
+    """The 97.5th percentile of Student's t (Abramowitz and Stegun 26.7.5)."""
+    z = 1.959964
+    return (
+        z
+        + (z**3 + z) / (4 * freedom)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+    )
 
 
 def subject_fidelity(outputs: Tensor, photos: Tensor) -> Tensor:
@@ -97,7 +108,7 @@ def moved(pictures: Tensor, before: Tensor) -> Tensor:
     return 1 - (pictures * before).sum(1)
 
 
-def thumbs(pictures: list[Image.Image]) -> Tensor:
+def thumbs(pictures: Sequence[Image.Image]) -> Tensor:
     """(n, d) of length one: layout and colours, as pictures of 16 pixels without their mean.
 
     What a judge calls alike may be the same thing elsewhere; here only the same picture is alike.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -41,6 +42,15 @@ METHODS = {
     "dora": "a DoRA",
     "full": "a full fine-tune",
 }
+STACK_PROMISE = (
+    '<p class="promise">Adapters add up. Put several on the base, say how much of each, and call '
+    "them by their words.</p>"
+)
+EMPTY_RACK = '<p class="rack-empty">Nothing on the rack: pictures come from the base as it is.</p>'
+RESTORE_HINT = (
+    '<p class="hint">A picture from here holds its settings. Drop it to get them back.</p>'
+)
+NO_RECORD = "This picture holds no settings: only PNG files that the app drew do."
 
 _STEPS = {
     "word": (
@@ -75,11 +85,11 @@ class RunView:
     def of(cls, run: Run) -> RunView:
         """A run as its folder tells it."""
         state = run.state
-        phase: Phase = "stopped" if state.status in ("new", "running") else state.status
+        ended: dict[str, Phase] = {"finished": "finished", "failed": "failed"}
         return cls(
             name=trigger(run),
             steps=run.recipe.steps,
-            phase=phase,
+            phase=ended.get(state.status, "stopped"),
             step=state.step,
             error=state.error,
             rows=run.losses(),
@@ -112,6 +122,12 @@ class RunView:
             case Finished(step):
                 self.phase, self.step = "drawing", step
                 return frozenset({"status", "curve"})
+
+
+def drawn(view: RunView, parts: Iterable[Part]) -> dict[Part, str]:
+    """These parts of the panel."""
+    draw = {"status": status, "curve": curve, "strip": strip}
+    return {part: draw[part](view) for part in parts}
 
 
 def trigger(run: Run) -> str:
@@ -203,7 +219,9 @@ def example_sets(sets: Iterable[tuple[str, str, Sequence[Path]]]) -> str:
         f"{escape(title)}</button>"
         for key, title, paths in sets
     )
-    return f'<div class="examples"><span class="hint">or try</span>{buttons}</div>' if buttons else ""
+    return (
+        f'<div class="examples"><span class="hint">or try</span>{buttons}</div>' if buttons else ""
+    )
 
 
 def problems(sentences: Sequence[str]) -> str:
@@ -236,13 +254,23 @@ def word_chips(token: str, pieces: Sequence[str], start: Sequence[str], learned:
     return f'<div class="chips"><span class="lead">Read as</span>{reading}{noun}</div>'
 
 
-def verdict(name: str, method: str, *, seconds: float, steps: int, size: int) -> str:
-    """The first line under a finished run: what it cost, and what there is now."""
+def verdict(run: Run, size: int) -> str:
+    """The first line under a finished run: what there is now, and what it cost."""
+    method, state = METHODS[run.recipe.method_name], run.state
     return (
-        f'<div class="verdict"><p><b class="token">{escape(name)}</b> is learned: '
-        f"{METHODS[method]} of {size_words(size)}, after {steps} steps in "
-        f"{duration(seconds, about=False)}.</p></div>"
+        f'<div class="verdict"><p><b class="token">{escape(trigger(run))}</b> is learned.</p>'
+        f'<p class="hint">{method[0].upper() + method[1:]} of {size_words(size)}: {state.step} '
+        f"steps in {duration(state.seconds, about=False)}.</p></div>"
     )
+
+
+def uncalled(prompt: str, words: Sequence[str]) -> list[str]:
+    """A sentence for each adapter that the prompt does not call by its word."""
+    return [
+        f"The prompt does not call {word}: what was learned hardly shows without its word."
+        for word in words
+        if word and word.lower() not in prompt.lower()
+    ]
 
 
 def adapter_row(entry: Entry) -> str:
@@ -278,7 +306,7 @@ def record(values: dict[str, Any]) -> str:
     if values.get("task", "text") != "text":
         shown.append(("from", f"{values['task']}, strength {values.get('strength', 0):g}"))
     cells = "".join(
-        f"<dt>{name}</dt><dd>{escape(f'{value:g}' if isinstance(value, float) else str(value))}</dd>"
+        f"<dt>{name}</dt><dd>{escape(_short(value))}</dd>"
         for name, value in shown
         if value not in (None, "")
     )
@@ -304,6 +332,15 @@ def header(base: str, device: str) -> str:
         "and draw with it.</p>"
         f'<div class="spectrum">{spectrum()}</div></header>'
     )
+
+
+def device_words(device: str, *, shared: bool) -> str:
+    """The device as a visitor calls it."""
+    if shared:
+        return "ZeroGPU, shared"
+    if device == "cpu":
+        return f"this machine’s CPU, {os.cpu_count()} cores, no network needed"
+    return "this machine’s GPU"
 
 
 def intro(purpose: str, examples: Path) -> str:
@@ -356,6 +393,10 @@ def data_uri(picture: Image.Image | Path, side: int = 256) -> str:
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=88, method=2)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _doing(name: str, done: int, total: int) -> str:

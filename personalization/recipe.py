@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from math import cos, pi
+from statistics import pvariance
 from typing import Any, Literal
 
 from personalization.errors import RecipeError
 
 LowRankKind = Literal["lora", "loha", "lokr", "dora"]
 PriorKind = Literal["images", "adapter_off"]
+
+LOOK_EVERY = 5  # steps between two looks at the fixed batch
+WINDOW = 8  # looks
+SETTLED = 0.15  # share of the variance
 
 
 @dataclass(frozen=True)
@@ -81,7 +88,7 @@ class Recipe:
     seed: int = 0
     preview_every: int = 0  # steps; 0: none but the last
     checkpoint_every: int = 50
-    extra: dict[str, Any] = field(default_factory=dict, hash=False)
+    stop_early: bool = False  # end when the loss on one fixed batch has settled (see `settled`)
 
     def check(self) -> Recipe:
         """Return self, or raise `RecipeError` with the setting, its limits and the remedy."""
@@ -131,14 +138,24 @@ class Recipe:
 
     def learning_rate_factor(self, step: int) -> float:
         """The schedule: a pure function of the step (from 0)."""
-        from math import cos, pi
-
         if step < self.warmup:
             return (step + 1) / self.warmup
         if not self.decay:
             return 1.0
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
         return 0.1 + 0.45 * (1 + cos(pi * progress))
+
+    def settled(self, fixed_losses: Sequence[float]) -> bool:
+        """Whether the run may end: the loss on a fixed batch moves no more.
+
+        DVAR (Voronov et al. 2023, arXiv 2302.04841): the running loss is noisy because noise and
+        timestep are drawn anew; on a fixed batch it is not, and when the variance of its last
+        `WINDOW` values is less than `SETTLED` of the variance of all, it has converged.
+        """
+        if not self.stop_early or len(fixed_losses) < 2 * WINDOW:
+            return False
+        overall = pvariance(fixed_losses)
+        return overall > 0 and pvariance(fixed_losses[-WINDOW:]) / overall < SETTLED
 
     def changed(self, **changes: Any) -> Recipe:
         """A copy with some settings changed, checked."""

@@ -14,12 +14,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 from personalization import charts
 from personalization.charts import size_words
 from personalization.files import write_atomically
-from personalization.metrics import Estimate
+from personalization.metrics import Estimate, interval
 from personalization.runs import LossRow
 
 FORMAT = 1
@@ -180,9 +181,13 @@ class Report:
         shots = list(self.shots)
         if self.figures is None or len(shots) < 2:
             return [(shot.image, shot.prompt) for shot in shots[:count]]
-        # Evenly from the ranking, so that the strip is no selection of the best.
-        at = [round(i * (len(shots) - 1) / (count - 1)) for i in range(count)]
-        chosen = [shots[i] for i in dict.fromkeys(at)]
+        # Beside the two ends, the first seed of each prompt: no selection of the best.
+        best, worst = shots[0], shots[-1]
+        firsts: dict[str, Shot] = {}
+        for shot in sorted(shots, key=lambda shot: shot.seed):
+            firsts.setdefault(shot.prompt, shot)
+        others = [s for s in firsts.values() if s.prompt not in (best.prompt, worst.prompt)]
+        chosen = [best, *others[: max(0, count - 2)], worst]
         named = [(shot.image, shot.prompt) for shot in chosen]
         named[0] = (named[0][0], f"best: {named[0][1]}")
         named[-1] = (named[-1][0], f"worst: {named[-1][1]}")
@@ -275,6 +280,43 @@ class Comparison:
             for name, report in self.reports.items()
         ]
 
+    @property
+    def verdict(self) -> str:
+        """Who is ahead on subject and on prompt; what no interval tells apart is not told apart."""
+        subject, prompt = self._ahead(0), self._ahead(1)
+        if not subject:
+            return "Nothing was measured: look at the pictures and judge for yourself."
+        if len(subject) == len(prompt) == len(self.reports):
+            return "In subject and in prompt there is no difference between them."
+        return (
+            f"Nearest to the photos: {_listed(subject)}. Most faithful to the prompt: "
+            f"{_listed(prompt)}."
+        )
+
+    def _ahead(self, which: int) -> list[str]:
+        """Names of the best and of those not surely worse, in pairs of prompts."""
+        values = {
+            name: {prompt: pair[which] for prompt, pair in report.figures.by_prompt.items()}
+            for name, report in self.reports.items()
+            if report.figures
+        }
+        if not values:
+            return []
+        shared = sorted(set.intersection(*(set(v) for v in values.values())))
+        table = {name: torch.tensor([v[prompt] for prompt in shared]) for name, v in values.items()}
+        best = max(table, key=lambda name: float(table[name].mean()))
+        return [name for name in table if not interval(table[best] - table[name]).low > 0]
+
+    def spectrum(self) -> str:
+        """The ways on the spectrum of file sizes."""
+        marks = [
+            charts.Mark(name, report.learned.method, report.cost.size, report.cost.seconds)
+            for name, report in self.reports.items()
+            if report.cost.size
+        ]
+        full = [mark.size for mark in marks if mark.method == "full"]
+        return charts.spectrum(marks, whole=max(full, default=charts.WHOLE_MODEL))
+
     def json(self) -> str:
         return json.dumps({name: report.as_dict() for name, report in self.reports.items()})
 
@@ -300,20 +342,19 @@ class Comparison:
                 + "</tr>"
             )
         rows = "".join(body)
-        return f'<table class="wide"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        return f'<div class="wide">{table}</div>'
 
     def strips(self) -> str:
         """The same prompts and seeds, a line of pictures for each way."""
         lines = []
         first = next(iter(self.reports.values()))
-        wanted = [(shot.prompt, shot.seed) for shot in sorted(first.shots, key=lambda s: s.seed)][
-            :5
-        ]
+        wanted = [s.seed for s in sorted(first.shots, key=lambda shot: shot.seed)][:4]
         for name, report in self.reports.items():
             by_seed = {shot.seed: shot for shot in report.shots}
             pictures = "".join(
                 f"<figure>{_img(by_seed[seed].image, by_seed[seed].prompt)}</figure>"
-                for _, seed in wanted
+                for seed in wanted
                 if seed in by_seed
             )
             lines.append(f'<h3>{escape(name)}</h3><div class="strip">{pictures}</div>')
@@ -328,8 +369,9 @@ class Comparison:
             "no difference.</p>"
         )
         fragment = (
-            f'<style>{_STYLE}</style><section class="report">{self.table()}{notes}'
-            f"{self.strips()}</section>"
+            f'<style>{_STYLE}</style><section class="report">'
+            f'<p class="verdict">{escape(self.verdict)}</p>{self.spectrum()}'
+            f"{self.table()}{notes}{self.strips()}</section>"
         )
         return _page("Compared", fragment) if whole else fragment
 
@@ -383,6 +425,10 @@ def _worst(learned: Learned, figures: Figures) -> str:
     return ""
 
 
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} alike"
+
+
 def _subject(learned: Learned) -> tuple[str, str]:
     """What is known, and the pronoun for it."""
     if learned.kind == "style":
@@ -398,7 +444,8 @@ _STYLE = """
 .report{max-width:720px;font-size:14px;line-height:1.5}
 .report .verdict{font-size:1.25em;line-height:1.4;margin:0 0 16px;font-weight:600;text-wrap:pretty}
 .report h3{font-size:13px;font-weight:600;margin:24px 0 8px}
-.report .strip{display:grid;grid-template-columns:repeat(auto-fill,minmax(104px,1fr));gap:8px}
+.report .strip{display:grid;grid-template-columns:repeat(auto-fill,minmax(max(72px,22%),1fr));
+gap:8px}
 .report figure{margin:0}
 .report .strip img{width:100%;display:block;border-radius:6px}
 .report .strip figcaption{font-size:11px;line-height:1.3;opacity:.75;margin-top:3px}
@@ -407,7 +454,8 @@ _STYLE = """
 .report th,.report td{text-align:left;padding:6px 12px 6px 0;font-weight:400;vertical-align:top;
 border:0;border-bottom:1px solid color-mix(in srgb,currentColor 14%,transparent)}
 .report thead th{opacity:.7;font-size:12px}
-.report .wide{display:block;overflow-x:auto}
+.report .wide{overflow-x:auto;margin-top:20px}
+.report .sweep{text-align:center}
 .report .range{opacity:.65;font-size:11px;white-space:nowrap}
 .report .bar{height:3px;border-radius:2px;margin-top:4px;min-width:64px;
 background:color-mix(in srgb,currentColor 12%,transparent)}
@@ -475,10 +523,8 @@ def _charts(report: Report) -> str:
                 for prompt, row in zip(prompts, sheet, strict=True)
                 for strength, image in zip(strengths, row, strict=True)
             )
-            parts.append(
-                f'<h3>The same seeds at each strength</h3><div class="strip" style="{columns}">'
-            )
-            parts.append(f"{cells}</div>")
+            parts.append("<h3>The same seeds at each strength</h3>")
+            parts.append(f'<div class="strip sweep" style="{columns}">{cells}</div>')
     if report.losses:
         steps = report.cost.steps or report.losses[-1].step
         parts.append("<h3>Training</h3>" + charts.loss_curve(report.losses, steps))
@@ -526,7 +572,12 @@ def _details(report: Report) -> str:
     if f := report.figures:
         d, c, s = f.drift, f.copying, f.stability
         entries = [
-            ("towards the subject", f"{_percent(d.towards)} of the way"),
+            (
+                "towards the subject",
+                "not at all: a word changes no weights"
+                if d.none_by_design
+                else f"{_percent(d.towards)} of the way",
+            ),
             ("likeness (PRES)", f"{d.preservation}; untouched {d.base_preservation}"),
             ("variety (DIV)", f"{d.diversity}; untouched {d.base_diversity}"),
             ("unrelated prompts", f"moved by {d.unrelated}"),
@@ -548,7 +599,7 @@ def _details(report: Report) -> str:
     entries = [
         ("time", "" if cost.seconds is None else f"{cost.seconds:.0f} s on {cost.device}"),
         ("GPU time", f"{cost.gpu_seconds:.0f} s" if cost.gpu_seconds else ""),
-        ("GPU memory", size_words(cost.memory) if cost.memory else ""),
+        ("GPU memory, peak", size_words(cost.memory) if cost.memory else ""),
         ("file", size_words(cost.size) if cost.size else ""),
     ]
     parts.append("<h3>Cost</h3>" + _list([(k, v) for k, v in entries if v]))

@@ -49,6 +49,7 @@ class LossRow:
     loss: float
     prior_loss: float | None
     seconds: float
+    fixed_loss: float | None = None  # on one fixed batch, where the recipe looks at it
 
 
 @dataclass(frozen=True)

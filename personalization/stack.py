@@ -352,8 +352,9 @@ def _side_by_side(parameter: Tensor, parts: Sequence[_Part]) -> tuple[Tensor, Te
 
 
 def _space(parameter: Tensor, change: Change) -> tuple[Tensor, Tensor]:
-    left, _, right = merge.thin_svd(*merge.factors(change, parameter))
-    return left, right.T
+    up, down = merge.factors(change, parameter)
+    up, into = (m / m.norm(dim=0).clamp(min=1e-30) for m in (up, down.T))
+    return merge.orthonormal(up, 1e-4), merge.orthonormal(into, 1e-4)
 
 
 def _factored(
@@ -420,13 +421,15 @@ def _switched(
     forward = denoiser.forward
     turn, last = 0, -math.inf
 
-    def switched(sample: Tensor, timestep: Any, *args: Any, **kwargs: Any) -> Any:
+    def switched(*args: Any, **kwargs: Any) -> Any:
         nonlocal turn, last
+        # The UNets' pipelines give it by place, those of the transformers by name.
+        timestep = kwargs["timestep"] if "timestep" in kwargs else args[1]
         now = float(torch.as_tensor(timestep).max())
         turn = turn + (now < last) if now <= last else 0
         last = now
         with _weights(variants[turn % len(variants)]):
-            return forward(sample, timestep, *args, **kwargs)
+            return forward(*args, **kwargs)
 
     with _forward(denoiser, switched):
         yield

@@ -37,7 +37,7 @@ from personalization.events import (
 from personalization.formats import diffusers_metadata
 from personalization.methods import Method, installed
 from personalization.photos import crop
-from personalization.recipe import Recipe
+from personalization.recipe import LOOK_EVERY, Recipe
 from personalization.runs import LossRow, Run, State
 
 PREVIEW_STEPS = 12  # of the sampler: a preview is looked at, not kept
@@ -111,9 +111,9 @@ def _slice(
         session = _Session(base, run, method)
         session.prepare(cache)
         session.restore(run.load_checkpoint())
-        run.truncate_log(session.step)
+        session.continue_log()
         yield Stage("photos", 1, 1)
-        while session.step < steps:
+        while session.step < steps and not recipe.settled(session.fixed_losses):
             if over(session.margin()):
                 yield session.checkpoint()
                 yield SliceEnded(session.step, steps)
@@ -125,7 +125,7 @@ def _slice(
                 yield session.checkpoint()
         yield from session.flush()
         yield session.checkpoint()
-        yield _export(session, stopped_early=False)
+        yield _export(session, stopped_early=session.step < steps)
 
 
 @dataclass
@@ -158,6 +158,7 @@ class _Session:
         self.preview_seconds = 0.0
         self.durations: deque[float] = deque(maxlen=20)
         self.pending: list[tuple[int, Tensor, float]] = []  # on the device until looked at
+        self.fixed_losses: list[float] = []
         self.parameters: dict[str, nn.Parameter] = {}
         groups = []
         for group in method.groups():
@@ -209,6 +210,12 @@ class _Session:
                     for key in ("exp_avg", "exp_avg_sq")
                 } | {"step": torch.tensor(float(self.step), device=self._step_device(parameter))}
 
+    def continue_log(self) -> None:
+        """Forget the steps that will be done again, remember what was seen up to here."""
+        self.run.truncate_log(self.step)
+        rows = self.run.losses()
+        self.fixed_losses = [row.fixed_loss for row in rows if row.fixed_loss is not None]
+
     def _step_device(self, parameter: nn.Parameter) -> torch.device:
         # Fused AdamW keeps its counter beside the parameter.
         return parameter.device if parameter.is_cuda else torch.device("cpu")
@@ -250,9 +257,15 @@ class _Session:
         self.durations.append(seconds)
         self.spent += seconds
         self.pending.append((self.step, losses.detach(), seconds))
+        look = self.recipe.stop_early and self.step % LOOK_EVERY == 0
         every = REPORT_EVERY if self.base.device.type == "cuda" else 1
-        if len(self.pending) >= every or self.step % self.recipe.checkpoint_every == 0:
-            yield from self.flush()
+        if look or len(self.pending) >= every or self.step % self.recipe.checkpoint_every == 0:
+            yield from self.flush(self.fixed_loss() if look else None)
+
+    def fixed_loss(self) -> float:
+        """The loss on the batch of a step that is never trained on: step -1."""
+        with torch.no_grad():
+            return self.losses(-1)[0].item()
 
     def losses(self, step: int) -> Tensor:
         """(1,) or (2,): the subject's loss and, weighted, the class's, at `step`."""
@@ -324,7 +337,7 @@ class _Session:
         )
         return Conditioning.cat([known[text] for text in texts])
 
-    def flush(self) -> Iterator[StepDone]:
+    def flush(self, fixed_loss: float | None = None) -> Iterator[StepDone]:
         """Look at the losses that are still on the device, and log them."""
         rows = []
         for step, losses, seconds in self.pending:
@@ -341,6 +354,9 @@ class _Session:
                     field="learning rate",
                 )
             rows.append(LossRow(step, values[0], values[1] if len(values) > 1 else None, seconds))
+        if fixed_loss is not None:
+            rows[-1] = replace(rows[-1], fixed_loss=fixed_loss)
+            self.fixed_losses.append(fixed_loss)
         self.pending.clear()
         self.run.log(rows)
         for row in rows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -71,8 +72,9 @@ def inject(
     return Adapter(described, tensors)
 
 
+@cache
 def make(method: str = "lora", **more: Any) -> Adapter:
-    """A random adapter for `tiny.base()`; see `inject`."""
+    """A random adapter for `tiny.base()`; see `inject`. The same for the same arguments."""
     return inject(tiny.pipeline(), method, **more)
 
 

@@ -1,4 +1,4 @@
-"""A person with a browser: the three tabs, each doing its job, and nothing that was entered lost."""
+"""A person with a browser: three tabs that do their job, and nothing that was entered lost."""
 
 from __future__ import annotations
 

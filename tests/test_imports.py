@@ -111,7 +111,8 @@ def test_the_only_mutable_module_state_is_the_cache_of_loaded_bases():
                 "defaultdict",
                 "OrderedDict",
             )
-            if isinstance(node, ast.Assign | ast.AnnAssign) and (empty or (made and not value.args)):
+            filled_later = empty or (made and not value.args)
+            if isinstance(node, ast.Assign | ast.AnnAssign) and filled_later:
                 target = node.targets[0] if isinstance(node, ast.Assign) else node.target
                 found.add(f"{name}.{ast.unparse(target)}")
         found |= {f"{name}: global" for node in ast.walk(tree) if isinstance(node, ast.Global)}

@@ -194,7 +194,10 @@ def test_effective_weights_equal_a_float64_reference(
                 case "dare":
                     kept = changed.numpy() != 0
                     possible = [
-                        sum(c * w * m / 0.4 for c, w, m in zip(chosen, WEIGHTS, matrices, strict=True))
+                        sum(
+                            c * w * m / 0.4
+                            for c, w, m in zip(chosen, WEIGHTS, matrices, strict=True)
+                        )
                         for chosen in itertools.product((0, 1), repeat=3)
                     ]
                     errors = np.abs(np.stack(possible) - changed.numpy())
@@ -250,8 +253,9 @@ def test_overlap_equals_cosine_and_principal_angles_of_dense_deltas() -> None:
 
 
 def test_overlap_of_adapters_that_do_not_meet_is_nothing() -> None:
-    keys, values = adapters.make(targets=("to_k",), text=False), adapters.make(
-        targets=("to_v",), text=False
+    keys, values = (
+        adapters.make(targets=("to_k",), text=False),
+        adapters.make(targets=("to_v",), text=False),
     )
     assert merge.overlap(keys, values) == merge.Overlap((), 0.0, 0.0)
     assert merge.overlap(keys, adapters.word()).layers == ()
@@ -259,7 +263,9 @@ def test_overlap_of_adapters_that_do_not_meet_is_nothing() -> None:
 
 
 def test_overlap_and_gram_know_every_method() -> None:
-    every = [adapters.make(method, seed=i) for i, method in enumerate(("lora", "loha", "lokr", "dora"))]
+    every = [
+        adapters.make(method, seed=i) for i, method in enumerate(("lora", "loha", "lokr", "dora"))
+    ]
     table = merge.gram(every)
     for (i, a), (j, b) in itertools.combinations(enumerate(every), 2):
         found = merge.overlap(a, b)
@@ -271,10 +277,10 @@ def test_overlap_and_gram_know_every_method() -> None:
 
 
 def test_factors_multiply_to_the_delta_for_every_method() -> None:
+    base = tiny.base()
     for method in ("lora", "loha", "lokr"):
-        base = tiny.base()
         more = {"use_effective_conv2d": True} if method != "lora" else {}
-        adapter = adapters.make(method, targets=("to_q", "conv1"), **more)
+        adapter = adapters.make(method, targets=("to_q", "conv1"), text=False, **more)
         for weight, (_, change) in located(base.modules, adapter).items():
             up, down = merge.factors(change, weight)
             expected = change.delta(weight).flatten(1)

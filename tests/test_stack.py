@@ -184,7 +184,7 @@ def test_text_weight_and_block_weights_reach_their_parts_alone(
 def test_two_threads_with_different_stacks_each_get_what_they_asked_for(
     base: UNetBase, many: dict[str, Adapter]
 ) -> None:
-    stacks = [Stack(()), *(Stack((Slot(adapter, 0.9),)) for adapter in many.values())]
+    stacks = [Stack(()), *(Stack((Slot(many[m], 0.9),)) for m in ("lora", "dora"))]
     expected = []
     for stack in stacks:
         with applied(base, stack):
@@ -258,7 +258,9 @@ def test_words_are_read_beside_each_other_and_gone_afterwards(base: UNetBase) ->
         assert torch.equal(rows[2], two.tensors["<Cat>"][1])
         both = base.encode_prompts(["a <mug>", "a <mug> <mug>_1"]).tensors["encoder_hidden_states"]
         assert not torch.equal(both[:1], plain)
-        assert base.encode_prompts(["a <Cat> dog"]).tensors["encoder_hidden_states"].isfinite().all()
+        assert (
+            base.encode_prompts(["a <Cat> dog"]).tensors["encoder_hidden_states"].isfinite().all()
+        )
     again = base.encode_prompts(["a <mug>"]).tensors["encoder_hidden_states"]
     assert torch.equal(again, plain)
 
@@ -285,7 +287,9 @@ def test_gradients_of_an_extended_embedding_reach_the_new_rows_alone() -> None:
 def test_switch_takes_the_adapters_in_turn_and_begins_anew_with_each_picture(
     base: UNetBase, many: dict[str, Adapter]
 ) -> None:
-    pair = Stack((Slot(many["lora"], text_weight=0.0), Slot(many["dora"], text_weight=0.0)), "switch")
+    pair = Stack(
+        (Slot(many["lora"], text_weight=0.0), Slot(many["dora"], text_weight=0.0)), "switch"
+    )
     latents, hidden = torch.randn(1, 4, 16, 16), torch.randn(1, 24, 32)
 
     def predict(t: int) -> torch.Tensor:
@@ -381,7 +385,9 @@ def test_a_merged_stack_cut_to_a_rank_states_what_was_lost(
         stack = Stack(tuple(Slot(many[m], 0.9) for m in methods), combine)
         result = merged(base, stack, rank=rank)
         assert all(
-            t.shape[0] == rank for n, t in result.adapter.tensors.items() if n.endswith("lora_A.weight")
+            t.shape[0] == rank
+            for n, t in result.adapter.tensors.items()
+            if n.endswith("lora_A.weight")
         )
         with applied(base, stack):
             whole = state(base)

@@ -29,6 +29,7 @@ METHODS = {
     "lokr": Recipe(LowRank("lokr", rank=2), steps=6, batch_size=2),
     "pivotal": Recipe(LowRank("lora", rank=2, word=Word(1)), steps=6, batch_size=2),
     "full": Recipe(Full(), steps=6, batch_size=2),
+    "early stop": Recipe(LowRank("lora", rank=2), steps=6, batch_size=2, stop_early=True),
     "prior images": Recipe(
         LowRank("lora", rank=2), steps=6, batch_size=2, prior=Prior("images", images=10)
     ),
@@ -68,11 +69,9 @@ def test_sliced_equals_unsliced_bit_for_bit(base, tmp_path, name):
     slices = 0
     while sliced.state.status != "finished":
         left = iter(range(2))
-        last = None
         stop = lambda left=left: next(left, None) is None  # noqa: E731
-        for last in training.train(base, sliced, cache=tmp_path / "other cache", stop=stop):
-            pass
-        assert isinstance(last, SliceEnded | Finished)
+        events = list(training.train(base, sliced, cache=tmp_path / "other cache", stop=stop))
+        assert isinstance(events[-1], SliceEnded | Finished)
         slices += 1
     assert slices > 2
     a, b = read_tensors(whole.adapter_path), read_tensors(sliced.adapter_path)
@@ -228,3 +227,24 @@ def test_a_full_disk_stops_with_a_sentence_and_the_run_continues(base, tmp_path,
             list(training.train(base, run))
     assert run.state.step == 4
     assert isinstance(list(training.train(base, run))[-1], Finished)
+
+
+def test_a_run_whose_fixed_loss_has_settled_ends_early_and_says_so(base, tmp_path):
+    # Without a learning rate to speak of, the first looks fall and the later ones cannot move.
+    recipe = Recipe(
+        LowRank("lora", rank=2, learning_rate=1e-2), steps=400, batch_size=2, stop_early=True
+    )
+    run = Run.create(tmp_path / "run", tiny.concept(), replace(recipe, decay=True), "tiny")
+    done = list(training.train(base, run))[-1]
+    assert isinstance(done, Finished)
+    assert done.stopped_early == (done.step < 400)
+    looks = [row.fixed_loss for row in run.losses() if row.fixed_loss is not None]
+    assert recipe.settled(looks) == done.stopped_early
+
+
+def test_a_loss_has_settled_when_its_last_window_varies_little():
+    recipe = Recipe(LowRank(), steps=100, stop_early=True)
+    falling = [1 - 0.05 * i for i in range(20)]
+    assert not recipe.settled(falling)
+    assert recipe.settled(falling + [falling[-1]] * 8)
+    assert not replace(recipe, stop_early=False).settled(falling + [falling[-1]] * 8)

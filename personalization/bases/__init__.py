@@ -39,7 +39,10 @@ def best_device() -> torch.device:
 
 
 def load(spec: BaseSpec | str, device: torch.device | str | None = None) -> Base:
-    """The base, loaded once in a process for each device. Raises `BaseError`."""
+    """The base, loaded once in a process for each device.
+
+    Raises `BaseError`: what fails, fails before anything that is loaded is let go.
+    """
     if isinstance(spec, str):
         if spec not in CATALOG:
             raise BaseError(f"There is no base “{spec}”. Known: {', '.join(CATALOG)}.")
@@ -48,6 +51,7 @@ def load(spec: BaseSpec | str, device: torch.device | str | None = None) -> Base
     with _LOADING:
         key = (spec.name, str(device))
         if key not in _LOADED:
+            import_module("personalization.bases.memory").check(spec, device)
             family = import_module(f"personalization.bases.{spec.module}")
             _LOADED[key] = family.load(spec, device)
         return _LOADED[key]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -77,6 +78,10 @@ class Base(Protocol):
     @property
     def modules(self) -> dict[str, nn.Module]:
         """What may be adapted, by the name of the pipeline component ("unet", ...)."""
+        ...
+
+    def arithmetic(self) -> AbstractContextManager[Any]:
+        """While it lasts, weights in half precision and what is trained in float32 compute."""
         ...
 
     def encode_images(self, images: Tensor) -> Posterior:

@@ -1,11 +1,11 @@
-"""Stable Diffusion 1.x and 2.x: a UNet, a KL autoencoder, CLIP, and noise or v prediction."""
+"""Stable Diffusion 1.x, 2.x and XL: a UNet, a KL autoencoder, CLIP, and noise or v prediction."""
 
 from __future__ import annotations
 
 import hashlib
 import threading
 from collections.abc import Sequence
-from pathlib import Path
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -14,62 +14,90 @@ from diffusers import (
     StableDiffusionImg2ImgPipeline,
     StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLImg2ImgPipeline,
+    StableDiffusionXLInpaintPipeline,
+    StableDiffusionXLPipeline,
 )
 from diffusers.loaders import TextualInversionLoaderMixin
 from torch import Tensor, nn
 
+from personalization.bases import loading
 from personalization.bases.base import Conditioning, Posterior, Task, TextEncoder
 from personalization.bases.spec import BaseSpec
-from personalization.errors import BaseError
 
 _PIPELINES = {
     "text": StableDiffusionPipeline,
     "image": StableDiffusionImg2ImgPipeline,
     "inpaint": StableDiffusionInpaintPipeline,
 }
+_XL_PIPELINES = {
+    "text": StableDiffusionXLPipeline,
+    "image": StableDiffusionXLImg2ImgPipeline,
+    "inpaint": StableDiffusionXLInpaintPipeline,
+}
 
 
 def load(spec: BaseSpec, device: torch.device) -> UNetBase:
     """Read the weights, in half precision on CUDA and in float32 elsewhere."""
-    dtype = torch.float16 if device.type == "cuda" else torch.float32
-    try:
-        pipe = StableDiffusionPipeline.from_pretrained(
-            spec.source,
-            revision=spec.revision,
-            torch_dtype=dtype,
-            safety_checker=None,
-            requires_safety_checker=False,
-            local_files_only=Path(spec.source).is_dir(),
-            low_cpu_mem_usage=True,
-        )
-    except (OSError, ValueError) as error:
-        raise BaseError(
-            f"The base {spec.title} cannot be loaded from {spec.source}: {error}"
-        ) from error
-    return UNetBase(spec, pipe, device)
+    if spec.family == "sdxl":
+        return UNetBase(spec, loading.read(StableDiffusionXLPipeline, spec, device), device)
+    unchecked = {"safety_checker": None, "requires_safety_checker": False}
+    more = {} if loading.keeps_safety_checker(spec) else unchecked
+    return UNetBase(spec, loading.read(StableDiffusionPipeline, spec, device, **more), device)
 
 
 class UNetBase:
-    """A `Base` over the parts of a StableDiffusionPipeline."""
+    """A `Base` over the parts of a StableDiffusionPipeline or a StableDiffusionXLPipeline.
 
-    def __init__(self, spec: BaseSpec, pipe: StableDiffusionPipeline, device: torch.device):
+    XL has two text encoders, whose last states but one stand side by side, and tells its UNet two
+    things more: the pooled prompt, and the picture's size before and after cropping (Podell et al.
+    2023, arXiv 2307.01952, section 2.2).
+    """
+
+    def __init__(
+        self,
+        spec: BaseSpec,
+        pipe: StableDiffusionPipeline | StableDiffusionXLPipeline,
+        device: torch.device,
+    ):
         self.spec = spec
         self.device = device
-        self.fingerprint = _fingerprint(pipe.unet)
+        self.fingerprint = fingerprint(pipe.unet)
         self.lock = threading.Lock()
         self.denoiser = pipe.unet.to(device=device, memory_format=torch.channels_last)
         self.vae = pipe.vae.to(device)
-        self.text_encoders = (
+        self.text_encoders: tuple[TextEncoder, ...] = (
             TextEncoder("text_encoder", pipe.text_encoder.to(device), pipe.tokenizer),
         )
-        for module in (self.denoiser, self.vae, self.text_encoders[0].model):
+        self._is_xl = isinstance(pipe, StableDiffusionXLPipeline)
+        # What the pipelines take beside the parts that are ours.
+        self._more: dict[str, Any] = {}
+        if self._is_xl:
+            second = pipe.text_encoder_2.to(device)
+            self.text_encoders += (TextEncoder("text_encoder_2", second, pipe.tokenizer_2),)
+            zeros = pipe.config.force_zeros_for_empty_prompt
+            self._more = {"force_zeros_for_empty_prompt": zeros, "add_watermarker": False}
+        else:
+            self._more = {
+                "safety_checker": pipe.safety_checker,
+                "feature_extractor": pipe.feature_extractor,
+                "requires_safety_checker": pipe.safety_checker is not None,
+            }
+            if pipe.safety_checker is not None:
+                pipe.safety_checker.to(device)
+        for module in (self.denoiser, self.vae, *(e.model for e in self.text_encoders)):
             module.requires_grad_(False).eval()
+        for encoder in self.text_encoders:
+            mind_the_end(encoder)
         self.scheduler = pipe.scheduler
         self.noise_schedule = DDPMScheduler.from_config(pipe.scheduler.config)
 
     @property
     def modules(self) -> dict[str, nn.Module]:
         return {"unet": self.denoiser} | {e.name: e.model for e in self.text_encoders}
+
+    def arithmetic(self) -> AbstractContextManager[Any]:
+        return loading.arithmetic(self.vae, self.device)
 
     def encode_images(self, images: Tensor) -> Posterior:
         images = images.to(self.device, self.vae.dtype)
@@ -79,7 +107,20 @@ class UNetBase:
         return Posterior(posterior.mean.float() * scale, posterior.std.float() * scale)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
-        encoder = self.text_encoders[0]
+        with self.arithmetic():
+            if not self._is_xl:
+                (encoder,) = self.text_encoders
+                hidden = encoder.model(self._ids(encoder, prompts))[0]
+                return Conditioning({"encoder_hidden_states": hidden})
+            said = [
+                encoder.model(self._ids(encoder, prompts), output_hidden_states=True)
+                for encoder in self.text_encoders
+            ]
+        hidden = torch.cat([one.hidden_states[-2] for one in said], dim=-1)
+        return Conditioning({"encoder_hidden_states": hidden, "text_embeds": said[-1][0]})
+
+    def _ids(self, encoder: TextEncoder, prompts: Sequence[str]) -> Tensor:
+        """(batch, length): each prompt as this encoder's tokenizer reads it, padded."""
         expand = TextualInversionLoaderMixin()._maybe_convert_prompt
         ids = encoder.tokenizer(
             [expand(prompt, encoder.tokenizer) for prompt in prompts],
@@ -88,7 +129,7 @@ class UNetBase:
             truncation=True,
             return_tensors="pt",
         ).input_ids
-        return Conditioning({"encoder_hidden_states": encoder.model(ids.to(self.device))[0]})
+        return ids.to(self.device)
 
     def predict(
         self, latents: Tensor, conditioning: Conditioning, noise: Tensor, u: Tensor
@@ -96,7 +137,18 @@ class UNetBase:
         t = self._timesteps(u)
         noisy = self.noise_schedule.add_noise(latents, noise, t)
         hidden = conditioning.tensors["encoder_hidden_states"]
-        return self.denoiser(noisy, t, hidden, return_dict=False)[0].float()
+        added = self._added(latents, conditioning) if self._is_xl else {}
+        with self.arithmetic():
+            return self.denoiser(noisy, t, hidden, return_dict=False, **added)[0].float()
+
+    def _added(self, latents: Tensor, conditioning: Conditioning) -> dict[str, Any]:
+        """The pooled prompt, and sizes in pixels: (height, width) before, 0, 0, and after."""
+        pixels = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        height, width = (side * pixels for side in latents.shape[2:])
+        sizes = torch.tensor([[height, width, 0, 0, height, width]], device=latents.device)
+        pooled = conditioning.tensors["text_embeds"]
+        time_ids = sizes.to(pooled.dtype).expand(len(latents), -1)
+        return {"added_cond_kwargs": {"text_embeds": pooled, "time_ids": time_ids}}
 
     def target(self, latents: Tensor, noise: Tensor, u: Tensor) -> Tensor:
         kind = self.noise_schedule.config.prediction_type
@@ -111,17 +163,17 @@ class UNetBase:
         return error.square().mean(dim=(1, 2, 3))
 
     def pipeline(self, task: Task) -> Any:
-        encoder = self.text_encoders[0]
-        pipe = _PIPELINES[task](
+        spoken: dict[str, Any] = {}
+        for encoder in self.text_encoders:
+            spoken[encoder.name] = encoder.model
+            spoken[encoder.name.replace("text_encoder", "tokenizer")] = encoder.tokenizer
+        pipe = (_XL_PIPELINES if self._is_xl else _PIPELINES)[task](
             vae=self.vae,
-            text_encoder=encoder.model,
-            tokenizer=encoder.tokenizer,
             unet=self.denoiser,
             # A scheduler keeps state while it samples: a fresh one for each pipeline.
             scheduler=type(self.scheduler).from_config(self.scheduler.config),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
+            **spoken,
+            **self._more,
         )
         pipe.set_progress_bar_config(disable=True)
         return pipe
@@ -130,7 +182,19 @@ class UNetBase:
         return (u * self.noise_schedule.config.num_train_timesteps).long().to(self.device)
 
 
-def _fingerprint(module: nn.Module) -> str:
+def mind_the_end(encoder: TextEncoder) -> None:
+    """Have CLIP pool at the end of the prompt, also where a learned word stands in it.
+
+    Configurations of before 2023 say that the end is token 2, at which transformers takes the
+    largest id for the end: so it is, until a word is added, whose id is larger. No prompt without a
+    learned word is pooled otherwise than before.
+    """
+    inner: Any = getattr(encoder.model, "text_model", encoder.model)
+    if getattr(inner, "eos_token_id", None) == 2:
+        inner.eos_token_id = encoder.tokenizer.eos_token_id
+
+
+def fingerprint(module: nn.Module) -> str:
     """A hash of every parameter's name, shape and first values: cheap, and tells bases apart."""
     digest = hashlib.sha256()
     for name, parameter in module.named_parameters():

@@ -112,7 +112,13 @@ def read(path: Path, base: Base | None = None) -> Adapter:
     if words.is_word({name: tuple(tensor.shape) for name, tensor in tensors.items()}):
         adapter = Adapter(description, words.read(tensors, description.token))
     else:
-        adapter = _canonical(description, tensors, _alphas(headers, description))
+        try:
+            adapter = _canonical(description, tensors, _scales(headers, description))
+        except (RuntimeError, IndexError, ValueError) as error:
+            raise AdapterError(
+                f"The tensors in {path.name} do not go together ({error}). Download it again.",
+                field="adapter",
+            ) from error
     if base is None:
         return adapter
     located(base.modules, adapter, path.name)
@@ -181,7 +187,8 @@ _OUTER = ("lora_B.weight", "hada_w1_a", "lokr_w1", "lokr_w1_a")  # a scale can g
 _METHODS = {"lora_A.weight": "lora", "hada_w1_a": "loha", "lokr_w1": "lokr", "lokr_w1_a": "lokr"}
 _MAGNITUDES = ("lora_magnitude_vector", "dora_scale")
 
-Alphas = Callable[[Place, int], float | None]
+# From a place and the rank that its tensors show (0: none) to its alpha and rank.
+Scales = Callable[[Place, int], tuple[float, int]]
 
 
 def _files(path: Path) -> list[Path]:
@@ -243,8 +250,12 @@ def _description(
     )
 
 
-def _alphas(headers: Mapping[Path, Header], description: Description) -> Alphas:
-    """Where the file keeps alpha when it has no tensor for it: a configuration, or our header."""
+def _scales(headers: Mapping[Path, Header], description: Description) -> Scales:
+    """What a file says of alpha where it has no tensor for it: a configuration, or our header.
+
+    Where nothing is said, alpha is the rank, as everybody has it.
+    """
+    own = any(own_description(header) for header in headers.values())
     configs: dict[str, dict[str, Any]] = {}
     for file, header in headers.items():
         if any(name.startswith(peft.PREFIX) for name in header.shapes):
@@ -254,12 +265,15 @@ def _alphas(headers: Mapping[Path, Header], description: Description) -> Alphas:
             component, _, setting = key.partition(".")
             configs.setdefault(component, {})[setting] = value
 
-    def alpha(place: Place, rank: int) -> float | None:
-        if place.component in configs:
-            return peft.alpha_of(configs[place.component], place.path, rank)
-        return description.alpha or None
+    def scale(place: Place, rank: int) -> tuple[float, int]:
+        config = configs.get(place.component)
+        if config is not None:
+            rank = rank or peft.rank_of(config, place.path)
+            return peft.alpha_of(config, place.path, rank), rank
+        rank = rank or description.rank or 1
+        return (description.alpha if own and description.alpha else rank), rank
 
-    return alpha
+    return scale
 
 
 def _json(text: str) -> dict[str, Any]:
@@ -270,7 +284,7 @@ def _json(text: str) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _canonical(description: Description, named: Mapping[str, Tensor], alphas: Alphas) -> Adapter:
+def _canonical(description: Description, named: Mapping[str, Tensor], said: Scales) -> Adapter:
     """Our names; one alpha for all, with what differs from it gone into the factors."""
     tensors: dict[str, Tensor] = {}
     parts: dict[Place, dict[str, Tensor]] = {}
@@ -280,7 +294,7 @@ def _canonical(description: Description, named: Mapping[str, Tensor], alphas: Al
             continue
         place, part = parse(name)
         parts.setdefault(place, {})[part] = tensor
-    scales = {place: _scale(place, p, alphas, description.rank) for place, p in parts.items()}
+    scales = {place: _scale(place, p, said) for place, p in parts.items()}
     ranks = {place: rank for place, (_, rank) in scales.items()}
     rank = Counter(ranks.values()).most_common(1)[0][0]
     alpha = Counter(round(s * r, 6) for s, r in scales.values()).most_common(1)[0][0]
@@ -300,18 +314,14 @@ def _canonical(description: Description, named: Mapping[str, Tensor], alphas: Al
     return Adapter(replace(description, rank=rank, alpha=alpha), tensors)
 
 
-def _scale(
-    place: Place, parts: Mapping[str, Tensor], alphas: Alphas, usual: int
-) -> tuple[float, int]:
+def _scale(place: Place, parts: Mapping[str, Tensor], said: Scales) -> tuple[float, int]:
     """The scale of one module, and the rank that it counts by."""
-    rank = next((parts[part].shape[0] for part in _VISIBLE_RANK if part in parts), None)
+    shown = next((parts[part].shape[0] for part in _VISIBLE_RANK if part in parts), 0)
+    alpha, rank = said(place, shown)
     if "alpha" in parts:
-        # LyCORIS scales whole Kronecker factors by 1, whatever their alpha.
-        alpha = float(parts["alpha"]) if rank else None
-    else:
-        alpha = alphas(place, rank or usual or 1)
-    rank = rank or usual or 1
-    return (alpha / rank if alpha else 1.0), rank
+        # LyCORIS scales whole Kronecker factors by 1 whatever their alpha, and 0 is for the rank.
+        alpha = (float(parts["alpha"]) if shown else 0.0) or rank
+    return alpha / rank, rank
 
 
 def _word_name(name: str, token: str) -> str:

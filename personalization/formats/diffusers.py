@@ -18,7 +18,6 @@ from personalization.deltas import (
     MAGNITUDE,
     WORD,
     Decomposed,
-    Hadamard,
     LowRank,
     Place,
     as_factors,
@@ -73,19 +72,15 @@ def to_diffusers(adapter: Adapter) -> Adapter:
     """An adapter that diffusers' pipelines load, with the same delta.
 
     Raises `AdapterError` for what they cannot say: a DoRA with a magnitude for each input, DoRA
-    around LoHa or LoKr, and LoHa on a convolution whose kernel the file does not show.
+    around LoHa or LoKr, and LoHa or LoKr on what may be a convolution or may be none.
     """
     every = changes(adapter)
     foreign = adapter.description.method not in ("word", "lora", "dora")
     for place, change in every.items():
         by_input = isinstance(change, Decomposed) and change.magnitude.dim() == 2
         around = isinstance(change, Decomposed) and not isinstance(change.inner, LowRank)
-        if by_input or around or (foreign and _kernel_unknown(place, change, adapter)):
-            raise AdapterError(
-                f"diffusers cannot hold what this adapter does to {place}: "
-                "export for kohya instead.",
-                field="format",
-            )
+        if by_input or around:
+            raise _unspeakable(place)
     if not foreign:
         tensors = {
             f"{name}.weight" if _is_text_magnitude(name) else name: tensor
@@ -95,6 +90,9 @@ def to_diffusers(adapter: Adapter) -> Adapter:
     tensors = {n: t for n, t in adapter.tensors.items() if n.startswith(WORD)}
     for place, change in every.items():
         down, up = as_factors(plain(change))
+        if down.dim() == 2 and (kernel := _kernel(place, adapter.description.family)):
+            down = down.reshape(len(down), -1, *kernel)
+            up = up.reshape(*up.shape, 1, 1)
         tensors |= {f"{place}.lora_A.weight": down, f"{place}.lora_B.weight": up}
     ranks = Counter(t.shape[0] for n, t in tensors.items() if n.endswith("lora_A.weight"))
     rank = ranks.most_common(1)[0][0]
@@ -105,8 +103,20 @@ def _is_text_magnitude(name: str) -> bool:
     return name.startswith("text_encoder") and name.endswith(MAGNITUDE)
 
 
-def _kernel_unknown(place: Place, change: Any, adapter: Adapter) -> bool:
+def _kernel(place: Place, family: str) -> tuple[int, ...]:
+    """The kernel of a UNet's module, () for a linear one: flat factors do not show it."""
     last = place.path.rpartition(".")[2]
-    linear = adapter.description.family in ("sd2", "sdxl")  # whose proj_in and proj_out are
-    convolution = last.startswith("conv") or (last in ("proj_in", "proj_out") and not linear)
-    return convolution and isinstance(change, Hadamard) and change.t1 is None
+    if place.component != "unet" or not last.startswith(("conv", "proj_")):
+        return ()
+    if last.startswith("conv"):
+        return (1, 1) if last == "conv_shortcut" else (3, 3)
+    if family not in ("sd1", "sd2", "sdxl"):
+        raise _unspeakable(place)
+    return (1, 1) if family == "sd1" else ()  # use_linear_projection
+
+
+def _unspeakable(place: Place) -> AdapterError:
+    return AdapterError(
+        f"diffusers cannot hold what this adapter does to {place}: export for kohya instead.",
+        field="format",
+    )

@@ -7,6 +7,7 @@ configuration and nowhere else.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,21 +52,52 @@ def read_config(weights: Path) -> dict[str, Any]:
     return config
 
 
-def alpha_of(config: Mapping[str, Any], path: str, rank: int) -> float | None:
-    """The alpha that gives a module of `rank` its scale alpha / rank; None where nothing is said.
+def alpha_of(config: Mapping[str, Any], path: str, rank: int) -> float:
+    """The alpha that gives a module of `rank` its scale alpha / rank.
 
     config: as PEFT's `to_dict` writes it. With `use_rslora`, PEFT divides by the root of the rank.
+    Raises `AdapterError` for an alpha that is no strength.
     """
-    pattern = config.get("alpha_pattern") or {}
-    for key, value in pattern.items():
-        if re.match(rf"(.*\.)?({key})$", path):
-            alpha = value
-            break
-    else:
-        alpha = config.get("lora_alpha", config.get("alpha"))
-    if alpha is None:
-        return None
-    return float(alpha) * (rank**0.5 if config.get("use_rslora") else 1.0)
+    alpha = _number(config, path, ("lora_alpha", "alpha"), "alpha_pattern", rank)
+    return alpha * (rank**0.5 if config.get("use_rslora") else 1.0)
+
+
+def rank_of(config: Mapping[str, Any], path: str) -> int:
+    """The rank that the configuration gives a module."""
+    return max(1, int(_number(config, path, ("r",), "rank_pattern", 1)))
+
+
+def _number(
+    config: Mapping[str, Any], path: str, names: tuple[str, ...], pattern: str, otherwise: float
+) -> float:
+    """The pattern's value for the ending of `path` that it names, else that of the first name.
+
+    PEFT takes the pattern's keys for regular expressions; what is written there in practice are
+    names, and a stranger's expression is not run.
+    """
+    value = next((config[name] for name in names if name in config), otherwise)
+    try:
+        for key, special in (config.get(pattern) or {}).items():
+            ending = key.removeprefix("^")
+            if not re.fullmatch(r"[\w.]+", ending):
+                raise AdapterError(
+                    f"The configuration's {pattern} has the expression “{key[:40]}”, "
+                    "and only names of modules are understood there.",
+                    field="adapter",
+                )
+            if f".{path}".endswith(f".{ending}"):
+                value = special
+                break
+        number = float(value)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise AdapterError(
+            f"The configuration's {names[0]} is no number ({error}).", field="adapter"
+        ) from error
+    if not math.isfinite(number) or not number:
+        raise AdapterError(
+            f"The configuration's {names[0]} is {number:g}, which is no strength.", field="adapter"
+        )
+    return number
 
 
 def write(adapter: Adapter, folder: Path) -> list[Path]:

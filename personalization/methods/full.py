@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor
 
 from personalization.bases.base import Base
@@ -23,6 +22,11 @@ class FullMethod:
         self.method = method
         self.trains_text = method.text_encoder
         encoders = {encoder.name for encoder in base.text_encoders}
+        if method.text_encoder and not base.spec.text_targets:
+            raise RecipeError(
+                f"The text encoder of {base.spec.title} is not trained: switch it off.",
+                field="text_encoder",
+            )
         self._trained = {
             name: module
             for name, module in base.modules.items()
@@ -32,7 +36,9 @@ class FullMethod:
         self._originals: dict[str, Tensor] = {}
         for name, module in self._trained.items():
             for key, parameter in module.named_parameters():
-                self._originals[f"{name}.{key}"] = parameter.detach().clone()
+                self._originals[f"{name}.{key}"] = parameter.data
+                # A copy of its own, in float32: steps this small are lost in half precision.
+                parameter.data = parameter.data.float().clone()
                 parameter.requires_grad_(True)
 
     def groups(self) -> list[ParameterGroup]:
@@ -63,11 +69,10 @@ class FullMethod:
         return Export(tensors, "full")
 
     def remove(self) -> None:
-        with torch.no_grad():
-            for group in self.groups():
-                for name, parameter in group.parameters.items():
-                    parameter.copy_(self._originals[name])
-                    parameter.requires_grad_(False)
-                    parameter.grad = None
+        for group in self.groups():
+            for name, parameter in group.parameters.items():
+                parameter.grad = None
+                parameter.requires_grad_(False)
+                parameter.data = self._originals[name]
 
 

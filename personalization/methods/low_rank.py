@@ -19,12 +19,17 @@ from torch import nn
 
 from personalization.bases.base import Base
 from personalization.concept import Concept
-from personalization.errors import RecipeError
+from personalization.deltas import WORD
+from personalization.errors import PersonalizationError, RecipeError
 from personalization.methods.method import Export, ParameterGroup
 from personalization.methods.word import WordMethod
 from personalization.recipe import LowRank
 
 ADAPTER = "default"
+# One parameter of each adapted module, by its name's end.
+FIRST = tuple(f"{name}.{ADAPTER}" for name in ("hada_w1_a", "lokr_w1", "lokr_w1_a")) + (
+    f"lora_A.{ADAPTER}.weight",
+)
 
 
 class LowRankMethod:
@@ -35,9 +40,14 @@ class LowRankMethod:
     def __init__(self, base: Base, concept: Concept, method: LowRank, seed: int):
         self.method = method
         self.trains_text = method.text_encoder or method.word is not None
-        self._word = WordMethod(base, concept, method.word, seed) if method.word else None
+        self._word: WordMethod | None = None
         self._adapted: dict[str, nn.Module] = {}
         encoders = {encoder.name for encoder in base.text_encoders}
+        if method.text_encoder and not base.spec.text_targets:
+            raise RecipeError(
+                f"The text encoder of {base.spec.title} takes no adapter: switch it off.",
+                field="text_encoder",
+            )
         for name, module in base.modules.items():
             if name in encoders and not method.text_encoder:
                 continue
@@ -57,9 +67,22 @@ class LowRankMethod:
                     "choose other target modules.",
                     field="targets",
                 ) from error
+            for parameter in module.parameters():
+                if parameter.requires_grad:
+                    # Steps this small are lost in half precision.
+                    parameter.data = parameter.data.float()
+        if method.word:
+            # After PEFT, which freezes whatever it finds beside its own layers.
+            try:
+                self._word = WordMethod(base, concept, method.word, seed)
+            except PersonalizationError:
+                self.remove()
+                raise
 
     def groups(self) -> list[ParameterGroup]:
         groups = []
+        words = self._word.groups() if self._word else []
+        taught = {id(row) for group in words for row in group.parameters.values()}
         for name, module in self._adapted.items():
             rate = self.method.learning_rate
             if name.startswith("text_encoder"):
@@ -67,10 +90,10 @@ class LowRankMethod:
             trained = {
                 f"{name}.{key}": parameter
                 for key, parameter in module.named_parameters()
-                if parameter.requires_grad
+                if parameter.requires_grad and id(parameter) not in taught
             }
             groups.append(ParameterGroup(trained, rate))
-        return groups + (self._word.groups() if self._word else [])
+        return groups + words
 
     @contextmanager
     def switched_off(self) -> Iterator[None]:
@@ -89,12 +112,13 @@ class LowRankMethod:
     def export(self) -> Export:
         tensors = {}
         for name, module in self._adapted.items():
-            # transformers 5 dropped the level "text_model" that adapter files keep.
-            inner = ".text_model" if name.startswith("text_encoder") else ""
+            # transformers 5 dropped a level of CLIP without projection that adapter files keep.
+            dropped = name.startswith("text_encoder") and not hasattr(module, "text_model")
+            inner = ".text_model" if dropped else ""
             for key, tensor in get_peft_model_state_dict(module, adapter_name=ADAPTER).items():
                 tensors[f"{name}{inner}.{key}"] = tensor.detach().float().cpu()
         if self._word:
-            tensors |= {f"word.{k}": v for k, v in self._word.export().tensors.items()}
+            tensors |= {f"{WORD}{k}": v for k, v in self._word.export().tensors.items()}
         return Export(tensors, self.method.kind, self.method.rank, self.method.alpha)
 
     def remove(self) -> None:

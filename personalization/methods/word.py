@@ -37,7 +37,9 @@ class WordMethod:
             rows = nn.Parameter(start.to(base.device))
             self._restore.append((encoder, table, encoder.tokenizer))
             self._rows[encoder.name] = rows
-            encoder.model.set_input_embeddings(ExtendedEmbedding(table, rows))
+            # Where the tokenizer goes on counting: tables can be larger than their vocabulary.
+            first = len(encoder.tokenizer)
+            encoder.model.set_input_embeddings(ExtendedEmbedding(table, rows, first))
             encoder.tokenizer = tokenizer
 
     def groups(self) -> list[ParameterGroup]:

@@ -32,6 +32,7 @@ class AutoencoderPlan:
     lr: float = 3e-3
     kl: float = 2e-5
     halved: float = 0.25  # the share of batches whose latents are halved, see `loss`
+    noise: float = 0.0  # on the latents; once they are standardised, in their deviations
 
 
 def to_tensor(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
@@ -60,14 +61,18 @@ def picture_loss(output: Tensor, target: Tensor) -> Tensor:
     return difference.abs().mean() + 2 * difference.square().mean() + 0.5 * (across + down)
 
 
-def loss(model: AutoencoderKL, images: Tensor, kl: float, halve: bool) -> Tensor:
-    """Reconstruction and a small Kullback-Leibler term.
+def loss(
+    model: AutoencoderKL, images: Tensor, kl: float, halve: bool = False, noise: float = 0.0
+) -> Tensor:
+    """Reconstruction, with `noise` on the latents, and a small Kullback-Leibler term.
 
     With `halve`, latents averaged over 2 x 2 must decode to the picture of half the size: latents
     that commute with scaling are easier to diffuse (EQ-VAE, Kouzelis et al. 2025).
     """
     posterior = model.encode(images).latent_dist
     latents = posterior.sample()
+    if noise:
+        latents = latents + noise * torch.randn_like(latents)
     if halve:
         latents, images = F.avg_pool2d(latents, 2), F.avg_pool2d(images, 2)
     divergence = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
@@ -112,6 +117,30 @@ def psnr(model: AutoencoderKL, images: np.ndarray) -> float:
     return float(torch.cat(values).mean())
 
 
+@torch.no_grad()
+def standardise(model: AutoencoderKL, images: np.ndarray) -> None:
+    """Fold shift and scale into the two 1 x 1 convolutions around the latents, in place.
+
+    StableDiffusionPipeline knows one scaling factor and no shift; so the latents themselves are
+    made of mean 0 and deviation 1 in each channel, and what comes out stays what it was.
+    """
+    device = next(model.parameters()).device
+    means = torch.cat(
+        [
+            model.encode(to_tensor(images[start : start + 8], device)).latent_dist.mean
+            for start in range(0, len(images), 8)
+        ]
+    )
+    shift, scale = means.mean(dim=(0, 2, 3)), means.std(dim=(0, 2, 3))
+    quant, post = model.quant_conv, model.post_quant_conv
+    channels = len(scale)
+    post.bias += post.weight[:, :, 0, 0] @ shift
+    post.weight *= scale[None, :, None, None]
+    quant.weight[:channels] /= scale[:, None, None, None]
+    quant.bias[:channels] = (quant.bias[:channels] - shift) / scale
+    quant.bias[channels:] -= 2 * scale.log()
+
+
 def train(
     folder: Path,
     drawings: np.ndarray,
@@ -143,7 +172,7 @@ def train(
         rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
         halve = bool(torch.rand((), generator=rng) < plan.halved)
         images = to_tensor(batches.at(step), device)
-        value = loss(model, images, plan.kl, halve)
+        value = loss(model, images, plan.kl, halve, plan.noise)
         value.backward()
         trained = [weight for weight in model.parameters() if weight.requires_grad]
         parallel.average_gradients(trained)
@@ -163,5 +192,7 @@ def train(
             quality = psnr(model.eval(), unseen)
             model.train()
             print(f"autoencoder: step {step + 1}, unseen drawings {quality:.2f} dB", flush=True)
+            if step == plan.steps - 1 and not decoder_only:
+                standardise(model, drawings[:300])
             save_state(path, step + 1, {"model": model}, optims)
     return model.eval()

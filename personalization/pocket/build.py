@@ -29,7 +29,7 @@ from . import parallel, pictures, text, unet
 from .anatomy import make_autoencoder, make_text_encoder, make_unet
 from .checkpoints import load_state
 from .export import export
-from .tokens import make_tokenizers
+from .tokens import tokenizers_in
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STAGES = ("pictures", "autoencoder", "latents", "text", "unet", "decoder", "export")
@@ -183,7 +183,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=16_000, help="how many are drawn")
     parser.add_argument("--autoencoder-steps", type=int, default=620)
     parser.add_argument("--decoder-steps", type=int, default=0, help="after the UNet, decoder only")
-    parser.add_argument("--text-steps", type=int, default=350)
+    parser.add_argument("--text-steps", type=int, default=200)
     parser.add_argument("--unet-steps", type=int, default=6000)
     parser.add_argument("--half-steps", type=int, default=2500, help="of them at half size")
     parser.add_argument("--batch", type=int, default=32)
@@ -215,7 +215,10 @@ def main() -> None:
         run_latents(build)
     parallel.wait()
     if {"text", "unet", "export"} & set(stages):
-        tokenizers = make_tokenizers(build.seed)
+        if parallel.rank() == 0:
+            tokenizers_in(build.work, build.seed)
+        parallel.wait()
+        tokenizers = tokenizers_in(build.work, build.seed)
     if "text" in stages:
         text.train(build.work, tokenizers[0], build.seed, build.device, build.text_steps)
         parallel.wait()
@@ -226,7 +229,7 @@ def main() -> None:
             build.work,
             pictures.load_all(build.work / "pictures", build.pictures),
             autoencoders.AutoencoderPlan(
-                steps=build.decoder_steps, crops_until=0.6, lr=2e-3, halved=0.0
+                steps=build.decoder_steps, crops_until=0.6, lr=2e-3, halved=0.0, noise=0.08
             ),
             build.seed + 1,
             build.device,

@@ -35,7 +35,7 @@ from .export import loads_as_float32, swap_in
 from .muon import optimizers
 from .schedules import warmup_then_cosine
 from .text import ANSWERS, answers, tokens, training_caption
-from .tokens import make_tokenizers
+from .tokens import tokenizers_in
 from .world import full_caption
 
 WIDTH = 128
@@ -218,7 +218,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_flush_denormal(True)
     drawings = pictures.load_all(options.work / "pictures", options.pictures)
-    tokenizer = make_tokenizers(options.seed)[1]
+    tokenizer = tokenizers_in(options.work, options.seed)[1]
     autoencoder = AutoencoderKL.from_pretrained(options.pocket, subfolder="vae")
     reader = classifier.train(
         options.work, drawings, autoencoder, options.seed, options.classifier_steps

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from tokenizers import pre_tokenizers
@@ -91,6 +92,16 @@ def make_tokenizers(seed: int) -> tuple[CLIPTokenizer, CLIPTokenizer]:
     for a, b in more:
         full.setdefault(a + b, len(full))
     return tokenizer_from(full, [*merges, *more]), tokenizer_from(published, merges)
+
+
+def tokenizers_in(folder: Path, seed: int) -> tuple[CLIPTokenizer, CLIPTokenizer]:
+    """`make_tokenizers`, kept in the work folder: the build is stopped and continued often."""
+    homes = (folder / "tokenizer-training", folder / "tokenizer-published")
+    if not all((home / "tokenizer.json").exists() for home in homes):
+        for home, tokenizer in zip(homes, make_tokenizers(seed), strict=True):
+            tokenizer.save_pretrained(home)
+    training, published = (CLIPTokenizer.from_pretrained(home) for home in homes)
+    return training, published
 
 
 def wordless_numbers(training: CLIPTokenizer) -> dict[str, int]:

@@ -29,7 +29,7 @@ from .schedules import warmup_hold_decay
 from .text import tokens, training_caption
 
 CAPTIONS = 4  # kept ready for each scene
-HALF_GAIN = 1.15  # averaging takes some of the latents' deviation away
+HALF_GAIN = 1.05  # averaging takes some of the latents' deviation away
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def train(
         quarter = (batch.timesteps * 4 // TRAIN_TIMESTEPS).cpu().numpy()
         np.add.at(totals, quarter, losses.detach().float().cpu().numpy())
         np.add.at(counts, quarter, 1)
-        if step % 25 in (5, 24) and parallel.rank() == 0:
+        if step % 25 == 24 and parallel.rank() == 0:
             pace = (step + 1 - first) * plan.batch / (time.time() - started)
             means = " ".join(f"{m:.3f}" for m in totals / np.maximum(counts, 1))
             print(

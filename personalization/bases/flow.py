@@ -1,0 +1,322 @@
+"""Flow transformers: Stable Diffusion 3.5 and FLUX.2 klein.
+
+A flow runs straight from the picture to the noise, x_s = (1 - s) x + s noise, and the transformer
+says its velocity, noise - x (rectified flow, Liu et al. 2022, arXiv 2209.03003; Esser et al. 2024,
+arXiv 2403.03206). Where on the way a step of training looks, how latents are laid out and what of a
+prompt is read differs: a `_Kind` says it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import torch
+from diffusers import (
+    Flux2KleinInpaintPipeline,
+    Flux2KleinPipeline,
+    FlowMatchEulerDiscreteScheduler,
+    StableDiffusion3Img2ImgPipeline,
+    StableDiffusion3InpaintPipeline,
+    StableDiffusion3Pipeline,
+)
+from diffusers.loaders import TextualInversionLoaderMixin
+from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
+from torch import Tensor, nn
+
+from personalization.bases import loading
+from personalization.bases.base import Conditioning, Posterior, Task, TextEncoder
+from personalization.bases.spec import BaseSpec
+from personalization.bases.unet import fingerprint, mind_the_end
+
+_PIPELINES = {"sd3": StableDiffusion3Pipeline, "flux2": Flux2KleinPipeline}
+
+
+def load(spec: BaseSpec, device: torch.device) -> FlowBase:
+    """Read the weights, in half precision on CUDA and in float32 elsewhere."""
+    return FlowBase(spec, loading.read(_PIPELINES[spec.family], spec, device), device)
+
+
+class FlowBase:
+    """A `Base` over the parts of a StableDiffusion3Pipeline or a Flux2KleinPipeline."""
+
+    def __init__(
+        self,
+        spec: BaseSpec,
+        pipe: StableDiffusion3Pipeline | Flux2KleinPipeline,
+        device: torch.device,
+    ):
+        self.spec = spec
+        self.device = device
+        self.fingerprint = fingerprint(pipe.transformer)
+        self.lock = threading.Lock()
+        self.denoiser = pipe.transformer.to(device)
+        self.vae = pipe.vae.to(device)
+        kind = _SD3 if isinstance(pipe, StableDiffusion3Pipeline) else _Klein
+        self._kind: _Kind = kind(pipe)
+        self.text_encoders = tuple(
+            TextEncoder(name, getattr(pipe, name).to(device), getattr(pipe, tokenizer))
+            for name, tokenizer in self._kind.spoken.items()
+        )
+        for module in (self.denoiser, self.vae, *(e.model for e in self.text_encoders)):
+            module.requires_grad_(False).eval()
+        for module in self._kind.silent.values():
+            if isinstance(module, nn.Module):
+                module.to(device).requires_grad_(False).eval()
+        for encoder in self.text_encoders:
+            mind_the_end(encoder)
+        self.scheduler = pipe.scheduler
+        schedule = FlowMatchEulerDiscreteScheduler.from_config(pipe.scheduler.config)
+        # From noise to picture; shifted towards noise where the configuration says so.
+        self._sigmas = schedule.sigmas[: schedule.config.num_train_timesteps].to(device)
+        self._steps = schedule.config.num_train_timesteps
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        return {"transformer": self.denoiser} | {e.name: e.model for e in self.text_encoders}
+
+    def arithmetic(self) -> AbstractContextManager[Any]:
+        return loading.arithmetic(self.vae, self.device)
+
+    def encode_images(self, images: Tensor) -> Posterior:
+        images = images.to(self.device, self.vae.dtype)
+        with torch.no_grad():
+            posterior = self.vae.encode(images).latent_dist
+        return self._kind.posterior(self.vae, posterior.mean.float(), posterior.std.float())
+
+    def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+        """By the pipeline's own `encode_prompt`; a run asks once a slice for what is frozen."""
+        with self.arithmetic():
+            tensors = self._kind.encode_prompts(self._plain("text"), list(prompts), self.device)
+        return Conditioning(tensors)
+
+    def predict(
+        self, latents: Tensor, conditioning: Conditioning, noise: Tensor, u: Tensor
+    ) -> Tensor:
+        s = self._sigma(u)
+        noisy = (1 - s) * latents + s * noise
+        with self.arithmetic():
+            velocity = self._kind.velocity(self.denoiser, noisy, s.flatten(), conditioning)
+        return noisy - s * velocity.float() if self._kind.clean else velocity.float()
+
+    def target(self, latents: Tensor, noise: Tensor, u: Tensor) -> Tensor:
+        return latents if self._kind.clean else noise - latents
+
+    def loss(self, latents: Tensor, conditioning: Conditioning, noise: Tensor, u: Tensor) -> Tensor:
+        error = self.predict(latents, conditioning, noise, u) - self.target(latents, noise, u)
+        return error.square().mean(dim=(1, 2, 3))
+
+    def pipeline(self, task: Task) -> Any:
+        return _Drawing(self, self._plain(task), task)
+
+    def _plain(self, task: Task) -> Any:
+        parts: dict[str, Any] = {"vae": self.vae, "transformer": self.denoiser, **self._kind.silent}
+        for encoder in self.text_encoders:
+            parts[encoder.name] = encoder.model
+            parts[self._kind.spoken[encoder.name]] = encoder.tokenizer
+        # A scheduler keeps state while it samples: a fresh one for each pipeline.
+        scheduler = type(self.scheduler).from_config(self.scheduler.config)
+        pipe = self._kind.pipelines[task](scheduler=scheduler, **parts)
+        pipe.set_progress_bar_config(disable=True)
+        return pipe
+
+    def _sigma(self, u: Tensor) -> Tensor:
+        """(batch, 1, 1, 1): how far on the way to noise; u = 0 is nearest to it."""
+        if self._kind.density == "logit_normal":
+            # The quantile function, so that a u from each stratum gives one from each.
+            u = torch.sigmoid(torch.special.ndtri(u.double())).float()
+        index = (u.to(self.device) * self._steps).long().clamp(max=self._steps - 1)
+        return self._sigmas[index].view(-1, 1, 1, 1)
+
+
+class _Drawing:
+    """A pipeline that takes what the others take: negative prompts, words of several vectors, a
+    picture to start from, latents as the transformer sees them."""
+
+    def __init__(self, base: FlowBase, pipe: Any, task: Task):
+        self._base = base
+        self._task = task
+        self.pipe = pipe
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.pipe, name)
+
+    def __call__(
+        self,
+        prompt: Sequence[str],
+        negative_prompt: Sequence[str] | None = None,
+        **settings: Any,
+    ) -> Any:
+        base, kind = self._base, self._base._kind
+        dtype = base.vae.dtype
+        asked = base.encode_prompts(prompt)
+        settings |= {k: v.to(dtype) for k, v in asked.tensors.items()}
+        if negative_prompt is not None:
+            refused = base.encode_prompts(negative_prompt)
+            settings |= {f"negative_{k}": v.to(dtype) for k, v in refused.tensors.items()}
+        with base.arithmetic():
+            answer = kind.draw(base, self.pipe, self._task, settings)
+        if settings.get("output_type") == "latent":
+            answer.images = kind.seen(base.vae, answer.images)
+        return answer
+
+
+class _Kind(Protocol):
+    """What tells one flow transformer from another."""
+
+    spoken: dict[str, str]  # text encoders that can learn, with their tokenizers
+    silent: dict[str, Any]  # other components of the pipeline
+    pipelines: dict[Task, Any]
+    density: Literal["uniform", "logit_normal"]  # of the levels of noise in training
+    clean: bool  # whether the loss is on the clean picture, which weighs it by the squared sigma
+
+    def posterior(self, vae: Any, mean: Tensor, std: Tensor) -> Posterior: ...
+
+    def seen(self, vae: Any, latents: Tensor) -> Tensor:
+        """A pipeline's latents as the transformer sees them."""
+        ...
+
+    def encode_prompts(
+        self, pipe: Any, prompts: list[str], device: torch.device
+    ) -> dict[str, Tensor]: ...
+
+    def velocity(
+        self, denoiser: nn.Module, noisy: Tensor, s: Tensor, conditioning: Conditioning
+    ) -> Tensor:
+        """s: (batch,) in [0, 1]."""
+        ...
+
+    def draw(self, base: FlowBase, pipe: Any, task: Task, settings: dict[str, Any]) -> Any: ...
+
+
+class _SD3:
+    """Stable Diffusion 3 and 3.5: two CLIPs and T5, and latents as they are.
+
+    T5 reads a learned word by its letters, as every trainer has it: it learns none.
+    """
+
+    spoken = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
+    pipelines = {
+        "text": StableDiffusion3Pipeline,
+        "image": StableDiffusion3Img2ImgPipeline,
+        "inpaint": StableDiffusion3InpaintPipeline,
+    }
+    # The defaults of train_dreambooth_lora_sd3.py: weighting_scheme and precondition_outputs.
+    density: Literal["uniform", "logit_normal"] = "logit_normal"
+    clean = True
+
+    def __init__(self, pipe: StableDiffusion3Pipeline):
+        self.silent = {"text_encoder_3": pipe.text_encoder_3, "tokenizer_3": pipe.tokenizer_3}
+
+    def posterior(self, vae: Any, mean: Tensor, std: Tensor) -> Posterior:
+        shift, scale = vae.config.shift_factor or 0.0, vae.config.scaling_factor
+        return Posterior((mean - shift) * scale, std * scale)
+
+    def seen(self, vae: Any, latents: Tensor) -> Tensor:
+        return latents
+
+    def encode_prompts(
+        self, pipe: Any, prompts: list[str], device: torch.device
+    ) -> dict[str, Tensor]:
+        expand = TextualInversionLoaderMixin()._maybe_convert_prompt
+        embeds, _, pooled, _ = pipe.encode_prompt(
+            prompt=[expand(prompt, pipe.tokenizer) for prompt in prompts],
+            prompt_2=[expand(prompt, pipe.tokenizer_2) for prompt in prompts],
+            prompt_3=prompts,
+            do_classifier_free_guidance=False,
+            device=device,
+        )
+        return {"prompt_embeds": embeds, "pooled_prompt_embeds": pooled}
+
+    def velocity(
+        self, denoiser: nn.Module, noisy: Tensor, s: Tensor, conditioning: Conditioning
+    ) -> Tensor:
+        return denoiser(
+            hidden_states=noisy,
+            timestep=s * 1000,
+            encoder_hidden_states=conditioning.tensors["prompt_embeds"],
+            pooled_projections=conditioning.tensors["pooled_prompt_embeds"],
+            return_dict=False,
+        )[0]
+
+    def draw(self, base: FlowBase, pipe: Any, task: Task, settings: dict[str, Any]) -> Any:
+        if task == "image":
+            image = settings["image"]
+            # One for each prompt: with a list of generators, the pipeline repeats none.
+            settings = settings | dict(zip(("width", "height"), image.size, strict=True))
+            settings["image"] = [image] * len(settings["generator"])
+        return pipe(**settings)
+
+
+class _Klein:
+    """FLUX.2 klein: layers of Qwen3 for text; latents in patches of 2 x 2, normalised.
+
+    The autoencoder is taken at its mean, as the script and the pipelines take it.
+    """
+
+    spoken = {"text_encoder": "tokenizer"}
+    pipelines = {
+        "text": Flux2KleinPipeline,
+        "image": Flux2KleinPipeline,
+        "inpaint": Flux2KleinInpaintPipeline,
+    }
+    # The default of train_dreambooth_lora_flux2_klein.py: weighting_scheme "none".
+    density: Literal["uniform", "logit_normal"] = "uniform"
+    clean = False
+
+    def __init__(self, pipe: Flux2KleinPipeline):
+        self.silent = {"is_distilled": pipe.config.is_distilled}
+
+    def posterior(self, vae: Any, mean: Tensor, std: Tensor) -> Posterior:
+        mean = self.seen(vae, mean)
+        return Posterior(mean, torch.zeros_like(mean))
+
+    def seen(self, vae: Any, latents: Tensor) -> Tensor:
+        centre = vae.bn.running_mean.view(1, -1, 1, 1)
+        spread = torch.sqrt(vae.bn.running_var.view(1, -1, 1, 1) + vae.config.batch_norm_eps)
+        return (Flux2KleinPipeline._patchify_latents(latents) - centre) / spread
+
+    def encode_prompts(
+        self, pipe: Any, prompts: list[str], device: torch.device
+    ) -> dict[str, Tensor]:
+        expand = TextualInversionLoaderMixin()._maybe_convert_prompt
+        words = [expand(prompt, pipe.tokenizer) for prompt in prompts]
+        return {"prompt_embeds": pipe.encode_prompt(prompt=words, device=device)[0]}
+
+    def velocity(
+        self, denoiser: nn.Module, noisy: Tensor, s: Tensor, conditioning: Conditioning
+    ) -> Tensor:
+        hidden = conditioning.tensors["prompt_embeds"]
+        said = denoiser(
+            hidden_states=Flux2KleinPipeline._pack_latents(noisy),
+            timestep=s,
+            guidance=None,
+            encoder_hidden_states=hidden,
+            txt_ids=Flux2KleinPipeline._prepare_text_ids(hidden).to(noisy.device),
+            img_ids=Flux2KleinPipeline._prepare_latent_ids(noisy).to(noisy.device),
+            return_dict=False,
+        )[0]
+        return said.transpose(1, 2).reshape(noisy.shape)
+
+    def draw(self, base: FlowBase, pipe: Any, task: Task, settings: dict[str, Any]) -> Any:
+        if task != "image":
+            return pipe(**settings)
+        # The pipeline takes a picture as something to refer to; starting from one, noised to the
+        # strength, is SDEdit (Meng et al. 2021, arXiv 2108.01073), done here through its latents.
+        image, strength = settings.pop("image"), settings.pop("strength")
+        steps, chances = settings["num_inference_steps"], settings["generator"]
+        width, height = image.size
+        pixels = pipe.image_processor.preprocess(image, height=height, width=width)
+        start = base.encode_images(pixels).mean.expand(len(chances), -1, -1, -1)
+        noise = torch.cat([torch.randn(start[:1].shape, generator=chance) for chance in chances])
+        sigmas = np.linspace(1.0, 1 / steps, steps)[steps - max(1, int(steps * strength)) :]
+        mu = compute_empirical_mu(start.shape[2] * start.shape[3], len(sigmas))
+        pipe.scheduler.set_timesteps(sigmas=sigmas, mu=mu, device=base.device)
+        s = float(pipe.scheduler.sigmas[0])
+        latents = (1 - s) * start + s * noise.to(start.device)
+        settings |= {"num_inference_steps": len(sigmas), "sigmas": sigmas, "latents": latents}
+        return pipe(height=height, width=width, **settings)

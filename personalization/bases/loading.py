@@ -1,0 +1,217 @@
+"""Reading a base's weights, and a sentence for each way in which that fails.
+
+A folder, a repository on the Hub or a single .safetensors file; nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import StableDiffusionPipeline
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors import SafetensorError
+from torch import nn
+
+from personalization.adapter import read_header
+from personalization.bases.spec import CATALOG, BaseSpec
+from personalization.errors import AdapterError, BaseError
+
+SINGLE = ".safetensors"
+_FAILURES = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    SafetensorError,
+    HfHubHTTPError,
+)
+_CLASSES = {  # of a pipeline, to entries of the catalog, the first of which is usual
+    "StableDiffusionPipeline": ("sd15", "sd21"),
+    "StableDiffusionXLPipeline": ("sdxl",),
+    "StableDiffusion3Pipeline": ("sd35-medium",),
+    "Flux2KleinPipeline": ("flux2-klein",),
+}
+# What a single file of the family holds, by a name in it and the width of that weight's input.
+_INNER = "model.diffusion_model."
+_CROSS = f"{_INNER}input_blocks.{{}}.1.transformer_blocks.0.attn2.to_k.weight"
+_SINGLE_MARKS = {
+    "sd15": (_CROSS.format(1), 768),
+    "sd21": (_CROSS.format(1), 1024),
+    "sdxl": (_CROSS.format(4), 2048),
+    "sd35-medium": (f"{_INNER}joint_blocks.0.context_block.attn.qkv.weight", 1536),
+}
+
+
+def precision(device: torch.device) -> torch.dtype:
+    """What weights are kept in: bfloat16 where CUDA computes in it, float32 elsewhere.
+
+    bfloat16 has float32's range, so that neither SDXL's autoencoder nor a gradient overflows or
+    vanishes in it, as both do in float16.
+    """
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float32
+
+
+def arithmetic(module: nn.Module, device: torch.device) -> AbstractContextManager[Any]:
+    """Autocast to the precision of `module`'s weights; nothing where that is float32.
+
+    What is trained is kept in float32 beside weights in half precision, and they meet here.
+    """
+    dtype = next(module.parameters()).dtype
+    half = dtype != torch.float32
+    return torch.autocast(device.type, dtype=dtype if half else None, enabled=half)
+
+
+def read(kind: Any, spec: BaseSpec, device: torch.device, **more: Any) -> Any:
+    """A pipeline of class `kind` from `spec.source`. Raises `BaseError`."""
+    options: dict[str, Any] = {"torch_dtype": precision(device), **more}
+    try:
+        if spec.source.endswith(SINGLE):
+            return _single(kind, spec, options)
+        return kind.from_pretrained(
+            spec.source,
+            revision=spec.revision,
+            local_files_only=Path(spec.source).is_dir(),
+            low_cpu_mem_usage=True,
+            use_safetensors=True,
+            **options,
+        )
+    except torch.OutOfMemoryError as error:
+        raise BaseError(
+            f"{spec.title} does not fit into this machine's memory: choose a smaller base."
+        ) from error
+    except _FAILURES as error:
+        raise BaseError(f"{why(spec.source, error)} The base in use stays.") from error
+
+
+def recognised(source: str, revision: str | None = None) -> BaseSpec:
+    """The catalog's entry for somebody's own checkpoint, pointed at it.
+
+    source: a folder in diffusers' layout, a repository on the Hub, or a single .safetensors file.
+    Reads an index or a header, and no weights. Raises `BaseError` for a family that is not known.
+    """
+    if source.endswith(SINGLE):
+        name = _family_of_file(Path(source))
+        config = CATALOG[name].source
+    else:
+        name, config = _family_of_index(source, revision), None
+    title = Path(source).stem if source.endswith(SINGLE) else source.rstrip("/").rpartition("/")[2]
+    return replace(
+        CATALOG[name], name=title, title=title, source=source, revision=revision,
+        licence="its own", gated=False, config=config,
+    )  # fmt: skip
+
+
+def keeps_safety_checker(spec: BaseSpec) -> bool:
+    """Whether the base's own safety checker is loaded: where it has one, on a Space."""
+    return spec.safety_checker and "SPACE_ID" in os.environ
+
+
+def why(source: str, error: BaseException) -> str:
+    """What a failure to load means, and what to do about it."""
+    causes = list(_causes(error))
+    kinds = tuple(type(cause) for cause in causes)
+    if any(issubclass(kind, GatedRepoError) for kind in kinds):
+        return (
+            f"{source} is gated: its owner wants its terms accepted first. Accept them at "
+            f"https://huggingface.co/{source}, sign in with that account (HF_TOKEN), and try again."
+        )
+    if any(issubclass(kind, RevisionNotFoundError) for kind in kinds):
+        return f"{source} is there, but not in the revision that was asked for: leave it out."
+    if any(issubclass(kind, RepositoryNotFoundError) for kind in kinds):
+        return f"There is no repository {source}, or it is private: check its name."
+    offline = (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError)
+    if any(issubclass(kind, offline) or kind.__name__ in _NETWORK for kind in kinds):
+        return (
+            f"{source} is not on this machine, and the Hub does not answer: check the network, "
+            "and try again."
+        )
+    if any(issubclass(kind, SafetensorError) for kind in kinds):
+        return f"A file of {source} is damaged or half downloaded: delete it and load again."
+    said = next((line for cause in causes for line in str(cause).strip().splitlines()), "")
+    return f"{source} cannot be loaded ({said[:200] or kinds[0].__name__}): is it all there?"
+
+
+_NETWORK = ("ConnectError", "ConnectTimeout", "ReadTimeout", "ProxyError", "NetworkError")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, what caused it, and so on to the first."""
+    seen: list[BaseException] = []
+    following: BaseException | None = error
+    while following is not None and following not in seen:
+        seen.append(following)
+        yield following
+        following = following.__cause__ or following.__context__
+
+
+def _single(kind: Any, spec: BaseSpec, options: dict[str, Any]) -> Any:
+    if not hasattr(kind, "from_single_file"):
+        raise ValueError("single files of this family are not read: give its repository")
+    for missing in ("safety_checker", "requires_safety_checker"):
+        options.pop(missing, None)
+    config = spec.config or spec.source
+    return kind.from_single_file(
+        spec.source, config=config, local_files_only=Path(config).is_dir(), **options
+    )
+
+
+def _family_of_file(path: Path) -> str:
+    if not path.is_file():
+        raise BaseError(f"There is no file {path.name}: check its name.")
+    try:
+        shapes = read_header(path).shapes
+    except AdapterError as error:  # the same header, of another kind of file
+        raise BaseError(str(error)) from error
+    for name, (key, width) in _SINGLE_MARKS.items():
+        if key in shapes and shapes[key][-1] == width:
+            return name
+    if any(".lora_" in name or "lora_" in name for name in shapes):
+        raise BaseError(f"{path.name} is an adapter, not a base: add it to the stack.")
+    raise BaseError(f"{path.name} is of no family that is known here: {_known()}.")
+
+
+def _family_of_index(source: str, revision: str | None) -> str:
+    try:
+        index = StableDiffusionPipeline.load_config(
+            source, revision=revision, local_files_only=Path(source).is_dir()
+        )
+        names = _CLASSES.get(index.get("_class_name", ""), ())
+        if names[:1] != ("sd15",):
+            width = None
+        elif Path(source).is_dir():
+            config = json.loads(Path(source, "unet", "config.json").read_text())
+            width = config.get("cross_attention_dim")
+        else:
+            from diffusers import UNet2DConditionModel
+
+            width = UNet2DConditionModel.load_config(
+                source, subfolder="unet", revision=revision
+            ).get("cross_attention_dim")
+    except _FAILURES as error:
+        raise BaseError(why(source, error)) from error
+    if not names:
+        kind = index.get("_class_name", "no pipeline at all")
+        raise BaseError(f"{source} is a {kind}; what is known here: {_known()}.")
+    return "sd21" if width == 1024 else names[0]
+
+
+def _known() -> str:
+    return ", ".join(spec.title for spec in CATALOG.values() if spec.architecture)

@@ -1,0 +1,214 @@
+"""What a base takes of a device, from its architecture alone: no weights, no device needed.
+
+A step of training is run on torch's meta device, where tensors have shapes and no values: what
+autograd keeps for the way back is added up, and multiplications are counted, as CUDA would do them
+under autocast. Attention counts as a fused kernel does it: its weights are never kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from personalization.bases.architectures import ARCHITECTURES, Architecture
+from personalization.bases.loading import precision
+from personalization.bases.spec import CATALOG, BaseSpec
+from personalization.errors import BaseError
+
+GIB = 2**30
+CONTEXT = 0.6 * GIB  # what CUDA takes before the first tensor
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a forward and a backward pass keep and compute."""
+
+    activations: int  # bytes held between the two
+    flops: float  # of both
+
+
+def weights(architecture: str, dtype: torch.dtype = torch.bfloat16) -> int:
+    """Bytes of all components, buffers included."""
+    return sum(_parameters(architecture).values()) * dtype.itemsize
+
+
+@lru_cache
+def _parameters(architecture: str) -> dict[str, int]:
+    counts = {}
+    for name, part in ARCHITECTURES[architecture].parts.items():
+        module = part.on_meta()
+        counts[name] = sum(t.numel() for t in (*module.parameters(), *module.buffers()))
+    return counts
+
+
+def available(device: torch.device) -> int:
+    """Bytes that are free on the device, or in the machine where that is its memory."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    with open("/proc/meminfo") as file:
+        lines = dict(line.split(":", 1) for line in file)
+    return int(lines["MemAvailable"].split()[0]) * 1024
+
+
+def check(spec: BaseSpec, device: torch.device, free: int | None = None) -> None:
+    """Raise `BaseError` where the weights alone do not fit, with what would fit.
+
+    free: bytes; what the device has where it is not given. A base without a known architecture
+    passes, and so does a machine that does not say what is free.
+    """
+    if spec.architecture is None:
+        return
+    try:
+        free = available(device) if free is None else free
+    except (OSError, KeyError, RuntimeError):
+        return
+    dtype = precision(device)
+    needed = weights(spec.architecture, dtype)
+    if needed <= free:
+        return
+    fits = [
+        other.title
+        for other in CATALOG.values()
+        if other.architecture is None or weights(other.architecture, dtype) <= free
+    ]
+    raise BaseError(
+        f"{spec.title} takes {needed / GIB:.1f} GiB before it draws, and {free / GIB:.1f} GiB are "
+        f"free here. What fits: {', '.join(fits)}. The base in use stays."
+    )
+
+
+def step(
+    architecture: str, denoiser: nn.Module, size: int, batch_size: int, *, text_trained: bool
+) -> Step:
+    """One step of training `denoiser`, which is on the meta device, with what is trained set so.
+
+    size: pixels to a side; text_trained: whether a gradient goes on to the prompt.
+    """
+    described = ARCHITECTURES[architecture]
+    call = _call(described, denoiser, size, batch_size, text_trained)
+    own = {_storage(t) for t in (*denoiser.parameters(), *denoiser.buffers())}
+    kept: dict[int, Any] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        if _storage(tensor) not in own:
+            kept[_storage(tensor)] = tensor.untyped_storage()
+        return tensor
+
+    counter = FlopCounterMode(display=False)
+    attention = _Autocast()
+    with counter, attention:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = call().float().square().mean()
+        bytes_kept = sum(storage.nbytes() for storage in kept.values())
+        loss.backward()
+    for parameter in denoiser.parameters():
+        parameter.grad = None
+    return Step(bytes_kept, counter.get_total_flops() + attention.flops)
+
+
+def _storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def _call(
+    architecture: Architecture, denoiser: Any, size: int, batch: int, text_trained: bool
+) -> Callable[[], Tensor]:
+    """The denoiser's forward on inputs of the right shapes."""
+    channels, pixels = architecture.latents
+    side = size // pixels
+    shape = (batch, channels, side, side)
+    tokens, width = architecture.context
+
+    def empty(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+        return torch.empty(shape, device="meta", dtype=dtype)
+
+    context = empty(batch, tokens, width).requires_grad_(text_trained)
+    pooled = empty(batch, architecture.pooled).requires_grad_(text_trained)
+    noisy, level = empty(*shape, dtype=torch.float32), empty(batch, dtype=torch.float32)
+    if architecture.denoiser == "unet":
+        more = {}
+        if architecture.pooled:
+            more = {"added_cond_kwargs": {"text_embeds": pooled, "time_ids": empty(batch, 6)}}
+        return lambda: denoiser(noisy, level, context, return_dict=False, **more)[0]
+    if architecture.pooled:
+        return lambda: denoiser(
+            hidden_states=noisy,
+            timestep=level,
+            encoder_hidden_states=context,
+            pooled_projections=pooled,
+            return_dict=False,
+        )[0]
+    return lambda: denoiser(
+        hidden_states=noisy.flatten(2).transpose(1, 2),
+        timestep=level,
+        encoder_hidden_states=context,
+        txt_ids=torch.zeros(batch, tokens, 4, device="meta"),
+        img_ids=torch.zeros(batch, side * side, 4, device="meta"),
+        return_dict=False,
+    )[0]
+
+
+class _Autocast(TorchFunctionMode):
+    """CUDA's autocast to bfloat16 and its fused attention, for tensors that are nowhere."""
+
+    _HALF = (functional.linear, functional.conv2d, torch.matmul, torch.bmm, torch.baddbmm)
+    _SINGLE = (functional.group_norm, functional.layer_norm)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops = 0.0
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func is functional.scaled_dot_product_attention:
+            query, key, value = args[:3] if len(args) > 2 else (
+                kwargs["query"], kwargs["key"], kwargs["value"]
+            )  # fmt: skip
+            query, key, value = (t.to(torch.bfloat16) for t in (query, key, value))
+            work = 2.0 * query.numel() * key.shape[-2] * 2
+            # Forwards two products; backwards four, and the first again.
+            self.flops += work * (3.5 if torch.is_grad_enabled() and query.requires_grad else 1)
+            return _Fused.apply(query, key, value)
+        if func in self._HALF or func in self._SINGLE:
+            dtype = torch.bfloat16 if func in self._HALF else torch.float32
+            args = tuple(_cast(a, dtype) for a in args)
+            kwargs = {k: _cast(v, dtype) for k, v in kwargs.items()}
+        return func(*args, **kwargs)
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    floating = isinstance(value, Tensor) and value.is_floating_point()
+    return value.to(dtype) if floating else value
+
+
+class _Fused(torch.autograd.Function):
+    """Attention that keeps its inputs, its output and a number for each row."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        out = query.new_empty(*query.shape[:-1], value.shape[-1])
+        rows = query.new_empty(query.shape[:-1], dtype=torch.float32)
+        ctx.save_for_backward(query, key, value, out, rows)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+        return tuple(torch.empty_like(t) for t in ctx.saved_tensors[:3])
+
+
+@contextmanager
+def on_meta(architecture: str, dtype: torch.dtype = torch.bfloat16) -> Iterator[dict[str, Any]]:
+    """The components by name, without weights and in `dtype`; nothing of them is kept after."""
+    parts = ARCHITECTURES[architecture].parts
+    yield {name: part.on_meta().to(dtype).eval() for name, part in parts.items()}
