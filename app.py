@@ -27,7 +27,7 @@ import spaces  # before torch: on ZeroGPU it takes the devices' place
 from gradio.utils import get_upload_folder
 from PIL import Image
 
-from personalization import bases, charts, estimate, page
+from personalization import bases, charts, pace, page
 from personalization.adapter import Adapter
 from personalization.bases.spec import ASSETS, CATALOG
 from personalization.concept import Concept, Kind, check_noun, check_photos, check_token
@@ -292,7 +292,7 @@ def start_run(
 
 def train_slice(run: Run) -> Iterator[Event]:
     """One slice, as long as its machine allows."""
-    left = estimate.seconds(run.recipe, device()) * (1 - run.state.step / run.recipe.steps)
+    left = pace.seconds(run.recipe, device()) * (1 - run.state.step / run.recipe.steps)
     yield from gpu_train(
         run.folder, min(SLICE - MARGIN, round(1.3 * left) + 10) if ON_ZERO else None
     )
@@ -644,9 +644,9 @@ class TeachTab:
             recipe = self.recipe(values)
         except PersonalizationError as error:
             return page.problems([str(error)])
-        size = estimate.size(recipe, base())
+        size = pace.size(recipe, base())
         file = f", a file of {charts.size_words(size)}" if size else ""
-        time_words = page.duration(estimate.seconds(recipe, device()))
+        time_words = page.duration(pace.seconds(recipe, device()))
         return f'<p class="hint">{time_words} here{file}</p>'
 
     # The run
@@ -1086,8 +1086,8 @@ class StackTab:
         prompt, negative, seed, vary, count, steps, guidance, task, strength = given[:9]
         image, editor, *weights = given[9:]
         settings = Settings(
-            prompt,
-            negative,
+            prompt or "",
+            negative or "",
             seed=secrets.randbelow(2**32 - MAX_COUNT) if vary else int(seed or 0),
             count=int(count),
             steps=int(steps),

@@ -350,17 +350,20 @@ def _halves(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return left[:, :kept] * root, root[:, None] * right[:kept]
 
 
-def weight_at(modules: Mapping[str, nn.Module], place: Place) -> nn.Parameter | None:
-    """The weight at `place`, with or without the level that transformers 5 dropped, or None."""
-    root = modules.get(place.component)
-    for path in (place.path, place.path.removeprefix("text_model.")):
-        try:
-            weight = getattr(root.get_submodule(path) if root else None, "weight", None)
-        except AttributeError:
-            continue
-        if isinstance(weight, nn.Parameter):
-            return weight
-    return None
+def weights(modules: Mapping[str, nn.Module]) -> dict[Place, nn.Parameter]:
+    """Every weight of a base, by the place that adapter files name.
+
+    A text encoder's are found with and without the level that transformers 5 dropped.
+    """
+    found = {}
+    for component, module in modules.items():
+        for name, parameter in module.named_parameters():
+            path, _, kind = name.rpartition(".")
+            if kind == "weight":
+                found[Place(component, path)] = parameter
+                if component.startswith("text_encoder"):
+                    found.setdefault(Place(component, f"text_model.{path}"), parameter)
+    return found
 
 
 def _fits(change: Change, weight: Tensor) -> bool:
@@ -380,9 +383,9 @@ def located(
     """
     found: dict[nn.Parameter, tuple[Place, Change]] = {}
     misfits: list[Place] = []
-    every = changes(adapter)
+    every, theirs = changes(adapter), weights(modules)
     for place, change in every.items():
-        weight = weight_at(modules, place)
+        weight = theirs.get(place)
         if weight is None or weight in found or not _fits(change, weight):
             misfits.append(place)
         else:

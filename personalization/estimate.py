@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from personalization.bases import memory
@@ -71,7 +70,6 @@ class _Blueprint:
     spec: BaseSpec
     modules: dict[str, nn.Module]
     text_encoders: tuple[TextEncoder, ...]
-    device: torch.device = torch.device("meta")
 
 
 @lru_cache(maxsize=64)
@@ -102,9 +100,7 @@ def estimate(name: str, recipe: Recipe) -> Estimate:
                 trained |= group.parameters
         layers = sum(name.endswith(low_rank.FIRST) for name in trained)
         text = word is not None or getattr(method, "text_encoder", False)
-        step = memory.step(
-            spec.architecture, denoiser, spec.size, batch, text_trained=text
-        )
+        step = memory.step(spec.architecture, denoiser, spec.size, batch, text_trained=text)
     numbers = sum(t.numel() for t in trained.values())
     if word:
         numbers += word.vectors * sum(

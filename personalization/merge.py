@@ -118,7 +118,8 @@ def thin_svd(up: Tensor, down: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def orthonormal(columns: Tensor, least: float) -> Tensor:
     """A basis of the columns' span, without those that earlier ones leave shorter than `least`."""
     q, r = torch.linalg.qr(columns)
-    return q[:, r.diagonal().abs() > least]
+    long = r.diagonal().abs() > least
+    return q if bool(long.all()) else q[:, long]
 
 
 def factors(change: Change, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:

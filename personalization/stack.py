@@ -329,7 +329,7 @@ def _delta(parameter: Tensor, parts: Sequence[_Part], stack: Stack) -> Tensor:
             seed = zlib.crc32(f"{stack.seed} {parts[0].place}".encode())
             generator = torch.Generator().manual_seed(seed)
             return merge.dare(deltas, weights, stack.density, generator)
-        case "orthogonal":
+        case "orthogonal" if len(parts) > 1:
             spaces = [_space(parameter, part.change) for part in parts]
             return merge.orthogonal(deltas, weights, spaces)
     return merge.weighted_sum(deltas, weights)

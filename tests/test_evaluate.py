@@ -26,7 +26,7 @@ from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 from personalization import evaluate, metrics
 from personalization.adapter import Adapter, Description
 from personalization.concept import Concept
-from personalization.errors import HubError, PhotoError
+from personalization.errors import AdapterError, HubError, PhotoError
 from personalization.evaluate import Plan, Subject, bank, measuring
 from personalization.events import Stage
 from personalization.judges import PLACES, POCKET, Apart, ClipJudge, Panel
@@ -89,9 +89,9 @@ def test_the_interval_of_a_mean_is_that_of_the_normal_approximation():
 
 @pytest.mark.parametrize("n", [5, 8, 20])
 def test_an_interval_holds_the_truth_about_as_often_as_it_says(n):
-    draws = torch.randn(400, n, generator=torch.Generator().manual_seed(0))
-    held = sum(not interval(draw).differs(0) for draw in draws) / 400
-    assert 0.92 <= held <= 0.98
+    draws = torch.randn(250, n, generator=torch.Generator().manual_seed(0))
+    held = sum(not interval(draw).differs(0) for draw in draws) / 250
+    assert 0.91 <= held <= 0.99
 
 
 def test_differences_are_taken_in_pairs():
@@ -692,6 +692,23 @@ def test_a_run_is_measured_end_to_end_and_the_adapter_remembers_its_strength(tmp
     assert adapter.description.report["verdict"] == report.verdict
     assert (run.folder / "report.html").read_text() == report.html()
     assert not base.lock.locked()
+
+
+def test_a_full_fine_tune_is_measured_and_the_base_is_its_own_again(tmp_path, clip):
+    base, taught = tiny.base(), tiny.base(seed=1)
+    sampling = replace(base.spec.sampling, steps=1)
+    base.spec = replace(base.spec, judge=clip, sampling=sampling)
+    before = {n: p.detach().clone() for n, p in base.denoiser.named_parameters()}
+    tensors = {f"unet.{n}": p.detach().half() for n, p in taught.denoiser.named_parameters()}
+    full = Adapter(Description("full", "tiny", token="sks", noun="dog", kind="creature"), tensors)
+    report = evaluate.evaluate(base, full, tiny.photos(3), seconds=0.0)
+    assert [level.strength for level in report.figures.levels] == [0.5, 0.8, 1.1]
+    assert report.figures.drift.unrelated.mean > 0
+    assert all(torch.equal(before[n], p) for n, p in base.denoiser.named_parameters())
+    tensors["unet.nowhere.weight"] = torch.zeros(1)
+    with pytest.raises(AdapterError, match="does not fit"):
+        evaluate.evaluate(base, full, tiny.photos(3))
+    assert all(torch.equal(before[n], p) for n, p in base.denoiser.named_parameters())
 
 
 def test_photos_are_judged_as_they_were_trained_on(tmp_path, clip):

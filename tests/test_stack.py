@@ -13,7 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from personalization import merge
 from personalization.adapter import Adapter
 from personalization.bases.unet import UNetBase
-from personalization.deltas import Place, changes, located, weight_at
+from personalization.deltas import Place, changes, located, weights
 from personalization.embedding import ExtendedEmbedding, extended_tokenizer
 from personalization.errors import AdapterError, ConceptError, StackError
 from personalization.generate import draw_each
@@ -140,8 +140,7 @@ def test_sum_is_that_of_plain_matrices_with_negative_weights_and_unequal_ranks(
 ) -> None:
     first, second = adapters.make(rank=2, alpha=3), adapters.make(rank=5, alpha=1, seed=1)
     place = Place("unet", "mid_block.attentions.0.transformer_blocks.0.attn2.to_k")
-    weight = weight_at(base.modules, place)
-    assert weight is not None
+    weight = weights(base.modules)[place]
     expected = weight.detach().double()
     for adapter, w in ((first, 0.8), (second, -1.5)):
         up, down = (adapter.tensors[f"{place}.lora_{x}.weight"].double() for x in "BA")

@@ -1,7 +1,7 @@
 """Bases of random weights, small enough to train in a test.
 
-The same classes as the real things, built from configuration; they draw noise, and what is tested on
-them are the claims that hold for any weights. `pipeline` and `base` are a Stable Diffusion 1.x;
+The same classes as the real things, built from configuration; they draw noise, and what is tested
+on them are the claims that hold for any weights. `pipeline` and `base` are a Stable Diffusion 1.x;
 `family_pipeline` and `family_base` are of any family in the catalog.
 """
 
@@ -16,9 +16,9 @@ from diffusers import (
     AutoencoderKLFlux2,
     DDIMScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
     Flux2KleinPipeline,
     Flux2Transformer2DModel,
-    FlowMatchEulerDiscreteScheduler,
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
@@ -108,7 +108,11 @@ def pipeline(seed: int = 0) -> StableDiffusionPipeline:
             latent_channels=4,
         )
     scheduler = DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, steps_offset=1
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        steps_offset=1,
     )
     return StableDiffusionPipeline(
         vae=vae,
@@ -260,12 +264,15 @@ def _sd3() -> StableDiffusion3Pipeline:
         ),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=_vae(
-            16, use_quant_conv=False, use_post_quant_conv=False, shift_factor=0.06,
+            16,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+            shift_factor=0.06,
             scaling_factor=1.5,
-        ),  # fmt: skip
+        ),
         text_encoder=_clip(CLIPTextModelWithProjection, 24),
         text_encoder_2=_clip(CLIPTextModelWithProjection, 32, eos_token_id=2),
-        text_encoder_3=T5EncoderModel(t5),
+        text_encoder_3=T5EncoderModel(t5).eval(),  # it has dropout
         tokenizer=tokenizer(),
         tokenizer_2=tokenizer(),
         tokenizer_3=T5TokenizerFast(vocab=pieces, extra_ids=0),

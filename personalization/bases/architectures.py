@@ -175,8 +175,8 @@ ARCHITECTURES: dict[str, Architecture] = {
         pooled=1280,
         latents=(4, 8),
     ),
-    # Read off the checkpoint by diffusers' convert_sd3_to_diffusers.py: 24 blocks of 24 heads of 64,
-    # a second attention in the first 13 (its docstring's tuple), positions for 384 x 384 patches.
+    # What diffusers' convert_sd3_to_diffusers.py reads off the checkpoint: 24 blocks of 24 heads, a
+    # second attention in the first 13 (its docstring's tuple), positions for 384 x 384 patches.
     "sd35-medium": Architecture(
         {
             "transformer": Part(

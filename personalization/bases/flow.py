@@ -11,15 +11,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
 from diffusers import (
+    FlowMatchEulerDiscreteScheduler,
     Flux2KleinInpaintPipeline,
     Flux2KleinPipeline,
-    FlowMatchEulerDiscreteScheduler,
     StableDiffusion3Img2ImgPipeline,
     StableDiffusion3InpaintPipeline,
     StableDiffusion3Pipeline,
@@ -168,9 +167,9 @@ class _Drawing:
 class _Kind(Protocol):
     """What tells one flow transformer from another."""
 
-    spoken: dict[str, str]  # text encoders that can learn, with their tokenizers
+    spoken: ClassVar[dict[str, str]]  # text encoders that can learn, with their tokenizers
     silent: dict[str, Any]  # other components of the pipeline
-    pipelines: dict[Task, Any]
+    pipelines: ClassVar[dict[Task, Any]]
     density: Literal["uniform", "logit_normal"]  # of the levels of noise in training
     clean: bool  # whether the loss is on the clean picture, which weighs it by the squared sigma
 
@@ -199,8 +198,11 @@ class _SD3:
     T5 reads a learned word by its letters, as every trainer has it: it learns none.
     """
 
-    spoken = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
-    pipelines = {
+    spoken: ClassVar[dict[str, str]] = {
+        "text_encoder": "tokenizer",
+        "text_encoder_2": "tokenizer_2",
+    }
+    pipelines: ClassVar[dict[Task, Any]] = {
         "text": StableDiffusion3Pipeline,
         "image": StableDiffusion3Img2ImgPipeline,
         "inpaint": StableDiffusion3InpaintPipeline,
@@ -258,8 +260,8 @@ class _Klein:
     The autoencoder is taken at its mean, as the script and the pipelines take it.
     """
 
-    spoken = {"text_encoder": "tokenizer"}
-    pipelines = {
+    spoken: ClassVar[dict[str, str]] = {"text_encoder": "tokenizer"}
+    pipelines: ClassVar[dict[Task, Any]] = {
         "text": Flux2KleinPipeline,
         "image": Flux2KleinPipeline,
         "inpaint": Flux2KleinInpaintPipeline,

@@ -5,7 +5,6 @@ A folder, a repository on the Hub or a single .safetensors file; nothing is unpi
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -107,16 +106,14 @@ def recognised(source: str, revision: str | None = None) -> BaseSpec:
     source: a folder in diffusers' layout, a repository on the Hub, or a single .safetensors file.
     Reads an index or a header, and no weights. Raises `BaseError` for a family that is not known.
     """
+    changes: dict[str, Any] = {"source": source, "revision": revision, "licence": "its own"}
     if source.endswith(SINGLE):
         name = _family_of_file(Path(source))
-        config = CATALOG[name].source
+        changes |= {"config": CATALOG[name].source, "title": Path(source).stem}
     else:
-        name, config = _family_of_index(source, revision), None
-    title = Path(source).stem if source.endswith(SINGLE) else source.rstrip("/").rpartition("/")[2]
-    return replace(
-        CATALOG[name], name=title, title=title, source=source, revision=revision,
-        licence="its own", gated=False, config=config,
-    )  # fmt: skip
+        name, size = _family_of_index(source, revision)
+        changes |= {"size": size or CATALOG[name].size, "title": Path(source).name}
+    return replace(CATALOG[name], name=changes["title"], gated=False, **changes)
 
 
 def keeps_safety_checker(spec: BaseSpec) -> bool:
@@ -188,29 +185,26 @@ def _family_of_file(path: Path) -> str:
     raise BaseError(f"{path.name} is of no family that is known here: {_known()}.")
 
 
-def _family_of_index(source: str, revision: str | None) -> str:
+def _family_of_index(source: str, revision: str | None) -> tuple[str, int | None]:
+    """The catalog's name, and pixels to a side where the denoiser's configuration says so."""
+    options: dict[str, Any] = {
+        "revision": revision,
+        "local_files_only": Path(source).is_dir(),
+    }
     try:
-        index = StableDiffusionPipeline.load_config(
-            source, revision=revision, local_files_only=Path(source).is_dir()
-        )
-        names = _CLASSES.get(index.get("_class_name", ""), ())
-        if names[:1] != ("sd15",):
-            width = None
-        elif Path(source).is_dir():
-            config = json.loads(Path(source, "unet", "config.json").read_text())
-            width = config.get("cross_attention_dim")
-        else:
-            from diffusers import UNet2DConditionModel
-
-            width = UNet2DConditionModel.load_config(
-                source, subfolder="unet", revision=revision
-            ).get("cross_attention_dim")
+        kind = StableDiffusionPipeline.load_config(source, **options).get("_class_name", "")
+        names = _CLASSES.get(kind, ())
+        width = sample = None
+        if kind == "StableDiffusionPipeline":  # of which there are two, told by their text's width
+            unet = UNet2DConditionModel.load_config(source, subfolder="unet", **options)
+            width, sample = unet.get("cross_attention_dim"), unet.get("sample_size")
     except _FAILURES as error:
-        raise BaseError(why(source, error)) from error
+        raise BaseError(f"{why(source, error)} The base in use stays.") from error
     if not names:
-        kind = index.get("_class_name", "no pipeline at all")
-        raise BaseError(f"{source} is a {kind}; what is known here: {_known()}.")
-    return "sd21" if width == 1024 else names[0]
+        raise BaseError(
+            f"{source} is a {kind or 'folder of something else'}; what is known here: {_known()}."
+        )
+    return ("sd21" if width == 1024 else names[0]), (sample * 8 if sample else None)
 
 
 def _known() -> str:

@@ -211,4 +211,5 @@ class _Fused(torch.autograd.Function):
 def on_meta(architecture: str, dtype: torch.dtype = torch.bfloat16) -> Iterator[dict[str, Any]]:
     """The components by name, without weights and in `dtype`; nothing of them is kept after."""
     parts = ARCHITECTURES[architecture].parts
-    yield {name: part.on_meta().to(dtype).eval() for name, part in parts.items()}
+    # nn.Module's own `to`: diffusers' warns of layers kept in float32, of which there are none.
+    yield {name: nn.Module.to(part.on_meta(), dtype=dtype).eval() for name, part in parts.items()}

@@ -16,6 +16,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 # Names that one architecture alone has. Those of flow transformers come in many spellings, none of
 # which is read module by module before the file is meant for a base.
 _MARKS = {
+    "flux2": ("to_qkv_mlp_proj",),
     "flux": ("single_transformer_blocks", "single_blocks", "double_blocks"),
     "sd3": ("joint_blocks", "attn.add_q_proj", "attn_add_q_proj"),
 }
@@ -24,8 +25,8 @@ _WIDTHS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}  # of what the UNet's cross-at
 
 
 def guess(shapes: Shapes) -> str:
-    """``sd1``, ``sd2``, ``sdxl``, ``pocket``, ``flux``, ``sd3``, or ``transformer`` for what else
-    is no UNet; "" where the file does not tell.
+    """``sd1``, ``sd2``, ``sdxl``, ``pocket``, ``flux2``, ``flux``, ``sd3``, or ``transformer`` for
+    what else is no UNet; "" where the file does not tell.
 
     A UNet's family is told by the width of its cross-attention, the only thing that the
     Stable Diffusions do not share; a text encoder's by its own.

@@ -74,5 +74,3 @@ class FullMethod:
                 parameter.grad = None
                 parameter.requires_grad_(False)
                 parameter.data = self._originals[name]
-
-

@@ -27,8 +27,11 @@ from personalization.recipe import LowRank
 
 ADAPTER = "default"
 # One parameter of each adapted module, by its name's end.
-FIRST = tuple(f"{name}.{ADAPTER}" for name in ("hada_w1_a", "lokr_w1", "lokr_w1_a")) + (
+FIRST = (
     f"lora_A.{ADAPTER}.weight",
+    f"hada_w1_a.{ADAPTER}",
+    f"lokr_w1.{ADAPTER}",
+    f"lokr_w1_a.{ADAPTER}",
 )
 
 

@@ -14,10 +14,7 @@ def warmup_then_cosine(step: int, steps: int, warmup: int, floor: float = 0.01) 
 
 
 def warmup_hold_decay(step: int, steps: int, warmup: int, decay: int) -> float:
-    """Linear up, constant, and over the last `decay` steps down to nothing (1 - sqrt)."""
+    """Linear up, constant, and over the last `decay` steps in a line down to nothing."""
     if step < warmup:
         return (step + 1) / warmup
-    left = steps - step
-    if left >= decay:
-        return 1.0
-    return max(0.0, 1 - math.sqrt((decay - left) / decay))
+    return max(0.0, min(1.0, (steps - step) / decay))
