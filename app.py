@@ -34,7 +34,6 @@ from personalization.concept import Concept, Kind, check_noun, check_photos, che
 from personalization.errors import ConceptError, PersonalizationError, PhotoError, WorkspaceError
 from personalization.events import Event, Finished, SliceEnded, StepDone
 from personalization.generate import MAX_COUNT, Picture, Settings, read_record
-from personalization.library import Library
 from personalization.photos import Photo, open_photos
 from personalization.photos import problems as photo_problems
 from personalization.recipe import LowRank, Prior, Recipe, Word
@@ -147,16 +146,6 @@ def raised() -> Iterator[None]:
         yield
     except PersonalizationError as error:
         raise gr.Error(str(error), print_exception=False) from error
-
-
-def library_of(workspace: Workspace) -> Library:
-    """The visitor's library, which takes anybody's files."""
-    from personalization import formats
-
-    own = workspace.library
-    return Library(
-        own.folder, describe=formats.describe, read=formats.read, make_room=own.make_room
-    )
 
 
 def handed_out(path: Path, name: str = "") -> str:
@@ -300,7 +289,7 @@ def train_slice(run: Run) -> Iterator[Event]:
 
 def keep_adapter(workspace: Workspace, run: Run, done: Finished) -> None:
     """Into the library, where the stack finds it."""
-    library_of(workspace).add(done.adapter, run.concept.name)
+    workspace.library.add(done.adapter, run.concept.name)
 
 
 def own_adapter(run: Run) -> Named:
@@ -493,11 +482,13 @@ class TeachTab:
 
     def build_panel(self) -> None:
         prefix = self.prefix
-        self.intro = gr.HTML(page.intro(prefix, ASSETS / "examples"), elem_id=f"{prefix}-intro")
+        self.intro = gr.HTML(page.intro(prefix), elem_id=f"{prefix}-intro")
         self.status = gr.HTML(visible=False, elem_id=f"{prefix}-status")
         with gr.Row(elem_classes="actions"):
             self.cancel = gr.Button("Cancel", visible=False, elem_id=f"{prefix}-cancel")
-            self.resume = gr.Button("Continue", visible=False, elem_id=f"{prefix}-continue")
+            self.resume = gr.Button(
+                "Continue", variant="primary", visible=False, elem_id=f"{prefix}-continue"
+            )
             self.keep = gr.Button("Take it as it is", visible=False, elem_id=f"{prefix}-keep")
         with gr.Column(visible=False, elem_id=f"{prefix}-result") as self.result:
             self.verdict = gr.HTML(elem_id=f"{prefix}-verdict")
@@ -712,7 +703,8 @@ class TeachTab:
 
     def advance(self, visitor: str, turn: dict[str, Any] | None) -> Iterator[dict]:
         """One request's share of a run: a slice of learning, or the pictures at its end."""
-        if not turn:
+        if not turn:  # a tab that is opened for the first time says so; no yield would blank it
+            yield {self.status: gr.skip()}
             return
         view = page.RunView("the word", 1)
         try:
@@ -1004,7 +996,7 @@ class StackTab:
 
     def show_rack(self, workspace: Workspace, rack: list, errors: Sequence[str] = ()) -> dict:
         """The rows for these [name, weight], and what else the library has."""
-        entries = {entry.name: entry for entry in library_of(workspace).list()}
+        entries = {entry.name: entry for entry in workspace.library.list()}
         gone = [
             f"“{name}” is no longer in the library, and was taken out."
             for name, _ in rack
@@ -1034,7 +1026,7 @@ class StackTab:
 
     def with_row(self, workspace: Workspace, rack: list, name: str) -> dict:
         """One more row, at its recommended strength. Raises what is wrong with it."""
-        entry = library_of(workspace).entry(name)
+        entry = workspace.library.entry(name)
         errors = [entry.error] if entry.error else []
         if entry.description:
             stack_of([(name, Adapter(entry.description, {}), 1.0)])
@@ -1058,7 +1050,7 @@ class StackTab:
         try:
             workspace, path = WORKSPACES.open(visitor), Path(file)
             stack_of([(path.stem, Adapter(describe(path), {}), 1.0)])
-            entry = library_of(workspace).add(path, path.stem)
+            entry = workspace.library.add(path, path.stem)
             return self.with_row(workspace, remember(rack, *weights), entry.name)
         except PersonalizationError as error:
             return {self.rack_notes: page.problems([str(error)])}
@@ -1103,7 +1095,7 @@ class StackTab:
     def paint(self, visitor: str, rack: list, *given: Any) -> dict:
         """Draw with the rack as it stands."""
         try:
-            library = library_of(WORKSPACES.open(visitor))
+            library = WORKSPACES.open(visitor).library
             rows, settings, image, mask = self.asked(rack, *given)
             adapters = [(name, library.get(name), weight) for name, weight in rows]
             pictures = draw_stack(adapters, [settings], image, mask)
@@ -1122,7 +1114,7 @@ class StackTab:
     def paint_sweep(self, visitor: str, rack: list, *given: Any) -> dict:
         """The same picture at five strengths of the first adapter, side by side."""
         try:
-            library = library_of(WORKSPACES.open(visitor))
+            library = WORKSPACES.open(visitor).library
             rows, settings, _, _ = self.asked(rack, *given)
             stack = stack_of([(name, library.get(name), weight) for name, weight in rows])
             sheet = gpu_sweep(stack, replace(settings, task="text").check())
@@ -1168,7 +1160,7 @@ class StackTab:
         """The rack as it was left; a new visitor finds two ready adapters on it."""
         if not fresh:
             return self.show_rack(workspace, rack)
-        entries = library_of(workspace).list()
+        entries = workspace.library.list()
         ready = {e.name: e.description for e in entries if not e.own and e.description}
         rows = [[name, about.strength] for name, about in list(ready.items())[:2]]
         words = [about.trigger for about in list(ready.values())[:2]]
@@ -1315,7 +1307,7 @@ def draw_with_stack(
         The pictures, and the record of each: base, adapters with hashes and weights, settings.
     """
     with raised():
-        library = library_of(workspace_of(session))
+        library = workspace_of(session).library
         named = [
             (str(each["name"]), library.get(str(each["name"])), float(each.get("weight", 1.0)))
             for each in adapters
@@ -1350,7 +1342,7 @@ def list_adapters(session: str = "") -> list[dict[str, Any]]:
         For each its name, title, trigger word, method, recommended strength and size in bytes.
     """
     with raised():
-        entries = library_of(workspace_of(session)).list()
+        entries = workspace_of(session).library.list()
     said = ("title", "trigger", "method", "strength")
     return [
         {"name": entry.name, "size": entry.size, "own": entry.own}
@@ -1413,7 +1405,7 @@ def send_to_stack(visitor: str, current: str, rack: list, *weights: float) -> di
     run = Run.open(workspace.run_folder(current))
     same = [
         entry.name
-        for entry in library_of(workspace).list()
+        for entry in workspace.library.list()
         if entry.own and entry.description and entry.description.trigger == page.trigger(run)
     ]
     return {
@@ -1488,12 +1480,11 @@ with gr.Blocks(
     browser = remembered("visitor", "")
     gr.HTML(page.header(BASE.title, page.device_words(device(), shared=ON_ZERO)), elem_id="head")
     with gr.Tabs(elem_id="tabs") as tabs:
-        # Rendered at once: Gradio forgets what it tells the parts of a tab that nobody has opened.
-        with gr.Tab(WORD.title, id="word", render_children=True):
+        with gr.Tab(WORD.title, id="word"):
             word_tab = TeachTab(WORD, browser)
-        with gr.Tab(SUBJECT.title, id="subject", render_children=True):
+        with gr.Tab(SUBJECT.title, id="subject"):
             subject_tab = TeachTab(SUBJECT, browser)
-        with gr.Tab("Stack adapters", id="stack", render_children=True):
+        with gr.Tab("Stack adapters", id="stack"):
             stack_tab = StackTab(browser)
     with gr.Row(elem_classes="foot"):
         gr.HTML(page.privacy(WORKSPACES.lifetime))

@@ -50,7 +50,9 @@ def batch_at(
     offset = torch.rand((), generator=chance)
     strata = torch.randperm(size, generator=chance)
     return Batch(
-        photos=torch.tensor([_in_epoch(seed, stream, step * size + i, photos) for i in range(size)]),
+        photos=torch.tensor(
+            [_in_epoch(seed, stream, step * size + i, photos) for i in range(size)]
+        ),
         prompts=torch.randint(prompts, (size,), generator=chance),
         mirrored=torch.rand(size, generator=chance) < 0.5,
         posterior_noise=torch.randn((size, *shape), generator=chance),

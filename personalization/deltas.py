@@ -340,7 +340,12 @@ def _kronecker(change: Kronecker) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     """The singular value decomposition of a Kronecker product is that of its factors."""
     first, second = (assembled(factors).double() for factors in (change.w1, change.w2))
     (up1, down1), (up2, down2) = _halves(first), _halves(second.flatten(1))
-    return torch.kron(up1, up2), torch.kron(down1, down2), tuple(second.shape[2:])
+    return _kron(up1, up2), _kron(down1, down2), tuple(second.shape[2:])
+
+
+def _kron(a: Tensor, b: Tensor) -> Tensor:
+    """`torch.kron` of matrices, which fails on the strides that a decomposition can have."""
+    return (a[:, None, :, None] * b[None, :, None, :]).flatten(2).flatten(0, 1)
 
 
 def _halves(matrix: Tensor) -> tuple[Tensor, Tensor]:

@@ -103,9 +103,8 @@ def estimate(name: str, recipe: Recipe) -> Estimate:
         step = memory.step(spec.architecture, denoiser, spec.size, batch, text_trained=text)
     numbers = sum(t.numel() for t in trained.values())
     if word:
-        numbers += word.vectors * sum(
-            encoder.model.get_input_embeddings().weight.shape[-1] for encoder in encoders
-        )
+        models: list[Any] = [encoder.model for encoder in encoders]
+        numbers += word.vectors * sum(m.get_input_embeddings().weight.shape[-1] for m in models)
     return Estimate(
         weights=memory.weights(spec.architecture),
         trained=numbers,

@@ -127,7 +127,8 @@ def draw(
         "count": 1,
     }
     return [
-        Picture(picture, common | {"seed": seed}) for picture, seed in zip(images, seeds, strict=True)
+        Picture(picture, common | {"seed": seed})
+        for picture, seed in zip(images, seeds, strict=True)
     ]
 
 

@@ -11,6 +11,7 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
@@ -282,9 +283,9 @@ def adapter_row(entry: Entry) -> str:
     where = "yours" if entry.own else "ready-made"
     return (
         f'<div class="adapter"><span class="badge {escape(about.method)}" aria-hidden="true">'
-        f"{_glyph(about.method)}</span><div><b>{escape(about.title or entry.name)}</b>"
-        f'<p><span class="token">{escape(about.trigger)}</span> · {escape(kind)} · '
-        f"{size_words(entry.size)} · {where}</p></div></div>"
+        f'{_glyph(about.method)}</span><div><b class="token">'
+        f"{escape(about.trigger or about.title or entry.name)}</b>"
+        f"<p>{escape(kind)} · {size_words(entry.size)} · {where}</p></div></div>"
     )
 
 
@@ -319,7 +320,8 @@ def choice(entry: Entry) -> str:
     if about is None:
         return f"{entry.name} (cannot be read)"
     kind = METHODS.get(about.method, about.method).removeprefix("a ")
-    return f"{about.title or entry.name} · {kind} · {'yours' if entry.own else 'ready-made'}"
+    where = "yours" if entry.own else "ready-made"
+    return f"{about.trigger or about.title or entry.name} · {kind} · {where}"
 
 
 def header(base: str, device: str) -> str:
@@ -343,21 +345,11 @@ def device_words(device: str, *, shared: bool) -> str:
     return "this machine’s GPU"
 
 
-def intro(purpose: str, examples: Path) -> str:
-    """What stands where the run will be: what happens, in three sentences and one example."""
-    steps = _STEPS[purpose]
-    items = "".join(f"<li><b>{title}</b> {text}</li>" for title, text in steps)
-    photos = sorted(examples.glob(f"*/{purpose}-photo-*.png"))
-    results = sorted(examples.glob(f"*/{purpose}-result-*.png"))
-    shown = ""
-    if photos and results:
-        before = "".join(_thumbnail(path, 160) for path in photos[:3])
-        after = "".join(_thumbnail(path, 256) for path in results[:3])
-        shown = (
-            f'<div class="shown"><div><span class="hint">photos in</span><p>{before}</p></div>'
-            f'<div><span class="hint">pictures out</span><p>{after}</p></div></div>'
-        )
-    return f'<div class="intro"><h3>What happens</h3><ol>{items}</ol>{shown}</div>'
+@cache
+def intro(purpose: str) -> str:
+    """What stands where the run will be: what happens, in three sentences."""
+    items = "".join(f"<li><b>{title}</b> {text}</li>" for title, text in _STEPS[purpose])
+    return f'<div class="intro"><h3>What happens</h3><ol>{items}</ol></div>'
 
 
 def privacy(lifetime: float) -> str:
@@ -405,8 +397,8 @@ def _doing(name: str, done: int, total: int) -> str:
     return "Reading the photos…"
 
 
-def _thumbnail(path: Path, side: int = 96) -> str:
-    return f'<img src="{data_uri(path, side)}" alt="">'
+def _thumbnail(path: Path) -> str:
+    return f'<img src="{data_uri(path, 96)}" alt="">'
 
 
 def _notes(sentences: Sequence[str], tone: str, role: str) -> str:

@@ -83,8 +83,9 @@ class Run:
             write_atomically(folder / file, _png(photo.image))
             entry = {"file": file, "name": photo.name, "caption": photo.caption}
             if photo.mask is not None:
-                entry["mask"] = f"photos/{index:03d}-mask.png"
-                write_atomically(folder / entry["mask"], _png(photo.mask))
+                mask = f"photos/{index:03d}-mask.png"
+                write_atomically(folder / mask, _png(photo.mask))
+                entry["mask"] = mask
             photos.append(entry)
         data = {
             "format": FORMAT,

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -160,12 +161,10 @@ class _Session:
         self.pending: list[tuple[int, Tensor, float]] = []  # on the device until looked at
         self.fixed_losses: list[float] = []
         self.parameters: dict[str, nn.Parameter] = {}
-        groups = []
+        groups: list[dict[str, Any]] = []
         for group in method.groups():
             self.parameters |= group.parameters
-            groups.append(
-                {"params": list(group.parameters.values()), "lr": group.learning_rate}
-            )
+            groups.append({"params": list(group.parameters.values()), "lr": group.learning_rate})
         self.rates = [group["lr"] for group in groups]
         self.optimizer = torch.optim.AdamW(
             groups, weight_decay=self.recipe.weight_decay, fused=base.device.type != "mps"
@@ -190,9 +189,7 @@ class _Session:
             with torch.no_grad(), self.method.switched_off():
                 self.class_conditioning = base.encode_prompts([self.class_prompt])
             if recipe.prior.kind == "images":
-                latents = prior.class_latents(
-                    base, self.class_prompt, recipe.prior.images, cache
-                )
+                latents = prior.class_latents(base, self.class_prompt, recipe.prior.images, cache)
                 assert latents is not None  # drawn before the method was installed
                 self.class_latents = latents.to(base.device)
 
@@ -226,10 +223,12 @@ class _Session:
         started = time.monotonic()
         tensors = {}
         for name, parameter in self.parameters.items():
-            state = self.optimizer.state[parameter]
+            # Empty where no gradient has come yet, as for a layer whose output nobody reads.
+            state = self.optimizer.state.get(parameter, {})
             tensors[f"parameter/{name}"] = parameter.detach().cpu().contiguous()
             for key in ("exp_avg", "exp_avg_sq"):
-                tensors[f"{key}/{name}"] = state[key].cpu().contiguous()
+                moment = state[key] if key in state else torch.zeros_like(parameter)
+                tensors[f"{key}/{name}"] = moment.detach().cpu().contiguous()
         self.run.save_checkpoint(tensors, self.step, self.spent)
         self.checkpoint_seconds = max(self.checkpoint_seconds, time.monotonic() - started)
         return Checkpointed(self.step)
@@ -322,9 +321,7 @@ class _Session:
         )
         target = torch.cat([base.target(latents, noise, u), target])
         errors = (prediction - target).square().flatten(1).mean(1)
-        return torch.stack(
-            [errors[:size].mean(), recipe.prior.weight * errors[size:].mean()]
-        )
+        return torch.stack([errors[:size].mean(), recipe.prior.weight * errors[size:].mean()])
 
     def conditioning(self, texts: list[str]) -> Conditioning:
         """Encoded anew where the method trains the text side, looked up where it does not."""

@@ -494,6 +494,8 @@ def lora_header(place: str, width: int, spelling: str = "lora_A") -> dict[str, T
         ("transformer.single_transformer_blocks.0.attn.to_q", 3072, "lora_A", "flux"),
         ("lora_unet_double_blocks_0_img_attn_qkv", 3072, "lora_down", "flux"),
         ("transformer.transformer_blocks.0.attn.add_q_proj", 1536, "lora_A", "sd3"),
+        ("transformer.transformer_blocks.0.attn.add_q_proj", 3072, "lora_A", ""),
+        ("transformer.single_transformer_blocks.0.attn.to_qkv_mlp_proj", 3072, "lora_A", "flux2"),
         ("lora_unet_joint_blocks_0_x_block_attn_qkv", 1536, "lora_down", "sd3"),
         ("diffusion_model.layers.0.attention.qkv", 3840, "lora_A", "transformer"),
     ],
@@ -627,9 +629,13 @@ def test_a_file_for_another_family_is_told_before_its_tensors_are_read(
     path = tmp_path / "flux.safetensors"
     save_file(lora_header("transformer.single_transformer_blocks.0.attn.to_q", 3072), path)
     adapter = formats.read(path)
+    assert formats.contents(path).modules == 1
     with pytest.raises(AdapterError, match="was made for flux, and Pocket"):
         Stack((Slot(adapter),)).check(base.spec)
-    with pytest.raises(AdapterError, match="flux"):
+    with pytest.raises(AdapterError, match="made for flux: choose a base of that family"):
+        formats.read(path, base)
+    save_file(lora_header("lora_unet_double_blocks_0_img_attn_qkv", 3072, "lora_down"), path)
+    with pytest.raises(AdapterError, match="Ask for a file in the format of diffusers"):
         formats.read(path, base)
 
 

@@ -136,9 +136,7 @@ def test_two_workers_cannot_train_one_run(base, tmp_path):
 
 def test_a_loss_that_is_no_number_stops_the_run_at_the_last_good_checkpoint(base, tmp_path):
     recipe = Recipe(LowRank("lora", rank=2, learning_rate=1.0), steps=400, batch_size=2)
-    run = Run.create(
-        tmp_path / "run", tiny.concept(), replace(recipe, checkpoint_every=1), "tiny"
-    )
+    run = Run.create(tmp_path / "run", tiny.concept(), replace(recipe, checkpoint_every=1), "tiny")
     events = training.train(base, run)
     with pytest.raises(RunError, match="learning rate"):  # noqa: PT012
         for event in events:

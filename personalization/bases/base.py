@@ -26,7 +26,7 @@ class TextEncoder:
     """A text encoder with its tokenizer; a learned word replaces the tokenizer for a while."""
 
     name: str  # the pipeline component: "text_encoder", "text_encoder_2"
-    model: nn.Module
+    model: Any  # a transformers model
     tokenizer: Any
 
 

@@ -43,20 +43,15 @@ def load(spec: BaseSpec, device: torch.device) -> FlowBase:
 class FlowBase:
     """A `Base` over the parts of a StableDiffusion3Pipeline or a Flux2KleinPipeline."""
 
-    def __init__(
-        self,
-        spec: BaseSpec,
-        pipe: StableDiffusion3Pipeline | Flux2KleinPipeline,
-        device: torch.device,
-    ):
+    def __init__(self, spec: BaseSpec, pipe: Any, device: torch.device):
         self.spec = spec
         self.device = device
         self.fingerprint = fingerprint(pipe.transformer)
         self.lock = threading.Lock()
         self.denoiser = pipe.transformer.to(device)
         self.vae = pipe.vae.to(device)
-        kind = _SD3 if isinstance(pipe, StableDiffusion3Pipeline) else _Klein
-        self._kind: _Kind = kind(pipe)
+        is_sd3 = isinstance(pipe, StableDiffusion3Pipeline)
+        self._kind: _Kind = _SD3(pipe) if is_sd3 else _Klein(pipe)
         self.text_encoders = tuple(
             TextEncoder(name, getattr(pipe, name).to(device), getattr(pipe, tokenizer))
             for name, tokenizer in self._kind.spoken.items()
@@ -211,7 +206,7 @@ class _SD3:
     density: Literal["uniform", "logit_normal"] = "logit_normal"
     clean = True
 
-    def __init__(self, pipe: StableDiffusion3Pipeline):
+    def __init__(self, pipe: Any):
         self.silent = {"text_encoder_3": pipe.text_encoder_3, "tokenizer_3": pipe.tokenizer_3}
 
     def posterior(self, vae: Any, mean: Tensor, std: Tensor) -> Posterior:
@@ -270,7 +265,7 @@ class _Klein:
     density: Literal["uniform", "logit_normal"] = "uniform"
     clean = False
 
-    def __init__(self, pipe: Flux2KleinPipeline):
+    def __init__(self, pipe: Any):
         self.silent = {"is_distilled": pipe.config.is_distilled}
 
     def posterior(self, vae: Any, mean: Tensor, std: Tensor) -> Posterior:

@@ -80,14 +80,19 @@ def arithmetic(module: nn.Module, device: torch.device) -> AbstractContextManage
 
 def read(kind: Any, spec: BaseSpec, device: torch.device, **more: Any) -> Any:
     """A pipeline of class `kind` from `spec.source`. Raises `BaseError`."""
-    options: dict[str, Any] = {"torch_dtype": precision(device), **more}
+    options: dict[str, Any] = {"dtype": precision(device), **more}
     try:
         if spec.source.endswith(SINGLE):
             return _single(kind, spec, options)
+        where: dict[str, Any] = {
+            "revision": spec.revision,
+            "local_files_only": Path(spec.source).is_dir(),
+        }
+        # First the index alone: what the Hub refuses, `from_pretrained` takes for no network.
+        kind.load_config(spec.source, **where)
         return kind.from_pretrained(
             spec.source,
-            revision=spec.revision,
-            local_files_only=Path(spec.source).is_dir(),
+            **where,
             low_cpu_mem_usage=True,
             use_safetensors=True,
             **options,

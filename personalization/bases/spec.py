@@ -76,16 +76,22 @@ def _recipes(
     place of 100 pictures; a full fine-tune has no adapter, and needs the pictures.
     """
     steps, rate = word
-    looks = {"preview_every": 100, "checkpoint_every": 50}
     return {
-        "word": Recipe(Word(vectors=1, learning_rate=rate), steps=steps, batch_size=4, **looks),
+        "word": Recipe(
+            Word(vectors=1, learning_rate=rate),
+            steps=steps,
+            batch_size=4,
+            preview_every=100,
+            checkpoint_every=50,
+        ),
         "subject": Recipe(
             subject,
             steps=500,
             batch_size=batch_size,
             prior=Prior("adapter_off", weight=1.0),
             warmup=warmup,
-            **looks,
+            preview_every=100,
+            checkpoint_every=50,
         ),
         "full": Recipe(
             Full(text_encoder=False, learning_rate=full),

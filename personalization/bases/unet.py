@@ -25,12 +25,12 @@ from personalization.bases import loading
 from personalization.bases.base import Conditioning, Posterior, Task, TextEncoder
 from personalization.bases.spec import BaseSpec
 
-_PIPELINES = {
+_PIPELINES: dict[Task, Any] = {
     "text": StableDiffusionPipeline,
     "image": StableDiffusionImg2ImgPipeline,
     "inpaint": StableDiffusionInpaintPipeline,
 }
-_XL_PIPELINES = {
+_XL_PIPELINES: dict[Task, Any] = {
     "text": StableDiffusionXLPipeline,
     "image": StableDiffusionXLImg2ImgPipeline,
     "inpaint": StableDiffusionXLInpaintPipeline,
@@ -54,12 +54,7 @@ class UNetBase:
     2023, arXiv 2307.01952, section 2.2).
     """
 
-    def __init__(
-        self,
-        spec: BaseSpec,
-        pipe: StableDiffusionPipeline | StableDiffusionXLPipeline,
-        device: torch.device,
-    ):
+    def __init__(self, spec: BaseSpec, pipe: Any, device: torch.device):
         self.spec = spec
         self.device = device
         self.fingerprint = fingerprint(pipe.unet)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -86,7 +86,7 @@ def contents(path: Path) -> Contents:
         return Contents(own or _word(shapes, path), 0, False, words.vectors(shapes))
     rows = {name: shape for name, shape in shapes.items() if _is_word(name)}
     kind = family.guess(shapes)
-    if own is None and kind in family.TRANSFORMERS:
+    if own is None and kind in family.TRANSFORMERS and _unread(shapes):
         return Contents(_description(path, headers, shapes, kind), 0, False, 0)
     places = {parse(name)[0] for name in shapes if name not in rows}
     if not places:
@@ -112,6 +112,12 @@ def read(path: Path, base: Base | None = None) -> Adapter:
     if words.is_word({name: tuple(tensor.shape) for name, tensor in tensors.items()}):
         adapter = Adapter(description, words.read(tensors, description.token))
     else:
+        if description.family in family.TRANSFORMERS and _unread(tensors):
+            raise AdapterError(
+                f"{path.name} names the modules of {description.family} as its own code does, "
+                "which is not understood here. Ask for a file in the format of diffusers.",
+                field="adapter",
+            )
         try:
             adapter = _canonical(description, tensors, _scales(headers, description))
         except (RuntimeError, IndexError, ValueError) as error:
@@ -211,6 +217,11 @@ def _named(file: Path, entries: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{component}.{name.removeprefix(peft.PREFIX)}": e for name, e in entries.items()}
 
 
+def _unread(names: Iterable[str]) -> bool:
+    """Whether a flow transformer's file has names of another kind than diffusers'."""
+    return any(not name.startswith((*COMPONENTS, peft.PREFIX, WORD)) for name in names)
+
+
 def _is_word(name: str) -> bool:
     return name.startswith((WORD, kohya.BUNDLE))
 
@@ -229,7 +240,8 @@ def _description(
     path: Path, headers: Mapping[Path, Header], shapes: Mapping[str, tuple[int, ...]], kind: str
 ) -> Description:
     """Of a file that does not say what it is."""
-    parts = [] if kind in family.TRANSFORMERS else [parse(n)[1] for n in shapes if not _is_word(n)]
+    unread = kind in family.TRANSFORMERS and _unread(shapes)
+    parts = [] if unread else [parse(n)[1] for n in shapes if not _is_word(n)]
     method = next((_METHODS[part] for part in parts if part in _METHODS), "lora")
     if any(part in _MAGNITUDES for part in parts):
         method = "dora"

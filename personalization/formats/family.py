@@ -18,33 +18,38 @@ Shapes = Mapping[str, tuple[int, ...]]
 _MARKS = {
     "flux2": ("to_qkv_mlp_proj",),
     "flux": ("single_transformer_blocks", "single_blocks", "double_blocks"),
-    "sd3": ("joint_blocks", "attn.add_q_proj", "attn_add_q_proj"),
+    "sd3": ("joint_blocks",),
+    "transformer": ("diffusion_model.",),
 }
-TRANSFORMERS = (*_MARKS, "transformer")
+TRANSFORMERS = tuple(_MARKS)
+_SD3 = (1536, 2432)  # the width of its medium and of its large transformer
 _WIDTHS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}  # of what the UNet's cross-attention reads
 
 
 def guess(shapes: Shapes) -> str:
     """``sd1``, ``sd2``, ``sdxl``, ``pocket``, ``flux2``, ``flux``, ``sd3``, or ``transformer`` for
-    what else is no UNet; "" where the file does not tell.
+    what else no base here is; "" where the file does not tell.
 
     A UNet's family is told by the width of its cross-attention, the only thing that the
-    Stable Diffusions do not share; a text encoder's by its own.
+    Stable Diffusions do not share; a text encoder's by its own. What stays "" is told by whether
+    its modules fit the base.
     """
     for family, marks in _MARKS.items():
         if any(mark in name for name in shapes for mark in marks):
             return family
-    if any(name.startswith(("transformer.", "diffusion_model.")) for name in shapes):
-        return "transformer"
     places = list(_places(shapes))
-    if any(place.component == "text_encoder_2" for place, _, _ in places):
+    components = {place.component for place, _, _ in places}
+    if "text_encoder_2" in components and "transformer" not in components:
         return "sdxl"
     widths = _WIDTHS | _pocket_widths()
     for place, part, shape in places:
         inward = part == "lora_A.weight" and len(shape) > 1
+        if place.path.endswith("attn.add_q_proj") and inward and shape[1] in _SD3:
+            return "sd3"
         if place.path.endswith(("attn2.to_k", "attn2.to_v")) and inward:
             return widths.get(shape[1], "")
-        if place.component == "text_encoder" and "q_proj" in place.path and inward:
+        text = place.component == "text_encoder" and "transformer" not in components
+        if text and "q_proj" in place.path and inward:
             return widths.get(shape[1], "")
     return ""
 

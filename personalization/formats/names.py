@@ -74,7 +74,7 @@ def _dotted(name: str) -> tuple[Place, str | None]:
     for ending, part in _PARTS.items():
         if rest.endswith(f".{ending}"):
             path = rest.removesuffix(f".{ending}")
-            inner = component == "text_encoder" and not path.startswith("text_")
+            inner = component == "text_encoder" and path.startswith("encoder.layers.")
             return Place(component, f"text_model.{path}" if inner else path), part
     return Place(component, rest), None
 

@@ -117,11 +117,11 @@ def write(adapter: Adapter, folder: Path) -> list[Path]:
     for name, tensor in adapter.tensors.items():
         if not name.startswith(WORD):
             place, part = split_name(name)
-            spelled = f"{PREFIX}{_path(place)}.{part}"
+            spelled = f"{PREFIX}{_path(place, adapter)}.{part}"
             components.setdefault(place.component, {})[spelled] = tensor.contiguous()
     written = []
     for component, tensors in components.items():
-        ranks = {_path(p): c.rank for p, c in every.items() if p.component == component}
+        ranks = {_path(p, adapter): c.rank for p, c in every.items() if p.component == component}
         config = _config(adapter, component, ranks).to_dict()
         for name, content in (
             (WEIGHTS, save_tensors(tensors, metadata={"format": "pt"})),
@@ -131,10 +131,10 @@ def write(adapter: Adapter, folder: Path) -> list[Path]:
     return written
 
 
-def _path(place: Place) -> str:
-    return (
-        place.path.removeprefix("text_model.") if place.component == "text_encoder" else place.path
-    )
+def _path(place: Place, adapter: Adapter) -> str:
+    # transformers 5 dropped a level of CLIP, but not of the one with a projection, as SD 3 has.
+    dropped = place.component == "text_encoder" and adapter.description.family != "sd3"
+    return place.path.removeprefix("text_model.") if dropped else place.path
 
 
 def _config(adapter: Adapter, component: str, ranks: dict[str, int]) -> PeftConfig:

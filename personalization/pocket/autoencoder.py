@@ -54,9 +54,7 @@ def edges(images: Tensor) -> tuple[Tensor, Tensor]:
 
 def picture_loss(output: Tensor, target: Tensor) -> Tensor:
     """L1, L2 and the L1 of edges."""
-    across, down = (
-        (a - b).abs().mean() for a, b in zip(edges(output), edges(target), strict=True)
-    )
+    across, down = ((a - b).abs().mean() for a, b in zip(edges(output), edges(target), strict=True))
     difference = output - target
     return difference.abs().mean() + 2 * difference.square().mean() + 0.5 * (across + down)
 

@@ -68,6 +68,7 @@ def load_text(build: Build, training: CLIPTokenizer) -> CLIPTextModel:
     """The text encoder as far as it is trained."""
     model = make_text_encoder(len(training), training.bos_token_id, training.eos_token_id)
     load_state(build.work / "text.pt", {"model": model})
+    load_state(build.work / "unet.pt", {"text_average": model})
     return model.eval().requires_grad_(False)
 
 

@@ -26,12 +26,16 @@ def save_state(
 
 
 def load_state(path: Path, modules: Mapping[str, nn.Module], optims: Sequence = ()) -> int:
-    """Load what `save_state` wrote. Returns the number of steps done, 0 where there is no file."""
+    """Load what `save_state` wrote, as far as it wrote it; a sitting may train more than the last.
+
+    Returns the number of steps done, 0 where there is no file.
+    """
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True, map_location="cpu")
     for name, module in modules.items():
-        module.load_state_dict(state["modules"][name])
+        if name in state["modules"]:
+            module.load_state_dict(state["modules"][name])
     for optim, saved in zip(optims, state["optims"], strict=False):
         optim.load_state_dict(saved)
     return int(state["step"])

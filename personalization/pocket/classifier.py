@@ -108,7 +108,7 @@ def train(
 ) -> Classifier:
     """Train or continue; a sixteenth of each batch has been through the autoencoder."""
     torch.manual_seed(seed)
-    model = Classifier().to(memory_format=torch.channels_last)
+    model = Classifier()
     lr = 2e-3
     optims = optimizers(model, lr, weight_decay=0.02)
     path = folder / "classifier.pt"

@@ -65,9 +65,7 @@ def make_judge(tokenizer: CLIPTokenizer) -> CLIPModel:
         pad_token_id=tokenizer.eos_token_id,
     )
     return CLIPModel(
-        CLIPConfig(
-            text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=WIDTH
-        )
+        CLIPConfig(text_config=text.to_dict(), vision_config=vision.to_dict(), projection_dim=WIDTH)
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,11 +135,16 @@ def measure(
     again = []
     for _ in range(50):
         other = pictures.scene_at(seed, int(rng.integers(pictures.UNSEEN)))
-        kept = {
-            name: getattr(other, name)
-            for name in ("x", "scale", "flip", "lean", "individual", "seed")
-        }
-        again.append(pictures.pixels(Scene(**facts(one), backdrop=one.backdrop, **kept)))
+        varied = replace(
+            one,
+            x=other.x,
+            scale=other.scale,
+            flip=other.flip,
+            lean=other.lean,
+            individual=other.individual,
+            seed=other.seed,
+        )
+        again.append(pictures.pixels(varied))
     figures["spread of 50 drawings of one prompt, pocket"] = spread(
         reader, draw_prompts(pipeline, [full_caption(one)] * 50, seed + 1)
     )

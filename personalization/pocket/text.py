@@ -2,8 +2,8 @@
 
 Stable Diffusion's text encoder comes pretrained and stays frozen; this one does too. It learns,
 from captions alone, to say what the scene is: linear heads on its mean hidden state name kind,
-colour, pattern, accessory, place and style. Words it does not know appear in a tenth of the captions and
-change nothing, so that a rare word is a blank for a visitor's concept.
+colour, pattern, accessory, place and style. Words it does not know appear in a tenth of the
+captions and change nothing, so that a rare word is a blank for a visitor's concept.
 """
 
 from __future__ import annotations
@@ -33,12 +33,19 @@ ANSWERS: dict[str, tuple[str, ...]] = {
     "place": v.PLACES,
     "style": (*v.STYLES, *v.WORDLESS_STYLES),
 }
+# What captions say beyond the facts; a frozen encoder would drop what nobody asked it for.
+SAID = {**ANSWERS, "backdrop": ("none", *v.BACKDROPS)}
 
 
 def answers(scene: Scene) -> list[int]:
     """The scene's facts as numbers, in the order of ANSWERS."""
     truth = facts(scene)
     return [options.index(truth[name]) for name, options in ANSWERS.items()]
+
+
+def said(scene: Scene) -> list[int]:
+    """The numbers of `answers`, and that of the plain background's colour."""
+    return [*answers(scene), SAID["backdrop"].index(scene.backdrop or "none")]
 
 
 def rare_word(rng: np.random.Generator) -> str:
@@ -73,7 +80,7 @@ class FactHeads(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.heads = nn.ModuleDict(
-            {name: nn.Linear(TEXT_WIDTH, len(options)) for name, options in ANSWERS.items()}
+            {name: nn.Linear(TEXT_WIDTH, len(options)) for name, options in SAID.items()}
         )
 
     def forward(self, hidden: Tensor) -> list[Tensor]:
@@ -98,7 +105,7 @@ def train(
         texts = [training_caption(scene, rng) for scene in scenes]
         mine = slice(parallel.rank(), None, parallel.world())
         scenes, texts = scenes[mine], texts[mine]
-        truth = torch.tensor([answers(scene) for scene in scenes], device=device)
+        truth = torch.tensor([said(scene) for scene in scenes], device=device)
         hidden = model(tokens(tokenizer, texts).to(device)).last_hidden_state
         logits = heads(hidden)
         losses = [F.cross_entropy(logit, truth[:, i]) for i, logit in enumerate(logits)]
@@ -113,7 +120,7 @@ def train(
             right = [
                 (logit.argmax(1) == truth[:, i]).float().mean() for i, logit in enumerate(logits)
             ]
-            said = ", ".join(f"{n} {float(r):.2f}" for n, r in zip(ANSWERS, right, strict=True))
-            print(f"text: step {step + 1}, {said}", flush=True)
+            heard = ", ".join(f"{n} {float(r):.2f}" for n, r in zip(SAID, right, strict=True))
+            print(f"text: step {step + 1}, {heard}", flush=True)
             save_state(path, step + 1, {"model": model, "heads": heads}, optims)
     return model.eval().requires_grad_(False)

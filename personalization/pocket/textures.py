@@ -18,10 +18,10 @@ def smooth_noise(rng: np.random.Generator, size: int) -> np.ndarray:
     mixing = rng.normal(0, 0.35, (3, 3)) + np.eye(3) * 0.3 + 0.35  # channels are correlated
     for octave in range(1, 7):
         cells = 2**octave
-        noise = rng.normal(0, 1, (cells, cells, 3)) @ mixing / cells**rng.uniform(0.6, 1.1)
+        noise = rng.normal(0, 1, (cells, cells, 3)) @ mixing / cells ** rng.uniform(0.6, 1.1)
         for channel in range(3):
             layer = Image.fromarray(noise[:, :, channel].astype(np.float32))
-            total[:, :, channel] += np.asarray(layer.resize((size, size), Image.BICUBIC))
+            total[:, :, channel] += np.asarray(layer.resize((size, size), Image.Resampling.BICUBIC))
     total = total / (np.abs(total).max() + 1e-6)
     return np.clip(rng.uniform(60, 200, 3) + total * rng.uniform(40, 160), 0, 255)
 
@@ -47,7 +47,7 @@ def dead_leaves(rng: np.random.Generator, size: int) -> np.ndarray:
             angles = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 7))))
             corners = [(x + radius * np.cos(a), y + radius * np.sin(a)) for a in angles]
             pen.polygon(corners, fill=random_colour(rng))
-    return np.asarray(image.resize((size, size), Image.LANCZOS), np.float32)
+    return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS), np.float32)
 
 
 def strokes(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -62,7 +62,7 @@ def strokes(rng: np.random.Generator, size: int) -> np.ndarray:
         pen.line(points, fill=ink, width=int(rng.integers(1, 6)), joint="curve")
         if rng.random() < 0.2:
             ink = random_colour(rng)
-    return np.asarray(image.resize((size, size), Image.LANCZOS), np.float32)
+    return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS), np.float32)
 
 
 def texture(rng: np.random.Generator, size: int) -> np.ndarray:

@@ -46,6 +46,7 @@ class UnetPlan:
     t_mean: float = -0.2
     t_std: float = 1.1
     average: float = 0.998
+    text_lr: float = 3e-4  # for the text encoder; 0 freezes it
 
 
 @dataclass(frozen=True)
@@ -151,28 +152,35 @@ def train(
     """
     unet = unet.to(device, memory_format=torch.channels_last).train()
     average = deepcopy(unet).eval().requires_grad_(False)
-    text = text.to(device)
+    text = text.to(device).requires_grad_(plan.text_lr > 0)
+    text_average = deepcopy(text).requires_grad_(False)
     optims = optimizers(unet, plan.lr, weight_decay=0.01)
+    peaks = [plan.lr] * len(optims)
+    if plan.text_lr:
+        optims += optimizers(text, plan.text_lr)
+        peaks += [plan.text_lr] * (len(optims) - len(peaks))
+    modules = {"unet": unet, "average": average, "text": text, "text_average": text_average}
     path = folder / "unet.pt"
-    first = load_state(path, {"unet": unet, "average": average}, optims)
+    first = load_state(path, modules, optims)
     last, decay = plan.steps, plan.decay
     if finish is not None:
         last, decay = first + finish, finish
     stop, started = Stop(), time.time()
     totals, counts = np.zeros(4), np.zeros(4)
-    weights, averaged = list(unet.parameters()), list(average.parameters())
+    weights = [weight for part in (unet, text) for weight in part.parameters()]
+    averaged = [weight for part in (average, text_average) for weight in part.parameters()]
+    trained = [weight for weight in weights if weight.requires_grad]
     for step in range(first, last):
         batch = batch_at(step, plan, data, seed, device)
-        with torch.no_grad():
-            hidden = text(batch.captions).last_hidden_state
+        hidden = text(batch.captions).last_hidden_state
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             losses = v_loss(unet, batch.latents, hidden, batch.noise, batch.timesteps)
         losses.mean().backward()
-        stopping = parallel.average_gradients(weights, stop.asked)
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        for optim in optims:
+        stopping = parallel.average_gradients(trained, stop.asked)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        for optim, peak in zip(optims, peaks, strict=True):
             for group in optim.param_groups:
-                group["lr"] = plan.lr * warmup_hold_decay(step, last, plan.warmup, decay)
+                group["lr"] = peak * warmup_hold_decay(step, last, plan.warmup, decay)
             optim.step()
             optim.zero_grad(set_to_none=True)
         keep = min(plan.average, (step + 1) / (step + 20))
@@ -193,7 +201,7 @@ def train(
             totals[:], counts[:] = 0, 0
         due = step % save_every == save_every - 1 or step == last - 1 or stopping
         if due and parallel.rank() == 0:
-            save_state(path, step + 1, {"unet": unet, "average": average}, optims)
+            save_state(path, step + 1, modules, optims)
         if stopping:
             raise SystemExit(f"unet: stopped at step {step + 1}; the same command continues.")
     return average

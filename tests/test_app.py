@@ -1,0 +1,133 @@
+"""The page: events become updates, what visitors write stays text, endpoints explain themselves."""
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from personalization import page
+from personalization.adapter import Description
+from personalization.events import (
+    Checkpointed,
+    Finished,
+    Preview,
+    SliceEnded,
+    Stage,
+    StepDone,
+)
+from personalization.library import Entry
+from personalization.photos import Photo
+
+
+def step(number: int, steps: int = 4, loss: float = 0.5) -> StepDone:
+    return StepDone(number, steps, loss, None, 0.1, (steps - number) * 0.1)
+
+
+@pytest.fixture
+def view() -> page.RunView:
+    return page.RunView("sks dog", 4)
+
+
+def test_each_event_names_the_parts_that_it_changes(view):
+    assert view.take(Stage("class images", 8, 32)) == {"status"}
+    assert view.take(step(1)) == {"status", "curve"}
+    assert view.take(Preview(1, (Path("a.png"),))) == {"strip", "curve"}
+    assert view.take(Checkpointed(1)) == set()
+    assert view.take(SliceEnded(1, 4)) == {"status"}
+    assert view.take(Finished(4, Path("adapter.safetensors"), 1.0, False)) == {"status", "curve"}
+
+
+def test_a_run_goes_through_its_phases(view):
+    seen = [view.phase]
+    for event in (Stage("photos", 0, 1), step(1), SliceEnded(1, 4), step(2)):
+        view.take(event)
+        seen.append(view.phase)
+    view.take(Finished(4, Path("adapter.safetensors"), 1.0, False))
+    assert [*seen, view.phase] == [
+        "waiting", "preparing", "learning", "stopped", "learning", "drawing",
+    ]  # fmt: skip
+
+
+def test_steps_that_are_done_again_replace_the_lost_ones(view):
+    for number in (1, 2, 3):
+        view.take(step(number, loss=1.0))
+    view.take(Preview(2, (Path("old.png"),)))
+    view.take(step(2, loss=0.25))  # the slice was killed; the checkpoint held step 1
+    view.take(Preview(2, (Path("new.png"),)))
+    assert [(row.step, row.loss) for row in view.rows] == [(1, 1.0), (2, 0.25)]
+    assert view.previews == [(2, (Path("new.png"),))]
+
+
+def test_the_status_says_how_far_and_how_long(view):
+    view.take(Stage("class images", 8, 32))
+    assert "8 of 32" in page.status(view)
+    view.take(StepDone(1, 4, 0.5, None, 0.1, 42.0))
+    said = page.status(view)
+    assert "Step 1 of 4" in said
+    assert "about 40 s left" in said
+    assert 'aria-valuenow="1"' in said
+    view.take(SliceEnded(1, 4))
+    assert "Kept up to step 1 of 4" in page.status(view)
+
+
+def test_a_preview_is_inside_the_page_and_the_newest_comes_first(view, tmp_path):
+    paths = []
+    for number in (1, 2):
+        paths.append(tmp_path / f"{number}.png")
+        Image.new("RGB", (8, 8)).save(paths[-1])
+        view.take(Preview(number, (paths[-1],)))
+    said = page.strip(view)
+    assert said.index("step 2") < said.index("step 1")
+    assert said.count("data:image/webp;base64,") == 2
+    assert str(tmp_path) not in said
+
+
+def test_only_the_parts_that_changed_are_drawn(view):
+    assert set(page.drawn(view, view.take(step(1)))) == {"status", "curve"}
+
+
+BAD = '<img src=x onerror="alert(1)">'
+
+
+def test_what_a_visitor_wrote_is_text_and_never_markup(view):
+    photo = Photo(BAD, Image.new("RGB", (64, 64)))
+    entry = Entry("x", Path("x"), 1, True, Description("lora", "pocket", token=BAD, title=BAD))
+    view.name, view.error, view.phase = BAD, BAD, "failed"
+    for said in (
+        page.status(view),
+        page.crops([("key", photo)], 32),
+        page.problems([BAD]),
+        page.word_chips(BAD, [BAD], [BAD], True),
+        page.adapter_row(entry),
+        page.record({"prompt": BAD, "adapters": [{"name": BAD, "weight": 1}]}),
+    ):
+        assert "<img src=x" not in said
+        assert "&lt;img" in said
+
+
+def test_a_prompt_that_does_not_call_an_adapter_is_named():
+    assert page.uncalled("a photo of sks dog", ["sks dog"]) == []
+    assert "<mug>" in page.uncalled("a photo of sks dog", ["sks dog", "<mug>"])[0]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.2, "about 1 s"), (42, "about 40 s"), (119, "about 2 min"), (7200, "about 2.0 h")],
+)
+def test_a_time_is_said_as_a_person_plans(seconds, said):
+    assert page.duration(seconds) == said
+
+
+def test_every_endpoint_explains_each_of_its_arguments():
+    import app
+
+    public = {fn.api_name: fn.fn for fn in app.demo.fns.values() if fn.api_visibility == "public"}
+    assert set(public) == {
+        "teach_word", "teach_subject", "draw_stack", "check_token", "list_adapters",
+    }  # fmt: skip
+    for function in public.values():
+        assert function.__doc__
+        for name in inspect.signature(function).parameters:
+            assert re.search(rf"^ +{name}: \w", function.__doc__, re.MULTILINE), name
