@@ -377,10 +377,9 @@ NUMBERS: dict[str, tuple[str, str, int | None]] = {
 class TeachTab:
     """Photos, a word, a method; then a run, and what came of it."""
 
-    def __init__(self, lesson: Lesson, visitor: gr.BrowserState):
-        self.lesson, self.prefix, self.visitor = lesson, lesson.purpose, visitor
-        self.keys = remembered(f"{self.prefix}-photos", [])
-        self.fields = remembered(f"{self.prefix}-fields", [lesson.token, "", "object"])
+    def __init__(self, lesson: Lesson, *kept: gr.BrowserState):
+        self.lesson, self.prefix = lesson, lesson.purpose
+        self.visitor, self.keys, self.fields = kept
         self.current = gr.State("")  # the run in the panel
         self.turn = gr.State(None)  # what to do with it next: each change is a request of its own
         gr.HTML(f'<p class="promise">{lesson.promise}</p>')
@@ -837,9 +836,9 @@ def gallery(elem_id: str, *, visible: bool = True) -> gr.Gallery:
 class StackTab:
     """A rack of adapters, each with its weight; a prompt; pictures."""
 
-    def __init__(self, visitor: gr.BrowserState):
+    def __init__(self, visitor: gr.BrowserState, rack: gr.BrowserState):
         self.visitor = visitor
-        self.rack = remembered("rack", [])  # [name in the library, weight] of each row
+        self.rack = rack  # [name in the library, weight] of each row
         self.records = gr.State([])
         gr.HTML(page.STACK_PROMISE)
         with gr.Row(elem_classes="bench"):
@@ -938,6 +937,13 @@ class StackTab:
             self.sweep = gr.Button("Sweep", scale=1, min_width=100, elem_id="sweep-button")
         self.notes = gr.HTML(elem_id="stack-notes")
         self.gallery = gallery("stack-gallery", visible=False)
+        self.sheet = gr.Image(
+            container=False,
+            interactive=False,
+            visible=False,
+            buttons=["download", "fullscreen"],
+            elem_id="stack-sweep",
+        )
         self.record = gr.HTML(elem_id="stack-record")
         with gr.Accordion("Advanced", open=False, elem_id="stack-advanced"):
             self.negative = gr.Textbox(
@@ -967,7 +973,7 @@ class StackTab:
             *(self.prompt, self.negative, self.seed, self.vary, self.count, self.steps),
             *(self.guidance, self.task, self.strength),
         ]
-        shown = [self.gallery, self.records, self.record, self.notes, self.seed]
+        shown = [self.gallery, self.sheet, self.records, self.record, self.notes, self.seed]
         easel = [self.image, self.editor, self.strength]
         work: dict[str, Any] = {"api_visibility": "private", **ON_GPU}
         self.add.input(self.put, [*rack[:2], self.add, *self.weights], self.board, **QUIET)
@@ -1105,6 +1111,7 @@ class StackTab:
         drawn = handed_out_pictures(pictures)
         return {
             self.gallery: gr.update(value=drawn, visible=True, selected_index=None),
+            self.sheet: gr.update(visible=False),
             self.records: [picture.record for picture in pictures],
             self.record: page.record(pictures[0].record),
             self.notes: page.warnings(page.uncalled(settings.prompt, words)),
@@ -1121,9 +1128,8 @@ class StackTab:
         except (PersonalizationError, gr.Error) as error:
             return {self.notes: page.problems([in_words(error)])}
         return {
-            self.gallery: gr.update(
-                value=[(sheet, settings.prompt)], visible=True, selected_index=0
-            ),
+            self.gallery: gr.update(visible=False),
+            self.sheet: gr.update(value=sheet, visible=True),
             self.records: [],
             self.record: "",
             self.notes: "",
@@ -1477,21 +1483,30 @@ THEME = gr.themes.Base(
 with gr.Blocks(
     title="Personalization", analytics_enabled=False, delete_cache=(3600, 24 * 3600)
 ) as demo:
+    # Outside the tabs: a browser's memory inside a tab is not read before that tab is opened.
     browser = remembered("visitor", "")
+    kept_rack = remembered("rack", [])
+    kept = {
+        lesson: (
+            remembered(f"{lesson.purpose}-photos", []),
+            remembered(f"{lesson.purpose}-fields", [lesson.token, "", "object"]),
+        )
+        for lesson in (WORD, SUBJECT)
+    }
     gr.HTML(page.header(BASE.title, page.device_words(device(), shared=ON_ZERO)), elem_id="head")
     with gr.Tabs(elem_id="tabs") as tabs:
         with gr.Tab(WORD.title, id="word"):
-            word_tab = TeachTab(WORD, browser)
+            word_tab = TeachTab(WORD, browser, *kept[WORD])
         with gr.Tab(SUBJECT.title, id="subject"):
-            subject_tab = TeachTab(SUBJECT, browser)
+            subject_tab = TeachTab(SUBJECT, browser, *kept[SUBJECT])
         with gr.Tab("Stack adapters", id="stack"):
-            stack_tab = StackTab(browser)
+            stack_tab = StackTab(browser, kept_rack)
     with gr.Row(elem_classes="foot"):
         gr.HTML(page.privacy(WORKSPACES.lifetime))
         forget_me = gr.Button("Forget me", size="sm", scale=0, min_width=110, elem_id="forget-me")
     build_endpoints()
 
-    rack = [stack_tab.rack, *stack_tab.weights]
+    rack = [kept_rack, *stack_tab.weights]
     for tab in (word_tab, subject_tab):
         onto = [*stack_tab.board, stack_tab.prompt, tabs]
         tab.send.click(send_to_stack, [browser, tab.current, *rack], onto, **QUIET)
@@ -1499,7 +1514,7 @@ with gr.Blocks(
     forget_me.click(forget, browser, browser, js=ASK_FIRST, **QUIET).then(
         None, browser, None, js=START_ANEW
     )
-    stored = [word_tab.keys, word_tab.fields, subject_tab.keys, subject_tab.fields, stack_tab.rack]
+    stored = [*kept[WORD], *kept[SUBJECT], kept_rack]
     everything = [*word_tab.everything, *subject_tab.everything, *stack_tab.board, stack_tab.prompt]
     demo.load(arrive, [browser, *stored], [browser, *everything], **QUIET)
 demo.queue(default_concurrency_limit=4, max_size=64)

@@ -229,9 +229,22 @@ class _Session:
             for key in ("exp_avg", "exp_avg_sq"):
                 moment = state[key] if key in state else torch.zeros_like(parameter)
                 tensors[f"{key}/{name}"] = moment.detach().cpu().contiguous()
+        if not all(tensor.isfinite().all() for tensor in tensors.values()):
+            raise self.diverged(self.step)  # the loss would say so one step too late
         self.run.save_checkpoint(tensors, self.step, self.spent)
         self.checkpoint_seconds = max(self.checkpoint_seconds, time.monotonic() - started)
         return Checkpointed(self.step)
+
+    def diverged(self, step: int) -> RunError:
+        """The run has failed, and its last checkpoint is from before that."""
+        state = self.run.state
+        self.run.set_state(replace(state, status="failed", error=f"no number at step {step}"))
+        return RunError(
+            f"The loss stopped being a number at step {step}: the learning rate of "
+            f"{self.recipe.method.learning_rate:g} is too high for this base. "
+            f"The run is kept up to step {state.step}; start again with a third of it.",
+            field="learning rate",
+        )
 
     def margin(self) -> float:
         """Seconds that one more step and the way out may need."""
@@ -340,16 +353,7 @@ class _Session:
         for step, losses, seconds in self.pending:
             values = losses.tolist()
             if not all(map(_is_number, values)):
-                self.run.set_state(
-                    replace(self.run.state, status="failed", error=f"no number at step {step}")
-                )
-                raise RunError(
-                    f"The loss stopped being a number at step {step}: the learning rate of "
-                    f"{self.recipe.method.learning_rate:g} is too high for this base. "
-                    f"The run is kept up to step {self.run.state.step}; start again with a third "
-                    "of it.",
-                    field="learning rate",
-                )
+                raise self.diverged(step)
             rows.append(LossRow(step, values[0], values[1] if len(values) > 1 else None, seconds))
         if fixed_loss is not None:
             rows[-1] = replace(rows[-1], fixed_loss=fixed_loss)

@@ -69,12 +69,12 @@ def pick_example(page: Page, tab: str, name: str) -> None:
 
 
 def test_a_word_is_taught_and_drawn(page):
-    pick_example(page, "word", "neon")
-    expect(page.locator("#word-token input, #word-token textarea").first).to_have_value("<glow>")
+    pick_example(page, "word", "crowned-dog")
+    expect(page.locator("#word-token input, #word-token textarea").first).to_have_value("<king>")
     set_steps(page, "word", 6)
     page.locator("#teach-word-button").click()
     expect(page.locator("#word-gallery img").first).to_be_visible(timeout=LONG)
-    expect(page.locator("#word-verdict")).to_contain_text("<glow>")
+    expect(page.locator("#word-verdict")).to_contain_text("<king>")
     expect(page.locator("#word-download")).to_be_visible()
 
 

@@ -66,28 +66,31 @@ def _recipes(
     subject: LowRank,
     full: float,
     *,
-    batch_size: int = 1,
+    steps: int = 500,
+    batch_size: int = 4,
     warmup: int = 0,
 ) -> dict[Purpose, Recipe]:
     """FIELD.md section 4: what the READMEs of diffusers' example scripts run.
 
-    word: steps and learning rate of textual inversion, at 4 photos a step; full: the learning rate
-    of the fine-tune. The class is kept by the base with its adapter off, which costs a forward in
-    place of 100 pictures; a full fine-tune has no adapter, and needs the pictures.
+    word: steps and learning rate of textual inversion, at `batch_size` photos a step; subject and
+    steps: of DreamBooth, at one photo; full: the learning rate of the fine-tune. The class is kept
+    by the base with its adapter off, which costs a forward in place of 100 pictures; a full
+    fine-tune has no adapter, and needs the pictures. The scripts accumulate four steps at 1024 px,
+    where four pictures at once would take 30 GiB: there it is more steps of one.
     """
-    steps, rate = word
+    taught, rate = word
     return {
         "word": Recipe(
             Word(vectors=1, learning_rate=rate),
-            steps=steps,
-            batch_size=4,
+            steps=taught,
+            batch_size=batch_size,
             preview_every=100,
             checkpoint_every=50,
         ),
         "subject": Recipe(
             subject,
-            steps=500,
-            batch_size=batch_size,
+            steps=steps,
+            batch_size=1,
             prior=Prior("adapter_off", weight=1.0),
             warmup=warmup,
             preview_every=100,
@@ -119,7 +122,7 @@ CATALOG: dict[str, BaseSpec] = {
         text_targets=CLIP_ATTENTION,
         recipes={
             "word": Recipe(
-                Word(vectors=1, learning_rate=1e-2),
+                Word(vectors=1, learning_rate=4e-3),
                 steps=200,
                 batch_size=4,
                 warmup=10,
@@ -203,10 +206,11 @@ CATALOG: dict[str, BaseSpec] = {
         targets=ATTENTION,
         text_targets=CLIP_ATTENTION,
         recipes=_recipes(
-            (500, 5e-4),
+            (2000, 5e-4),
             LowRank("lora", rank=4, alpha=4, learning_rate=1e-4, text_learning_rate=5e-6),
             1e-6,
-            batch_size=4,
+            steps=1000,
+            batch_size=1,
         ),
         judge="clip",
         architecture="sdxl",
@@ -224,10 +228,11 @@ CATALOG: dict[str, BaseSpec] = {
         targets=JOINT_ATTENTION,
         text_targets=CLIP_ATTENTION,
         recipes=_recipes(
-            (500, 5e-4),
+            (2000, 5e-4),
             LowRank("lora", rank=4, alpha=4, learning_rate=4e-4, text_learning_rate=5e-6),
             1e-6,
-            batch_size=4,
+            steps=1000,
+            batch_size=1,
         ),
         judge="clip",
         gated=True,
@@ -246,10 +251,11 @@ CATALOG: dict[str, BaseSpec] = {
         targets=FLUX2_ATTENTION,
         text_targets=(),  # no loader takes an adapter on its language model
         recipes=_recipes(
-            (500, 5e-4),
+            (2000, 5e-4),
             LowRank("lora", rank=4, alpha=4, learning_rate=1e-4),
             1e-6,
-            batch_size=4,
+            steps=1000,
+            batch_size=1,
             warmup=100,
         ),
         judge="clip",
