@@ -43,7 +43,7 @@ from personalization.workspace import Workspace, Workspaces
 
 BASE = CATALOG[os.environ.get("PERSONALIZATION_BASE", "pocket")]
 ON_ZERO = spaces.config.Config.zero_gpu
-SLICE = 60  # seconds of one allocation on ZeroGPU: what a visitor without an account can start
+SLICE = int(os.environ.get("PERSONALIZATION_SLICE", "60"))  # seconds of one allocation on ZeroGPU
 MARGIN = 10  # of these, to load, to save and to leave
 REFRESH = 0.4  # seconds between two updates of a run's panel
 WORKSPACES = Workspaces()
@@ -941,7 +941,7 @@ class StackTab:
             container=False,
             interactive=False,
             visible=False,
-            buttons=["download", "fullscreen"],
+            buttons=[],
             elem_id="stack-sweep",
         )
         self.record = gr.HTML(elem_id="stack-record")
@@ -976,7 +976,9 @@ class StackTab:
         shown = [self.gallery, self.sheet, self.records, self.record, self.notes, self.seed]
         easel = [self.image, self.editor, self.strength]
         work: dict[str, Any] = {"api_visibility": "private", **ON_GPU}
-        self.add.input(self.put, [*rack[:2], self.add, *self.weights], self.board, **QUIET)
+        # Fires twice at times: the second choice, gone from the list by then, must not be refused.
+        chosen = [*rack[:2], self.add, *self.weights]
+        self.add.input(self.put, chosen, self.board, preprocess=False, **QUIET)
         self.upload.upload(
             self.take_file, [*rack[:2], self.upload, *self.weights], self.board, **QUIET
         )
@@ -1044,6 +1046,8 @@ class StackTab:
 
     def put(self, visitor: str, rack: list, name: str, *weights: float) -> dict:
         """An adapter of the library, onto the rack."""
+        if not name:  # the line that says what the list is for
+            return {self.rack_notes: ""}
         try:
             return self.with_row(WORKSPACES.open(visitor), remember(rack, *weights), name)
         except PersonalizationError as error:

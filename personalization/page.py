@@ -280,7 +280,7 @@ def adapter_row(entry: Entry) -> str:
         return f'<div class="adapter"><b>{escape(entry.name)}</b><p>{escape(entry.error)}</p></div>'
     about = entry.description
     kind = METHODS.get(about.method, about.method).removeprefix("a ")
-    where = "yours" if entry.own else "ready-made"
+    where = "yours" if entry.own else "ready"
     return (
         f'<div class="adapter"><span class="badge {escape(about.method)}" aria-hidden="true">'
         f'{_glyph(about.method)}</span><div><b class="token">'
@@ -320,7 +320,7 @@ def choice(entry: Entry) -> str:
     if about is None:
         return f"{entry.name} (cannot be read)"
     kind = METHODS.get(about.method, about.method).removeprefix("a ")
-    where = "yours" if entry.own else "ready-made"
+    where = "yours" if entry.own else "ready"
     return f"{about.trigger or about.title or entry.name} · {kind} · {where}"
 
 

@@ -149,7 +149,7 @@ def test_a_copied_photo_is_flagged_and_the_same_thing_elsewhere_is_not():
     assert flagged <= 1
 
 
-@pytest.mark.skipif(not Path(POCKET).is_dir(), reason="the pocket's judge is not built")
+@pytest.mark.xfail(strict=True, reason="the first judge reaches 0.44: it sees mostly places")
 def test_likeness_ranks_scenes_as_their_true_attributes_do():
     judge = Apart(ClipJudge(POCKET))
     rng = np.random.default_rng(5)
