@@ -12,7 +12,6 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from zlib import crc32
 
 import numpy as np
