@@ -63,6 +63,7 @@ PICK = """element.addEventListener('click', (event) => {
     if (button) trigger('click', { key: button.dataset.key });
 });"""
 CALL_WORD = "(prompt, word) => prompt.includes(word) ? prompt : `${prompt} ${word}`.trim()"
+ARRIVED = "() => document.body.classList.add('arrived')"
 ASK_FIRST = "(id) => confirm('Delete your photos, runs, adapters and pictures here?') ? id : ''"
 START_ANEW = """(id) => {
     if (id) return;
@@ -146,6 +147,11 @@ def raised() -> Iterator[None]:
         yield
     except PersonalizationError as error:
         raise gr.Error(str(error), print_exception=False) from error
+
+
+def workspace_of(session: str) -> Workspace:
+    """The caller's workspace, or a new one."""
+    return WORKSPACES.open(session) if session else WORKSPACES.new()
 
 
 def handed_out(path: Path, name: str = "") -> str:
@@ -513,7 +519,7 @@ class TeachTab:
         visitor, keys = self.visitor, self.keys
         word: list[Any] = [self.token, self.noun, self.kind]
         settings = list(self.settings.values())
-        photos = [keys, self.crops, self.photo_notes]
+        photos = [visitor, keys, self.crops, self.photo_notes]
         notes = [self.photo_notes, self.word_notes, self.setting_notes]
         said = [self.chips, self.word_notes, self.fields]
         latest: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
@@ -522,7 +528,7 @@ class TeachTab:
             *(self.resume, self.keep, self.result, self.verdict, self.gallery, self.prompt),
             *(self.download, self.curve, self.strip, self.draw_notes),
         ]
-        self.everything = [*photos, *word, *said, self.estimate, *self.panel]
+        self.everything = [*photos[1:], *word, *said, self.estimate, *self.panel]
         self.drop.upload(self.add_photos, [visitor, keys, self.drop], [*photos, self.drop], **QUIET)
         self.crops.click(self.remove_photo, [visitor, keys], photos, **QUIET)
         self.examples.click(self.pick_example, visitor, [*photos, *word], **QUIET)
@@ -555,14 +561,20 @@ class TeachTab:
             return {self.photo_notes: page.problems([*errors, str(error)])}
         notes = page.problems(errors) + page.warnings(photo_problems(photos, BASE.size))
         crops = page.crops(list(zip(keys, photos, strict=True)), BASE.size)
-        return {self.keys: keys, self.crops: crops, self.photo_notes: notes}
+        return {
+            self.visitor: visitor,
+            self.keys: keys,
+            self.crops: crops,
+            self.photo_notes: notes,
+        }
 
     def add_photos(self, visitor: str, keys: list[str], uploads: list[str]) -> dict:
         """Uploads become photos of the workspace; a broken one is named, the others are kept."""
         photos, broken = take_uploads(uploads)
         errors = [str(error) for error in broken]
         with collected(errors):
-            keys = [*keys, *WORKSPACES.open(visitor).save_photos(photos)]
+            workspace = workspace_of(visitor)
+            visitor, keys = workspace.id, [*keys, *workspace.save_photos(photos)]
         return {**self.show_photos(visitor, list(dict.fromkeys(keys)), errors), self.drop: None}
 
     def remove_photo(self, visitor: str, keys: list[str], event: gr.EventData) -> dict:
@@ -575,7 +587,8 @@ class TeachTab:
         errors: list[str] = []
         keys: list[str] = []
         with collected(errors):
-            keys = WORKSPACES.open(visitor).save_photos(open_photos(paths)[0])
+            workspace = workspace_of(visitor)
+            visitor, keys = workspace.id, workspace.save_photos(open_photos(paths)[0])
         word = {self.token: about["token"][self.prefix], self.noun: about["noun"]}
         return {**self.show_photos(visitor, keys, errors), **word, self.kind: about["kind"]}
 
@@ -1196,11 +1209,6 @@ def painted(editor: dict[str, Any] | None) -> Image.Image | None:
 Taught = tuple[dict[str, Any], str | None, list[tuple[str, str]] | None]
 
 
-def workspace_of(session: str) -> Workspace:
-    """The caller's workspace, or a new one."""
-    return WORKSPACES.open(session) if session else WORKSPACES.new()
-
-
 def teach(
     recipe: Recipe, photos: list[str], word: tuple[str, str, Kind], session: str
 ) -> Iterator[Taught]:
@@ -1520,7 +1528,7 @@ with gr.Blocks(
     )
     stored = [*kept[WORD], *kept[SUBJECT], kept_rack]
     everything = [*word_tab.everything, *subject_tab.everything, *stack_tab.board, stack_tab.prompt]
-    demo.load(arrive, [browser, *stored], [browser, *everything], **QUIET)
+    demo.load(arrive, [browser, *stored], [browser, *everything], **QUIET).then(js=ARRIVED)
 demo.queue(default_concurrency_limit=4, max_size=64)
 
 if __name__ == "__main__":

@@ -123,7 +123,7 @@ CATALOG: dict[str, BaseSpec] = {
         recipes={
             "word": Recipe(
                 Word(vectors=1, learning_rate=4e-3),
-                steps=200,
+                steps=150,
                 batch_size=4,
                 warmup=10,
                 decay=True,
@@ -140,9 +140,9 @@ CATALOG: dict[str, BaseSpec] = {
                     learning_rate=1e-3,
                     text_learning_rate=3e-4,
                 ),
-                steps=200,
+                steps=150,
                 batch_size=4,
-                prior=Prior("images", weight=1.0, images=32),
+                prior=Prior("images", weight=1.0, images=24),
                 warmup=10,
                 decay=True,
                 preview_every=50,
