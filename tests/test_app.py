@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from personalization import page
 from personalization.adapter import Description
 from personalization.events import (
     Checkpointed,
@@ -18,6 +17,7 @@ from personalization.events import (
     StepDone,
 )
 from personalization.library import Entry
+from personalization.page import html
 from personalization.photos import Photo
 
 
@@ -26,8 +26,8 @@ def step(number: int, steps: int = 4, loss: float = 0.5) -> StepDone:
 
 
 @pytest.fixture
-def view() -> page.RunView:
-    return page.RunView("sks dog", 4)
+def view() -> html.RunView:
+    return html.RunView("sks dog", 4)
 
 
 def test_each_event_names_the_parts_that_it_changes(view):
@@ -62,14 +62,14 @@ def test_steps_that_are_done_again_replace_the_lost_ones(view):
 
 def test_the_status_says_how_far_and_how_long(view):
     view.take(Stage("class images", 8, 32))
-    assert "8 of 32" in page.status(view)
+    assert "8 of 32" in html.status(view)
     view.take(StepDone(1, 4, 0.5, None, 0.1, 42.0))
-    said = page.status(view)
+    said = html.status(view)
     assert "Step 1 of 4" in said
     assert "about 40 s left" in said
     assert 'aria-valuenow="1"' in said
     view.take(SliceEnded(1, 4))
-    assert "Kept up to step 1 of 4" in page.status(view)
+    assert "Kept up to step 1 of 4" in html.status(view)
 
 
 def test_a_preview_is_inside_the_page_and_the_newest_comes_first(view, tmp_path):
@@ -78,14 +78,14 @@ def test_a_preview_is_inside_the_page_and_the_newest_comes_first(view, tmp_path)
         paths.append(tmp_path / f"{number}.png")
         Image.new("RGB", (8, 8)).save(paths[-1])
         view.take(Preview(number, (paths[-1],)))
-    said = page.strip(view)
+    said = html.strip(view)
     assert said.index("step 2") < said.index("step 1")
     assert said.count("data:image/webp;base64,") == 2
     assert str(tmp_path) not in said
 
 
 def test_only_the_parts_that_changed_are_drawn(view):
-    assert set(page.drawn(view, view.take(step(1)))) == {"status", "curve"}
+    assert set(html.drawn(view, view.take(step(1)))) == {"status", "curve"}
 
 
 BAD = '<img src=x onerror="alert(1)">'
@@ -96,20 +96,20 @@ def test_what_a_visitor_wrote_is_text_and_never_markup(view):
     entry = Entry("x", Path("x"), 1, True, Description("lora", "pocket", token=BAD, title=BAD))
     view.name, view.error, view.phase = BAD, BAD, "failed"
     for said in (
-        page.status(view),
-        page.crops([("key", photo)], 32),
-        page.problems([BAD]),
-        page.word_chips(BAD, [BAD], [BAD], True),
-        page.adapter_row(entry),
-        page.record({"prompt": BAD, "adapters": [{"name": BAD, "weight": 1}]}),
+        html.status(view),
+        html.crops([("key", photo)], 32),
+        html.problems([BAD]),
+        html.word_chips(BAD, [BAD], [BAD], True),
+        html.adapter_row(entry),
+        html.record({"prompt": BAD, "adapters": [{"name": BAD, "weight": 1}]}),
     ):
         assert "<img src=x" not in said
         assert "&lt;img" in said
 
 
 def test_a_prompt_that_does_not_call_an_adapter_is_named():
-    assert page.uncalled("a photo of sks dog", ["sks dog"]) == []
-    assert "<mug>" in page.uncalled("a photo of sks dog", ["sks dog", "<mug>"])[0]
+    assert html.uncalled("a photo of sks dog", ["sks dog"]) == []
+    assert "<mug>" in html.uncalled("a photo of sks dog", ["sks dog", "<mug>"])[0]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_prompt_that_does_not_call_an_adapter_is_named():
     [(0.2, "about 1 s"), (42, "about 40 s"), (119, "about 2 min"), (7200, "about 2.0 h")],
 )
 def test_a_time_is_said_as_a_person_plans(seconds, said):
-    assert page.duration(seconds) == said
+    assert html.duration(seconds) == said
 
 
 def test_every_endpoint_explains_each_of_its_arguments():

@@ -43,8 +43,14 @@ def inside(*prefixes: str) -> set[str]:
     return {n for n in MODULES if any(n == p or n.startswith(f"{p}.") for p in prefixes)}
 
 
-def test_the_package_imports_neither_gradio_nor_spaces():
-    assert users_of("gradio", "spaces", "gradio_client") == set()
+def test_only_the_page_imports_gradio_and_spaces_and_nothing_imports_the_page():
+    page = inside("personalization.page")
+    assert users_of("gradio", "spaces", "gradio_client") <= page
+    assert users_of("personalization.page") <= page
+
+
+def test_what_the_page_says_needs_no_web_framework():
+    assert not users_of("gradio", "spaces") & inside("personalization.page.html")
 
 
 def test_nothing_is_unpickled():

@@ -43,7 +43,7 @@ class UnetPlan:
     warmup: int = 100
     decay: int = 600
     empty: float = 0.1
-    t_mean: float = -0.2
+    t_mean: float = 0.2
     t_std: float = 1.1
     average: float = 0.998
     text_lr: float = 3e-4  # for the text encoder; 0 freezes it

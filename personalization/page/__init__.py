@@ -1,0 +1,6 @@
+"""The page: what a visitor sees and does, in Gradio.
+
+The only part of the package that imports gradio and spaces; no other part imports it back.
+`html` what is said, `common` what the tabs share, `gpu` what runs on the GPU, then a file for each
+part of the page; `app.py` puts them together.
+"""

@@ -1,0 +1,173 @@
+"""What the parts of the page share: the base, errors in words, what is handed out and taken in."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import spaces  # before torch: on ZeroGPU it takes the devices' place
+from gradio.utils import get_upload_folder
+
+from personalization import bases
+from personalization.bases.spec import ASSETS, CATALOG
+from personalization.concept import Kind, check_noun, check_token
+from personalization.errors import ConceptError, PersonalizationError, PhotoError
+from personalization.generate import Picture
+from personalization.photos import Photo, open_photos
+from personalization.workspace import Workspace, Workspaces
+
+BASE = CATALOG[os.environ.get("PERSONALIZATION_BASE", "pocket")]
+ON_ZERO = spaces.config.Config.zero_gpu
+WORKSPACES = Workspaces()
+KINDS = ["object", "creature", "person", "style"]
+# Single tokens in some vocabularies that mean nothing all the same.
+RARE = {"sks", "ohwx", "zwx", "shs", "olis", "bnha", "ktn"}
+SECRET = "personalization"  # BrowserState wants one; what it keeps is the visitor's own
+
+QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# Gradio notices a changed State only where the event went through the queue.
+QUEUED: dict[str, Any] = {**QUIET, "queue": True, "concurrency_limit": None}
+ON_GPU: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1}
+
+# A click on one of the buttons inside a piece of HTML, told with the button's key.
+PICK = """element.addEventListener('click', (event) => {
+    const button = event.target.closest('[data-key]');
+    if (button) trigger('click', { key: button.dataset.key });
+});"""
+
+
+def base() -> bases.Base:
+    """The base, loaded on the first use."""
+    return bases.load(BASE)
+
+
+def device() -> str:
+    """ "cuda", "mps" or "cpu"."""
+    return "cuda" if ON_ZERO else bases.best_device().type
+
+
+def remembered(name: str, value: Any) -> gr.BrowserState:
+    """What the visitor's browser keeps over a reload."""
+    return gr.BrowserState(value, storage_key=f"personalization-{name}", secret=SECRET)
+
+
+def pieces_of(text: str) -> list[str]:
+    """How the base reads a text today: its tokens, without their end-of-word mark."""
+    tokenizer = base().text_encoders[0].tokenizer
+    return [piece.removesuffix("</w>") for piece in tokenizer.tokenize(text)]
+
+
+def check_new(token: str) -> None:
+    """Refuse a word that the base knows already. Raises `ConceptError`."""
+    check_token(token)
+    if len(pieces_of(token)) == 1 and token.lower() not in RARE:
+        raise ConceptError(
+            f"The base knows the word “{token}” already, and would lose what it means now. "
+            f"Choose one that means nothing yet, such as <my-{token[:12]}> or sks.",
+            field="token",
+        )
+
+
+def check_start(noun: str, *, is_word: bool, kind: Kind) -> None:
+    """Refuse nothing to start from where something is needed. Raises `ConceptError`."""
+    if is_word and not noun.strip():
+        raise ConceptError(
+            "There is no word to start from. Name what the photos show, such as dog or painting.",
+            field="noun",
+        )
+    check_noun(noun, needed=kind != "style")
+
+
+def in_words(error: BaseException) -> str:
+    """An error as a sentence; one that nobody foresaw by its name, with the rest in the log."""
+    if isinstance(error, PersonalizationError):
+        return str(error)
+    if isinstance(error, gr.Error):  # ZeroGPU's scheduler, or `told` in its worker
+        return str(error.message)
+    logging.getLogger("app").error("unforeseen", exc_info=error)
+    return (
+        f"Something went wrong that the app did not foresee ({type(error).__name__}). "
+        "What was saved is kept: continue, or start again."
+    )
+
+
+@contextmanager
+def collected(sentences: list[str]) -> Iterator[None]:
+    """What is wrong, added to the others that are."""
+    try:
+        yield
+    except PersonalizationError as error:
+        sentences.append(str(error))
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """What is wrong, as the error that a program calling an endpoint gets."""
+    try:
+        yield
+    except PersonalizationError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+
+
+def workspace_of(session: str) -> Workspace:
+    """The caller's workspace, or a new one."""
+    return WORKSPACES.open(session) if session else WORKSPACES.new()
+
+
+def handed_out(path: Path, name: str = "") -> str:
+    """A copy among the files that Gradio serves: it serves nothing of the workspaces."""
+    folder = Path(get_upload_folder()) / secrets.token_hex(16)
+    folder.mkdir(parents=True)
+    return shutil.copyfile(path, folder / (name or path.name)).as_posix()
+
+
+def handed_out_pictures(pictures: Sequence[Picture]) -> list[tuple[str, str]]:
+    """Pictures with their records inside, and their prompts as captions."""
+    folder = Path(get_upload_folder()) / secrets.token_hex(16)
+    return [
+        (str(p.save(folder / f"picture-{i}-seed-{p.record['seed']}.png")), p.record["prompt"])
+        for i, p in enumerate(pictures)
+    ]
+
+
+def take_uploads(paths: Sequence[str] | None) -> tuple[list[Photo], list[PhotoError]]:
+    """Read uploaded photos, and delete the uploads: Gradio serves what lies in its folder."""
+    photos, errors = open_photos(Path(path) for path in paths or ())
+    uploads = Path(get_upload_folder()).resolve()
+    for path in map(Path, paths or ()):
+        if uploads in path.resolve().parents:
+            path.unlink(missing_ok=True)
+    return photos, errors
+
+
+def example_sets(purpose: str) -> list[tuple[str, str, list[Path], dict[str, Any]]]:
+    """(key, title, photos, what it fills in): the folders in assets/examples."""
+    sets = []
+    for folder in sorted((ASSETS / "examples").glob("*/")):
+        about = json.loads((folder / "example.json").read_text())
+        if purpose in about["tabs"]:
+            sets.append((folder.name, about["title"], sorted(folder.glob("[0-9]*.png")), about))
+    return sets
+
+
+def gallery(elem_id: str, *, visible: bool = True) -> gr.Gallery:
+    """Pictures side by side; their captions are for the enlarged view."""
+    return gr.Gallery(
+        show_label=False,
+        columns=4,
+        height="auto",
+        object_fit="contain",
+        buttons=["download", "fullscreen"],
+        interactive=False,
+        visible=visible,
+        elem_id=elem_id,
+        elem_classes="pictures",
+    )

@@ -1,0 +1,223 @@
+"""For programs: the named endpoints, each with a docstring for gradio_client and MCP alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from personalization.concept import Kind
+from personalization.events import Finished, StepDone
+from personalization.generate import Settings
+from personalization.photos import problems as photo_problems
+from personalization.recipe import Recipe
+
+from . import html
+from .common import (
+    BASE,
+    KINDS,
+    ON_GPU,
+    check_new,
+    collected,
+    handed_out,
+    handed_out_pictures,
+    pieces_of,
+    raised,
+    take_uploads,
+    workspace_of,
+)
+from .gpu import draw_stack, keep_adapter, show_off, start_run, train_slice
+from .teach import SUBJECT, WORD
+
+Taught = tuple[dict[str, Any], str | None, list[tuple[str, str]] | None]
+
+
+def teach(
+    recipe: Recipe, photos: list[str], word: tuple[str, str, Kind], session: str
+) -> Iterator[Taught]:
+    """A whole run in one call, slice after slice."""
+    workspace = workspace_of(session)
+    taken, errors = take_uploads(photos)
+    if errors and not taken:
+        raise errors[0]
+    token, noun, kind = word
+    run = start_run(workspace, taken, kind, token, noun, recipe)
+    status: dict[str, Any] = {
+        "session": workspace.id,
+        "run": run.folder.name,
+        "state": "waiting",
+        "notes": [str(error) for error in errors] + photo_problems(taken, BASE.size),
+    }
+    yield status, None, None
+    done: Finished | None = None
+    while done is None:
+        for event in train_slice(run):
+            if isinstance(event, StepDone):
+                status |= {"state": "learning", "step": event.step, "steps": event.steps}
+                status |= {"loss": event.loss, "seconds_left": event.seconds_left}
+                yield status, None, None
+            elif isinstance(event, Finished):
+                done = event
+    keep_adapter(workspace, run, done)
+    pictures = handed_out_pictures(show_off(run))
+    status |= {"state": "finished", "seconds": done.seconds, "trigger": html.trigger(run)}
+    yield status, handed_out(run.adapter_path), pictures
+
+
+def teach_word(
+    photos: list[str],
+    token: str,
+    initial: str,
+    kind: Kind = "object",
+    steps: int | None = None,
+    seed: int = 0,
+    session: str = "",
+) -> Iterator[Taught]:
+    """Teach the base a new word from a few photos (textual inversion), and stream the progress.
+
+    Args:
+        photos: three to five pictures of the same thing or look.
+        token: the new word, such as <my-mug>; it must not mean anything yet.
+        initial: the closest word that the base knows, such as mug.
+        kind: object, creature, person or style.
+        steps: optimizer steps; nothing for the recipe's own.
+        seed: the same seed and photos give the same word.
+        session: what an earlier call returned as "session", to keep what it made; empty for new.
+
+    Returns:
+        The status (session, run, state, step, steps, loss, seconds_left, trigger), and at the end
+        the adapter's file and pictures drawn with the word.
+    """
+    with raised():
+        recipe = WORD.recipe.changed(steps=steps or WORD.recipe.steps, seed=seed)
+        yield from teach(recipe, photos, (token, initial, kind), session)
+
+
+def teach_subject(
+    photos: list[str],
+    token: str,
+    noun: str,
+    kind: Kind = "object",
+    steps: int | None = None,
+    seed: int = 0,
+    session: str = "",
+) -> Iterator[Taught]:
+    """Teach the base a subject (DreamBooth with a LoRA and prior preservation), with progress.
+
+    Args:
+        photos: three to five pictures of the same subject.
+        token: a rare word that will stand for it, such as sks.
+        noun: its class, such as dog.
+        kind: object, creature, person or style.
+        steps: optimizer steps; nothing for the recipe's own.
+        seed: the same seed and photos give the same adapter.
+        session: what an earlier call returned as "session", to keep what it made; empty for new.
+
+    Returns:
+        The status (session, run, state, step, steps, loss, seconds_left, trigger), and at the end
+        the adapter's file and pictures drawn with the subject.
+    """
+    with raised():
+        recipe = SUBJECT.recipe.changed(steps=steps or SUBJECT.recipe.steps, seed=seed)
+        yield from teach(recipe, photos, (token, noun, kind), session)
+
+
+def draw_with_stack(
+    adapters: list[dict[str, Any]],
+    prompt: str,
+    negative: str = "",
+    seed: int = 0,
+    count: int = 1,
+    steps: int | None = None,
+    guidance: float | None = None,
+    session: str = "",
+) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
+    """Draw with several adapters at once, each with its weight.
+
+    Args:
+        adapters: a list of {"name": as /list_adapters says, "weight": -2 to 2}; may be empty.
+        prompt: what to draw, with the adapters' words in it.
+        negative: what should not be there.
+        seed: of the first picture; the next has the next.
+        count: how many pictures.
+        steps: of the sampler; nothing for the base's own.
+        guidance: how strictly to keep to the prompt; nothing for the base's own.
+        session: what /teach_word or /teach_subject returned, to find what they made.
+
+    Returns:
+        The pictures, and the record of each: base, adapters with hashes and weights, settings.
+    """
+    with raised():
+        library = workspace_of(session).library
+        named = [
+            (str(each["name"]), library.get(str(each["name"])), float(each.get("weight", 1.0)))
+            for each in adapters
+        ]
+        settings = Settings(prompt, negative, seed, count, steps or None, guidance)
+        pictures = draw_stack(named, [settings])
+    return handed_out_pictures(pictures), [picture.record for picture in pictures]
+
+
+def read_token(token: str) -> dict[str, Any]:
+    """Say how the base reads a word, and whether it can be taught.
+
+    Args:
+        token: the word.
+
+    Returns:
+        "pieces", what it is read as today; "error", a sentence, empty where it can be taught.
+    """
+    errors: list[str] = []
+    with collected(errors):
+        check_new(token)
+    return {"pieces": pieces_of(token), "error": " ".join(errors)}
+
+
+def list_adapters(session: str = "") -> list[dict[str, Any]]:
+    """List the adapters that /draw_stack can use: the ready ones, and the session's own.
+
+    Args:
+        session: what /teach_word or /teach_subject returned; empty for the ready ones alone.
+
+    Returns:
+        For each its name, title, trigger word, method, recommended strength and size in bytes.
+    """
+    with raised():
+        entries = workspace_of(session).library.list()
+    said = ("title", "trigger", "method", "strength")
+    return [
+        {"name": entry.name, "size": entry.size, "own": entry.own}
+        | {name: getattr(entry.description, name) for name in said}
+        for entry in entries
+        if entry.description
+    ]
+
+
+def build_endpoints() -> None:
+    """The named endpoints; their files need components, which nobody sees."""
+
+    def whole(label: str, value: int | None) -> gr.Number:
+        return gr.Number(value, label=label, precision=0)
+
+    with gr.Column(visible=False):
+        for function, noun in ((teach_word, "initial"), (teach_subject, "noun")):
+            given: list[Any] = [
+                gr.File(label="photos", file_count="multiple"),
+                gr.Textbox(label="token"),
+                gr.Textbox(label=noun),
+                gr.Radio(KINDS, value="object", label="kind"),
+                *(whole("steps", None), whole("seed", 0), gr.Textbox("", label="session")),
+            ]
+            back = [gr.JSON(label="status"), gr.File(label="adapter"), gr.Gallery(label="pictures")]
+            gr.Button().click(function, given, back, api_name=function.__name__, **ON_GPU)
+        given = [
+            gr.JSON(label="adapters"),
+            *(gr.Textbox(label="prompt"), gr.Textbox("", label="negative")),
+            *(whole("seed", 0), whole("count", 1), whole("steps", None)),
+            *(gr.Number(None, label="guidance"), gr.Textbox("", label="session")),
+        ]
+        back = [gr.Gallery(label="pictures"), gr.JSON(label="records")]
+        gr.Button().click(draw_with_stack, given, back, api_name="draw_stack", **ON_GPU)
+    gr.api(read_token, api_name="check_token", queue=False)
+    gr.api(list_adapters, api_name="list_adapters", queue=False)

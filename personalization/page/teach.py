@@ -1,0 +1,362 @@
+"""The two teaching tabs: photos, a word, a method; the run beside them is `panel`'s."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import gradio as gr
+
+from personalization import charts, pace
+from personalization.concept import Kind, check_photos
+from personalization.errors import PersonalizationError, WorkspaceError
+from personalization.photos import Photo, open_photos
+from personalization.photos import problems as photo_problems
+from personalization.recipe import LowRank, Prior, Recipe, Word
+from personalization.runs import Run
+from personalization.workspace import Workspace
+
+from . import html
+from .common import (
+    BASE,
+    KINDS,
+    PICK,
+    QUEUED,
+    QUIET,
+    WORKSPACES,
+    base,
+    check_new,
+    check_start,
+    collected,
+    device,
+    example_sets,
+    pieces_of,
+    take_uploads,
+    workspace_of,
+)
+from .gpu import start_run
+from .panel import Panel
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What the two teaching tabs do not share."""
+
+    purpose: Literal["word", "subject"]
+    title: str
+    promise: str
+    token: str
+    noun: tuple[str, str, str]  # label, help, placeholder
+    method: str
+
+    @property
+    def recipe(self) -> Recipe:
+        return BASE.recipes[self.purpose]
+
+
+WORD = Lesson(
+    "word",
+    "Teach a word",
+    "A new entry in the model’s dictionary. No weight changes, and the file is a few kilobytes: "
+    "good for a look, a style, or a rough likeness that you want to share.",
+    token="<my-word>",
+    noun=("Starts from", "The closest word it knows.", "mug, dog, painting …"),
+    method="Textual inversion: one new vector is learned, everything else stays as it is.",
+)
+SUBJECT = Lesson(
+    "subject",
+    "Teach a subject",
+    "A thin layer over the model’s weights binds a rare word to this one subject, while its class "
+    "stays what it was: the closest likeness, in a small file that stacks with others.",
+    token="sks",
+    noun=("It is a …", "What anyone would call it.", "dog, mug, robot …"),
+    method="DreamBooth with a LoRA: the model learns your photos, and its own pictures of the "
+    "class keep the class as it was.",
+)
+
+# The advanced settings that are numbers: label, help, digits after the point (None: any).
+NUMBERS: dict[str, tuple[str, str, int | None]] = {
+    "steps": ("Steps", "More: closer, then a copy.", 0),
+    "rate": ("Learning rate", "Too high breaks it.", None),
+    "vectors": ("Vectors", "More hold more detail.", 0),
+    "rank": ("Rank", "Capacity, and file size.", 0),
+    "alpha": ("Alpha", "Scale: alpha / rank.", None),
+    "text_rate": ("Text learning rate", "Of the text encoder.", None),
+    "prior_weight": ("Prior weight", "How much the class counts.", None),
+    "images": ("Class images", "Drawn once, then kept.", 0),
+    "batch": ("Batch", "Photos in a step.", 0),
+    "every": ("Previews", "Steps from one to the next.", 0),
+    "seed": ("Seed", "The same seed, the same run.", 0),
+}
+
+
+class TeachTab:
+    """Photos, a word, a method; then a run, and what came of it."""
+
+    def __init__(self, lesson: Lesson, *kept: gr.BrowserState):
+        self.lesson, self.prefix = lesson, lesson.purpose
+        self.visitor, self.keys, self.fields = kept
+        gr.HTML(f'<p class="promise">{lesson.promise}</p>')
+        with gr.Row(elem_classes="bench"):
+            with gr.Column(scale=5, min_width=320, elem_classes="bench-form"):
+                self.build_form()
+            with gr.Column(scale=6, min_width=320, elem_classes="bench-panel"):
+                self.panel = Panel(self.prefix, self.visitor, self.teach)
+        self.wire()
+
+    def build_form(self) -> None:
+        lesson, prefix = self.lesson, self.prefix
+        noun_label, noun_help, noun_hint = lesson.noun
+        gr.HTML(html.section(1, "Photos", "Three to five of the same thing, in different places."))
+        self.crops = gr.HTML(js_on_load=PICK, elem_id=f"{prefix}-crops")
+        self.drop = gr.File(
+            show_label=False,
+            file_count="multiple",
+            height=84,
+            elem_id=f"{prefix}-photos",
+            elem_classes="drop",
+        )
+        self.photo_notes = gr.HTML(elem_id=f"{prefix}-photo-notes")
+        sets = html.example_sets(each[:3] for each in example_sets(prefix))
+        self.examples = gr.HTML(sets, js_on_load=PICK, elem_id=f"{prefix}-examples")
+        gr.HTML(html.section(2, "The word"))
+        with gr.Row():
+            self.token = gr.Textbox(
+                lesson.token,
+                label="New word",
+                info="Means nothing yet.",
+                max_lines=1,
+                min_width=140,
+                elem_id=f"{prefix}-token",
+            )
+            self.noun = gr.Textbox(
+                label=noun_label,
+                info=noun_help,
+                placeholder=noun_hint,
+                max_lines=1,
+                min_width=140,
+                elem_id="word-initial" if lesson is WORD else "subject-noun",
+            )
+        self.kind = gr.Radio(KINDS, value="object", label="Kind", elem_id=f"{prefix}-kind")
+        self.chips = gr.HTML(elem_id=f"{prefix}-chips")
+        self.word_notes = gr.HTML(elem_id=f"{prefix}-word-notes")
+        gr.HTML(html.section(3, "Teach", lesson.method))
+        with gr.Accordion("Advanced", open=False, elem_id=f"{prefix}-advanced"):
+            self.settings = self.build_settings()
+        self.setting_notes = gr.HTML(elem_id=f"{prefix}-setting-notes")
+        self.teach = gr.Button("Teach", variant="primary", elem_id=f"teach-{prefix}-button")
+        self.estimate = gr.HTML(elem_id=f"{prefix}-estimate")
+
+    def build_settings(self) -> dict[str, Any]:
+        """Every choice of a recipe, in the field's terms, with a line of help each."""
+        recipe, method = self.lesson.recipe, self.lesson.recipe.method
+        parts: dict[str, Any] = {}
+
+        def numbers(**values: float) -> None:
+            with gr.Row():
+                for name, value in values.items():
+                    label, info, digits = NUMBERS[name]
+                    parts[name] = gr.Number(
+                        value, label=label, info=info, precision=digits, min_width=120
+                    )
+
+        numbers(steps=recipe.steps, rate=method.learning_rate)
+        if isinstance(method, LowRank):
+            prior = recipe.prior or Prior()
+            parts["method"] = gr.Radio(
+                [("LoRA", "lora"), ("LoHa", "loha"), ("LoKr", "lokr"), ("DoRA", "dora")],
+                value=method.kind,
+                label="Method",
+                info="LoRA is the common one, LoKr the smallest, DoRA slower and closer.",
+            )
+            numbers(rank=method.rank, alpha=method.alpha)
+            parts["prior"] = gr.Radio(
+                [("class images", "images"), ("adapter off", "adapter_off"), ("none", "none")],
+                value=prior.kind,
+                label="Prior preservation",
+                info="What keeps the class: its own pictures, or the base itself as the teacher.",
+            )
+            numbers(prior_weight=prior.weight, images=prior.images)
+            parts["text"] = gr.Checkbox(
+                method.text_encoder,
+                label="Text encoder too",
+                info="Learns the word faster, and leaks more.",
+            )
+            numbers(text_rate=method.text_learning_rate, batch=recipe.batch_size)
+        else:
+            numbers(vectors=1, batch=recipe.batch_size)
+        numbers(every=recipe.preview_every, seed=recipe.seed)
+        parts["flip"] = gr.Checkbox(
+            recipe.flip,
+            label="Mirrored photos too",
+            info="Not for faces, words, or anything with a left and a right.",
+        )
+        return parts
+
+    def wire(self) -> None:
+        visitor, keys = self.visitor, self.keys
+        word: list[Any] = [self.token, self.noun, self.kind]
+        settings = list(self.settings.values())
+        photos = [visitor, keys, self.crops, self.photo_notes]
+        notes = [self.photo_notes, self.word_notes, self.setting_notes]
+        said = [self.chips, self.word_notes, self.fields]
+        latest: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
+        self.everything = [*photos[1:], *word, *said, self.estimate, *self.panel.parts]
+        self.drop.upload(self.add_photos, [visitor, keys, self.drop], [*photos, self.drop], **QUIET)
+        self.crops.click(self.remove_photo, [visitor, keys], photos, **QUIET)
+        self.examples.click(self.pick_example, visitor, [*photos, *word], **QUIET)
+        gr.on([field.change for field in word], self.read_word, word, said, **latest)
+        gr.on([s.change for s in settings], self.say_estimate, settings, self.estimate, **latest)
+        begin = [visitor, keys, *word, *settings]
+        self.teach.click(self.begin, begin, [*notes, *self.panel.parts], **QUEUED)
+
+    # Photos
+
+    def show_photos(self, visitor: str, keys: list[str], errors: Sequence[str] = ()) -> dict:
+        """The crops of these photos, and what is wrong with them."""
+        try:
+            photos = WORKSPACES.open(visitor).photos(keys)
+        except WorkspaceError as error:
+            return {self.photo_notes: html.problems([*errors, str(error)])}
+        notes = html.problems(errors) + html.warnings(photo_problems(photos, BASE.size))
+        crops = html.crops(list(zip(keys, photos, strict=True)), BASE.size)
+        return {
+            self.visitor: visitor,
+            self.keys: keys,
+            self.crops: crops,
+            self.photo_notes: notes,
+        }
+
+    def add_photos(self, visitor: str, keys: list[str], uploads: list[str]) -> dict:
+        """Uploads become photos of the workspace; a broken one is named, the others are kept."""
+        photos, broken = take_uploads(uploads)
+        errors = [str(error) for error in broken]
+        with collected(errors):
+            workspace = workspace_of(visitor)
+            visitor, keys = workspace.id, [*keys, *workspace.save_photos(photos)]
+        return {**self.show_photos(visitor, list(dict.fromkeys(keys)), errors), self.drop: None}
+
+    def remove_photo(self, visitor: str, keys: list[str], event: gr.EventData) -> dict:
+        """Take one photo out."""
+        return self.show_photos(visitor, [key for key in keys if key != event.key])
+
+    def pick_example(self, visitor: str, event: gr.EventData) -> dict:
+        """An example set in place of the photos that are there, with its word and noun."""
+        _, _, paths, about = next(s for s in example_sets(self.prefix) if s[0] == event.key)
+        errors: list[str] = []
+        keys: list[str] = []
+        with collected(errors):
+            workspace = workspace_of(visitor)
+            visitor, keys = workspace.id, workspace.save_photos(open_photos(paths)[0])
+        word = {self.token: about["token"][self.prefix], self.noun: about["noun"]}
+        return {**self.show_photos(visitor, keys, errors), **word, self.kind: about["kind"]}
+
+    # The word and the recipe
+
+    def read_word(self, token: str, noun: str, kind: Kind) -> dict:
+        """How the base reads the word, as it is typed."""
+        errors: list[str] = []
+        with collected(errors):
+            if token:
+                check_new(token)
+        start = pieces_of(noun)
+        unknown = (
+            f"The base does not know “{noun}” and reads it in {len(start)} pieces: "
+            "a simpler word works better."
+        )
+        warnings = [unknown] if len(start) > len(noun.split()) else []
+        return {
+            self.chips: html.word_chips(token, pieces_of(token), start, self.lesson is WORD),
+            self.word_notes: html.problems(errors) + html.warnings(warnings),
+            self.fields: [token, noun, kind],
+        }
+
+    def recipe(self, values: Sequence[Any]) -> Recipe:
+        """The recipe that the advanced settings say. Raises `RecipeError`."""
+        got = dict(zip(self.settings, values, strict=True))
+        # An emptied number falls back to the recipe's own.
+        got = {n: self.settings[n].value if v is None else v for n, v in got.items()}
+        prior = None
+        if self.lesson is WORD:
+            method: Word | LowRank = Word(got["vectors"], learning_rate=got["rate"])
+        else:
+            method = LowRank(
+                got["method"],
+                got["rank"],
+                got["alpha"],
+                text_encoder=got["text"],
+                learning_rate=got["rate"],
+                text_learning_rate=got["text_rate"],
+            )
+            if got["prior"] != "none":
+                prior = Prior(got["prior"], got["prior_weight"], got["images"])
+        return self.lesson.recipe.changed(
+            method=method,
+            prior=prior,
+            steps=got["steps"],
+            batch_size=got["batch"],
+            preview_every=got["every"],
+            flip=got["flip"],
+            seed=got["seed"],
+        )
+
+    def say_estimate(self, *values: Any) -> str:
+        """What the run will take, and leave."""
+        try:
+            recipe = self.recipe(values)
+        except PersonalizationError as error:
+            return html.problems([str(error)])
+        size = pace.size(recipe, base())
+        file = f", a file of {charts.size_words(size)}" if size else ""
+        time_words = html.duration(pace.seconds(recipe, device()))
+        return f'<p class="hint">{time_words} here{file}</p>'
+
+    # The run
+
+    def begin(
+        self, visitor: str, keys: list[str], token: str, noun: str, kind: Kind, *values: Any
+    ) -> dict:
+        """Check all that the visitor entered; then make the run, and take its first turn."""
+        about_photos: list[str] = []
+        about_word: list[str] = []
+        about_settings: list[str] = []
+        photos: list[Photo] = []
+        with collected(about_settings):
+            recipe = self.recipe(values)
+        with collected(about_word):
+            check_new(token)
+        with collected(about_word):
+            check_start(noun, is_word=self.lesson is WORD, kind=kind)
+        with collected(about_photos):
+            workspace = WORKSPACES.open(visitor)
+            photos = workspace.photos(keys)
+            check_photos(photos)
+        above = len(about_photos + about_word)
+        started: dict = {}
+        if above:
+            see = "the note" if above == 1 else f"the {above} notes"
+            about_settings.insert(0, f"Not started: see {see} above.")
+        elif not about_settings:
+            with collected(about_settings):
+                run = start_run(workspace, photos, kind, token, noun, recipe)
+                started = self.panel.next_turn(run, "learn")
+        warnings = html.warnings(photo_problems(photos, BASE.size))
+        return {
+            self.photo_notes: html.problems(about_photos) + warnings,
+            self.word_notes: html.problems(about_word),
+            self.setting_notes: html.problems(about_settings),
+            **started,
+        }
+
+    def restore(self, workspace: Workspace, keys: list[str], fields: list[Any]) -> dict:
+        """What a visitor who comes back finds: photos, word, the newest run."""
+        known = set(workspace.photo_keys())
+        reply = self.show_photos(workspace.id, [key for key in keys if key in known])
+        reply |= dict(zip((self.token, self.noun, self.kind), fields, strict=True))
+        reply |= self.read_word(*fields)
+        reply[self.estimate] = self.say_estimate(*(part.value for part in self.settings.values()))
+        for run in map(Run.open, workspace.runs()):
+            if (run.recipe.method_name == "word") == (self.lesson is WORD):
+                return {**reply, **self.panel.find(run)}
+        return reply
