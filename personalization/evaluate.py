@@ -183,10 +183,11 @@ def evaluate(
     photos: Sequence[Photo] = (),
     *,
     seconds: float | None = SECONDS,
+    plans: Sequence[Plan] = PLANS,
     on_progress: Callable[[Stage], None] | None = None,
 ) -> Report:
     """The report of a run, or of an adapter with its photos; see `evaluating`."""
-    for event in evaluating(base, subject, photos, seconds=seconds):
+    for event in evaluating(base, subject, photos, seconds=seconds, plans=plans):
         if isinstance(event, Report):
             return event
         if on_progress:
@@ -200,6 +201,7 @@ def evaluating(
     photos: Sequence[Photo] = (),
     *,
     seconds: float | None = SECONDS,
+    plans: Sequence[Plan] = PLANS,
     base_pictures: dict[tuple[str, int], Image.Image] | None = None,
 ) -> Iterator[Stage | Report]:
     """Tell how far it is, then give the report.
@@ -236,6 +238,7 @@ def evaluating(
         crops,
         draw,
         panel,
+        plans=plans,
         seconds=seconds,
         base_pictures=base_pictures,
         poses=base.spec.judge != "pocket",
