@@ -123,8 +123,8 @@ def train(
             full_caption(scene) if rng.random() < 0.5 else training_caption(scene, rng)
             for scene in scenes
         ]
-        shift = rng.integers(-5, 6, 2)
-        images = torch.roll(to_tensor(drawings[rows]), tuple(int(s) for s in shift), dims=(2, 3))
+        shaken = torch.Generator().manual_seed(seed * 37 + step)
+        images = classifier.disturbed(to_tensor(drawings[rows]), shaken)
         seen = image_embeddings(model, images)
         said = text_embeddings(model, tokens(tokenizer, texts))
         logits = seen @ said.T * model.logit_scale.exp().clamp(max=50)
