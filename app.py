@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -17,16 +18,16 @@ import gradio as gr
 import spaces  # noqa: F401 - before torch: on ZeroGPU it takes the devices' place
 
 from personalization.bases.spec import ASSETS
-from personalization.errors import WorkspaceError
+from personalization.errors import PersonalizationError, WorkspaceError
 from personalization.page import html
+from personalization.page.base import BaseChoice
 from personalization.page.common import (
-    BASE,
     ON_ZERO,
     QUIET,
     WORKSPACES,
-    base,
     collected,
-    device,
+    home,
+    in_words,
     remembered,
 )
 from personalization.page.endpoints import build_endpoints
@@ -46,22 +47,41 @@ START_ANEW = """(id) => {
 }"""
 
 
-def arrive(visitor: str, *stored: Any) -> dict:
+def arrive(visitor: str, base: str, *stored: Any) -> dict:
     """Open the visitor's workspace, or give them one; then everything as they left it."""
     word_keys, word_fields, subject_keys, subject_fields, rack = stored
     try:
         workspace, fresh = WORKSPACES.open(visitor), False
     except WorkspaceError:
         workspace, fresh = WORKSPACES.new(), True
+    shown, base = base_choice.restore(base)
     return {
         browser: workspace.id,
-        **word_tab.restore(workspace, word_keys, word_fields),
-        **subject_tab.restore(workspace, subject_keys, subject_fields),
-        **stack_tab.restore(workspace, rack, fresh=fresh),
+        **shown,
+        **word_tab.restore(workspace, base, word_keys, word_fields),
+        **subject_tab.restore(workspace, base, subject_keys, subject_fields),
+        **stack_tab.restore(workspace, base, rack, fresh=fresh),
     }
 
 
-def send_to_stack(visitor: str, current: str, rack: list, *weights: float) -> dict:
+def choose_base(visitor: str, current: str, asked: str, *stored: Any) -> Iterator[dict]:
+    """Take another base, and fill the forms with what is its own; or say why it cannot be had."""
+    word_keys, word_fields, subject_keys, subject_fields, rack, *weights = stored
+    yield base_choice.wait()
+    try:
+        shown, base = base_choice.take(asked)
+        workspace = WORKSPACES.open(visitor)
+        yield {
+            **shown,
+            **word_tab.rebase(workspace, base, word_keys, word_fields),
+            **subject_tab.rebase(workspace, base, subject_keys, subject_fields),
+            **stack_tab.rebase(workspace, base, remember(rack, *weights)),
+        }
+    except Exception as error:
+        yield base_choice.refuse(current, in_words(error))
+
+
+def send_to_stack(visitor: str, base: str, current: str, rack: list, *weights: float) -> dict:
     """What was just learned, onto the rack; and over to it."""
     workspace = WORKSPACES.open(visitor)
     run = Run.open(workspace.run_folder(current))
@@ -70,8 +90,13 @@ def send_to_stack(visitor: str, current: str, rack: list, *weights: float) -> di
         for entry in workspace.library.list()
         if entry.own and entry.description and entry.description.trigger == html.trigger(run)
     ]
+    rack = remember(rack, *weights)
+    try:
+        board = stack_tab.with_row(workspace, base, rack, same[0])
+    except PersonalizationError as error:  # learned on another base than the one in use
+        board = stack_tab.show_rack(workspace, rack, [in_words(error)])
     return {
-        **stack_tab.with_row(workspace, remember(rack, *weights), same[0]),
+        **board,
         tabs: gr.Tabs(selected="stack"),
         stack_tab.prompt: showcase(run)[0],
     }
@@ -88,7 +113,7 @@ def forget(visitor: str) -> str:
 
 def tidy() -> None:
     """Load the base before the first visitor asks; then delete what has expired, every hour."""
-    base()
+    home()
     while True:
         WORKSPACES.expire()
         time.sleep(3600)
@@ -107,14 +132,15 @@ with gr.Blocks(
         )
         for lesson in (WORD, SUBJECT)
     }
-    gr.HTML(html.header(BASE.title, html.device_words(device(), shared=ON_ZERO)), elem_id="head")
+    base_choice = BaseChoice()
+    base_name = base_choice.name
     with gr.Tabs(elem_id="tabs") as tabs:
         with gr.Tab(WORD.title, id="word"):
-            word_tab = TeachTab(WORD, browser, *kept[WORD])
+            word_tab = TeachTab(WORD, browser, base_name, *kept[WORD])
         with gr.Tab(SUBJECT.title, id="subject"):
-            subject_tab = TeachTab(SUBJECT, browser, *kept[SUBJECT])
+            subject_tab = TeachTab(SUBJECT, browser, base_name, *kept[SUBJECT])
         with gr.Tab("Stack adapters", id="stack"):
-            stack_tab = StackTab(browser, kept_rack)
+            stack_tab = StackTab(browser, base_name, kept_rack)
     with gr.Row(elem_classes="foot"):
         gr.HTML(html.privacy(WORKSPACES.lifetime))
         forget_me = gr.Button("Forget me", size="sm", scale=0, min_width=110, elem_id="forget-me")
@@ -123,19 +149,31 @@ with gr.Blocks(
     rack = [kept_rack, *stack_tab.weights]
     for tab in (word_tab, subject_tab):
         onto = [*stack_tab.board, stack_tab.prompt, tabs]
-        tab.panel.send.click(send_to_stack, [browser, tab.panel.current, *rack], onto, **QUIET)
+        sent = [browser, base_name, tab.panel.current, *rack]
+        tab.panel.send.click(send_to_stack, sent, onto, **QUIET)
         tab.panel.turn.change(stack_tab.refresh, [browser, *rack], stack_tab.board, **QUIET)
     forget_me.click(forget, browser, browser, js=ASK_FIRST, **QUIET).then(
         None, browser, None, js=START_ANEW
     )
     stored = [*kept[WORD], *kept[SUBJECT], kept_rack]
-    everything = [*word_tab.everything, *subject_tab.everything, *stack_tab.board, stack_tab.prompt]
-    demo.load(arrive, [browser, *stored], [browser, *everything], **QUIET).then(js=ARRIVED)
+    tabs_of_base = [*word_tab.rebased, *subject_tab.rebased, *stack_tab.rebased]
+    base_choice.wire(
+        choose_base,
+        [browser, base_name],
+        [*stored, *stack_tab.weights],
+        tabs_of_base,
+    )
+    everything = [
+        *(browser, *base_choice.parts),
+        *(*word_tab.everything, *subject_tab.everything, stack_tab.prompt),
+        *dict.fromkeys([*stack_tab.board, *stack_tab.rebased]),
+    ]
+    demo.load(arrive, [browser, base_name, *stored], everything, **QUIET).then(js=ARRIVED)
 demo.queue(default_concurrency_limit=4, max_size=64)
 
 if __name__ == "__main__":
     if ON_ZERO:
-        base()  # ZeroGPU packs what is on the device before the launch
+        home()  # ZeroGPU packs what is on the device before the launch
     threading.Thread(target=tidy, daemon=True).start()
     demo.launch(
         theme=THEME,

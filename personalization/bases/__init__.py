@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from importlib import import_module
 
@@ -41,17 +42,43 @@ def best_device() -> torch.device:
 def load(spec: BaseSpec | str, device: torch.device | str | None = None) -> Base:
     """The base, loaded once in a process for each device.
 
-    Raises `BaseError`: what fails, fails before anything that is loaded is let go.
+    Where memory is short, bases that nobody uses at the moment are let go, the first loaded
+    first; asked for again, they are read again. Raises `BaseError`, before anything is let go,
+    where that would not make enough room.
     """
     if isinstance(spec, str):
         if spec not in CATALOG:
             raise BaseError(f"There is no base “{spec}”. Known: {', '.join(CATALOG)}.")
         spec = CATALOG[spec]
     device = torch.device(device or best_device())
+    key = (spec.name, str(device))
+    if loaded := _LOADED.get(key):  # nobody waits for another's download
+        return loaded
     with _LOADING:
-        key = (spec.name, str(device))
         if key not in _LOADED:
-            import_module("personalization.bases.memory").check(spec, device)
+            _make_room(spec, device)
             family = import_module(f"personalization.bases.{spec.module}")
             _LOADED[key] = family.load(spec, device)
         return _LOADED[key]
+
+
+def _make_room(spec: BaseSpec, device: torch.device) -> None:
+    loading, memory = (import_module(f"personalization.bases.{n}") for n in ("loading", "memory"))
+    free = memory.available(device)
+    if free is None or spec.architecture is None:
+        return
+    dtype = loading.precision(device)
+    idle = {
+        key: memory.weights(base.spec.architecture, dtype)
+        for key, base in _LOADED.items()
+        if key[1] == str(device) and base.spec.architecture and not base.lock.locked()
+    }
+    memory.check(spec, device, free + sum(idle.values()))
+    for key, size in idle.items():
+        if memory.fits(spec, device, free):
+            break
+        del _LOADED[key]
+        gc.collect()
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        free += size

@@ -87,6 +87,7 @@ def read(kind: Any, spec: BaseSpec, device: torch.device, **more: Any) -> Any:
         where: dict[str, Any] = {
             "revision": spec.revision,
             "local_files_only": Path(spec.source).is_dir(),
+            "token": False if spec.anonymous else None,
         }
         # First the index alone: what the Hub refuses, `from_pretrained` takes for no network.
         kind.load_config(spec.source, **where)
@@ -105,10 +106,12 @@ def read(kind: Any, spec: BaseSpec, device: torch.device, **more: Any) -> Any:
         raise BaseError(f"{why(spec.source, error)} The base in use stays.") from error
 
 
-def recognised(source: str, revision: str | None = None) -> BaseSpec:
+def recognised(source: str, revision: str | None = None, *, anonymous: bool = False) -> BaseSpec:
     """The catalog's entry for somebody's own checkpoint, pointed at it.
 
-    source: a folder in diffusers' layout, a repository on the Hub, or a single .safetensors file.
+    source: a folder in diffusers' layout, a repository on the Hub, or a single .safetensors file;
+    anonymous: whether it is read without the machine's own token, which may see what others may
+    not.
     Reads an index or a header, and no weights. Raises `BaseError` for a family that is not known.
     """
     changes: dict[str, Any] = {"source": source, "revision": revision, "licence": "its own"}
@@ -116,7 +119,8 @@ def recognised(source: str, revision: str | None = None) -> BaseSpec:
         name = _family_of_file(Path(source))
         changes |= {"config": CATALOG[name].source, "title": Path(source).stem}
     else:
-        name, size = _family_of_index(source, revision)
+        name, size = _family_of_index(source, revision, anonymous)
+        changes["anonymous"] = anonymous
         changes |= {"size": size or CATALOG[name].size, "title": Path(source).name}
     return replace(CATALOG[name], name=changes["title"], gated=False, **changes)
 
@@ -190,11 +194,12 @@ def _family_of_file(path: Path) -> str:
     raise BaseError(f"{path.name} is of no family that is known here: {_known()}.")
 
 
-def _family_of_index(source: str, revision: str | None) -> tuple[str, int | None]:
+def _family_of_index(source: str, revision: str | None, anonymous: bool) -> tuple[str, int | None]:
     """The catalog's name, and pixels to a side where the denoiser's configuration says so."""
     options: dict[str, Any] = {
         "revision": revision,
         "local_files_only": Path(source).is_dir(),
+        "token": False if anonymous else None,
     }
     try:
         kind = StableDiffusionPipeline.load_config(source, **options).get("_class_name", "")

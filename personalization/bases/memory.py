@@ -50,13 +50,23 @@ def _parameters(architecture: str) -> dict[str, int]:
     return counts
 
 
-def available(device: torch.device) -> int:
-    """Bytes that are free on the device, or in the machine where that is its memory."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    with open("/proc/meminfo") as file:
-        lines = dict(line.split(":", 1) for line in file)
-    return int(lines["MemAvailable"].split()[0]) * 1024
+def available(device: torch.device) -> int | None:
+    """Bytes that are free on the device; None where the machine does not say."""
+    try:
+        if device.type == "cuda":
+            return torch.cuda.mem_get_info(device)[0]
+        if device.type == "mps":
+            return torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory()
+        with open("/proc/meminfo") as file:
+            lines = dict(line.split(":", 1) for line in file)
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, RuntimeError):
+        return None
+
+
+def fits(spec: BaseSpec, device: torch.device, free: int) -> bool:
+    """Whether the weights alone fit into `free` bytes. A base of no known architecture is small."""
+    return not spec.architecture or weights(spec.architecture, precision(device)) <= free
 
 
 def check(spec: BaseSpec, device: torch.device, free: int | None = None) -> None:
@@ -67,22 +77,16 @@ def check(spec: BaseSpec, device: torch.device, free: int | None = None) -> None
     """
     if spec.architecture is None:
         return
-    try:
-        free = available(device) if free is None else free
-    except (OSError, KeyError, RuntimeError):
+    free = available(device) if free is None else free
+    if free is None:
         return
-    dtype = precision(device)
-    needed = weights(spec.architecture, dtype)
-    if needed <= free:
+    if fits(spec, device, free):
         return
-    fits = [
-        other.title
-        for other in CATALOG.values()
-        if other.architecture is None or weights(other.architecture, dtype) <= free
-    ]
+    needed = weights(spec.architecture, precision(device))
+    fitting = [other.title for other in CATALOG.values() if fits(other, device, free)]
     raise BaseError(
         f"{spec.title} takes {needed / GIB:.1f} GiB before it draws, and {free / GIB:.1f} GiB are "
-        f"free here. What fits: {', '.join(fits)}. The base in use stays."
+        f"free here. What fits: {', '.join(fitting)}. The base in use stays."
     )
 
 

@@ -42,6 +42,7 @@ class BaseSpec:
     architecture: str | None = None  # of `architectures`: what it weighs is known before loading
     safety_checker: bool = False  # whether it comes with one: kept on where the public draws
     config: str | None = None  # of a single file: the repository with its tokenizer and settings
+    anonymous: bool = False  # read without the machine's own token: a visitor named it
 
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")

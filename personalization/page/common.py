@@ -1,14 +1,14 @@
-"""What the parts of the page share: the base, errors in words, what is handed out and taken in."""
+"""What the parts of the page share: bases by name, errors in words, files out and in."""
 
 from __future__ import annotations
 
 import json
 import logging
-import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,14 @@ import gradio as gr
 import spaces  # before torch: on ZeroGPU it takes the devices' place
 from gradio.utils import get_upload_folder
 
-from personalization import bases
-from personalization.bases.spec import ASSETS, CATALOG
+from personalization import bases, choice
+from personalization.bases.spec import ASSETS, BaseSpec
 from personalization.concept import Kind, check_noun, check_token
-from personalization.errors import ConceptError, PersonalizationError, PhotoError
+from personalization.errors import BaseError, ConceptError, PersonalizationError, PhotoError
 from personalization.generate import Picture
 from personalization.photos import Photo, open_photos
 from personalization.workspace import Workspace, Workspaces
 
-BASE = CATALOG[os.environ.get("PERSONALIZATION_BASE", "pocket")]
 ON_ZERO = spaces.config.Config.zero_gpu
 WORKSPACES = Workspaces()
 KINDS = ["object", "creature", "person", "style"]
@@ -44,14 +43,35 @@ PICK = """element.addEventListener('click', (event) => {
 });"""
 
 
-def base() -> bases.Base:
-    """The base, loaded on the first use."""
-    return bases.load(BASE)
-
-
 def device() -> str:
     """ "cuda", "mps" or "cpu"."""
     return "cuda" if ON_ZERO else bases.best_device().type
+
+
+@cache
+def home() -> tuple[BaseSpec, str]:
+    """The base that the process starts on, loaded; and why it is not the one that was meant.
+
+    Where that one cannot be had, it is the pocket, so that the app is there in any case.
+    """
+    try:
+        spec = choice.default(bases.best_device(), shared=ON_ZERO)
+        bases.load(spec)
+    except BaseError as error:
+        logging.getLogger("app").warning("%s", error)
+        return choice.POCKET, str(error)
+    return spec, ""
+
+
+def spec_of(name: str) -> BaseSpec:
+    """The base of that name; the process's own where there is none. Raises `BaseError`."""
+    own, _ = home()
+    return own if name in ("", own.name) else choice.named(name, bases.best_device())
+
+
+def base(name: str) -> bases.Base:
+    """The base of that name, loaded on the first use. Raises `BaseError`."""
+    return bases.load(spec_of(name))
 
 
 def remembered(name: str, value: Any) -> gr.BrowserState:
@@ -59,16 +79,16 @@ def remembered(name: str, value: Any) -> gr.BrowserState:
     return gr.BrowserState(value, storage_key=f"personalization-{name}", secret=SECRET)
 
 
-def pieces_of(text: str) -> list[str]:
-    """How the base reads a text today: its tokens, without their end-of-word mark."""
-    tokenizer = base().text_encoders[0].tokenizer
+def pieces_of(name: str, text: str) -> list[str]:
+    """How the base of that name reads a text today: its tokens, without their end-of-word mark."""
+    tokenizer = base(name).text_encoders[0].tokenizer
     return [piece.removesuffix("</w>") for piece in tokenizer.tokenize(text)]
 
 
-def check_new(token: str) -> None:
-    """Refuse a word that the base knows already. Raises `ConceptError`."""
+def check_new(name: str, token: str) -> None:
+    """Refuse a word that the base of that name knows already. Raises `ConceptError`."""
     check_token(token)
-    if len(pieces_of(token)) == 1 and token.lower() not in RARE:
+    if len(pieces_of(name, token)) == 1 and token.lower() not in RARE:
         raise ConceptError(
             f"The base knows the word “{token}” already, and would lose what it means now. "
             f"Choose one that means nothing yet, such as <my-{token[:12]}> or sks.",

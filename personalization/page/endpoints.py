@@ -7,6 +7,8 @@ from typing import Any
 
 import gradio as gr
 
+from personalization.bases import best_device
+from personalization.choice import options
 from personalization.concept import Kind
 from personalization.events import Finished, StepDone
 from personalization.generate import Settings
@@ -15,15 +17,16 @@ from personalization.recipe import Recipe
 
 from . import html
 from .common import (
-    BASE,
     KINDS,
     ON_GPU,
     check_new,
     collected,
     handed_out,
     handed_out_pictures,
+    home,
     pieces_of,
     raised,
+    spec_of,
     take_uploads,
     workspace_of,
 )
@@ -34,7 +37,7 @@ Taught = tuple[dict[str, Any], str | None, list[tuple[str, str]] | None]
 
 
 def teach(
-    recipe: Recipe, photos: list[str], word: tuple[str, str, Kind], session: str
+    base: str, recipe: Recipe, photos: list[str], word: tuple[str, str, Kind], session: str
 ) -> Iterator[Taught]:
     """A whole run in one call, slice after slice."""
     workspace = workspace_of(session)
@@ -42,12 +45,12 @@ def teach(
     if errors and not taken:
         raise errors[0]
     token, noun, kind = word
-    run = start_run(workspace, taken, kind, token, noun, recipe)
+    run = start_run(workspace, base, taken, kind, token, noun, recipe)
     status: dict[str, Any] = {
         "session": workspace.id,
         "run": run.folder.name,
         "state": "waiting",
-        "notes": [str(error) for error in errors] + photo_problems(taken, BASE.size),
+        "notes": [str(error) for error in errors] + photo_problems(taken, spec_of(base).size),
     }
     yield status, None, None
     done: Finished | None = None
@@ -73,6 +76,7 @@ def teach_word(
     steps: int | None = None,
     seed: int = 0,
     session: str = "",
+    base: str = "",
 ) -> Iterator[Taught]:
     """Teach the base a new word from a few photos (textual inversion), and stream the progress.
 
@@ -84,14 +88,16 @@ def teach_word(
         steps: optimizer steps; nothing for the recipe's own.
         seed: the same seed and photos give the same word.
         session: what an earlier call returned as "session", to keep what it made; empty for new.
+        base: a name as /list_bases says; empty for the app's own.
 
     Returns:
         The status (session, run, state, step, steps, loss, seconds_left, trigger), and at the end
         the adapter's file and pictures drawn with the word.
     """
     with raised():
-        recipe = WORD.recipe.changed(steps=steps or WORD.recipe.steps, seed=seed)
-        yield from teach(recipe, photos, (token, initial, kind), session)
+        own = WORD.recipe(spec_of(base))
+        recipe = own.changed(steps=steps or own.steps, seed=seed)
+        yield from teach(base, recipe, photos, (token, initial, kind), session)
 
 
 def teach_subject(
@@ -102,6 +108,7 @@ def teach_subject(
     steps: int | None = None,
     seed: int = 0,
     session: str = "",
+    base: str = "",
 ) -> Iterator[Taught]:
     """Teach the base a subject (DreamBooth with a LoRA and prior preservation), with progress.
 
@@ -113,14 +120,16 @@ def teach_subject(
         steps: optimizer steps; nothing for the recipe's own.
         seed: the same seed and photos give the same adapter.
         session: what an earlier call returned as "session", to keep what it made; empty for new.
+        base: a name as /list_bases says; empty for the app's own.
 
     Returns:
         The status (session, run, state, step, steps, loss, seconds_left, trigger), and at the end
         the adapter's file and pictures drawn with the subject.
     """
     with raised():
-        recipe = SUBJECT.recipe.changed(steps=steps or SUBJECT.recipe.steps, seed=seed)
-        yield from teach(recipe, photos, (token, noun, kind), session)
+        own = SUBJECT.recipe(spec_of(base))
+        recipe = own.changed(steps=steps or own.steps, seed=seed)
+        yield from teach(base, recipe, photos, (token, noun, kind), session)
 
 
 def draw_with_stack(
@@ -132,6 +141,7 @@ def draw_with_stack(
     steps: int | None = None,
     guidance: float | None = None,
     session: str = "",
+    base: str = "",
 ) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
     """Draw with several adapters at once, each with its weight.
 
@@ -144,6 +154,7 @@ def draw_with_stack(
         steps: of the sampler; nothing for the base's own.
         guidance: how strictly to keep to the prompt; nothing for the base's own.
         session: what /teach_word or /teach_subject returned, to find what they made.
+        base: a name as /list_bases says; empty for the app's own.
 
     Returns:
         The pictures, and the record of each: base, adapters with hashes and weights, settings.
@@ -155,23 +166,41 @@ def draw_with_stack(
             for each in adapters
         ]
         settings = Settings(prompt, negative, seed, count, steps or None, guidance)
-        pictures = draw_stack(named, [settings])
+        pictures = draw_stack(base, named, [settings])
     return handed_out_pictures(pictures), [picture.record for picture in pictures]
 
 
-def read_token(token: str) -> dict[str, Any]:
+def read_token(token: str, base: str = "") -> dict[str, Any]:
     """Say how the base reads a word, and whether it can be taught.
 
     Args:
         token: the word.
+        base: a name as /list_bases says; empty for the app's own.
 
     Returns:
         "pieces", what it is read as today; "error", a sentence, empty where it can be taught.
     """
     errors: list[str] = []
     with collected(errors):
-        check_new(token)
-    return {"pieces": pieces_of(token), "error": " ".join(errors)}
+        check_new(base, token)
+    with raised():
+        pieces = pieces_of(base, token)
+    return {"pieces": pieces, "error": " ".join(errors)}
+
+
+def list_bases() -> list[dict[str, Any]]:
+    """List the bases that can be taught and drawn with, the app's own first.
+
+    Returns:
+        For each its name, title, licence, side in pixels, and "why_not": a sentence where this
+        machine cannot have it. Beside these, the name of a repository on the Hub is a base too.
+    """
+    own, _ = home()
+    said = ("name", "title", "licence", "size")
+    return [
+        {name: getattr(option.spec, name) for name in said} | {"why_not": option.why_not}
+        for option in options(own, best_device())
+    ]
 
 
 def list_adapters(session: str = "") -> list[dict[str, Any]]:
@@ -207,7 +236,8 @@ def build_endpoints() -> None:
                 gr.Textbox(label="token"),
                 gr.Textbox(label=noun),
                 gr.Radio(KINDS, value="object", label="kind"),
-                *(whole("steps", None), whole("seed", 0), gr.Textbox("", label="session")),
+                *(whole("steps", None), whole("seed", 0)),
+                *(gr.Textbox("", label="session"), gr.Textbox("", label="base")),
             ]
             back = [gr.JSON(label="status"), gr.File(label="adapter"), gr.Gallery(label="pictures")]
             gr.Button().click(function, given, back, api_name=function.__name__, **ON_GPU)
@@ -215,9 +245,11 @@ def build_endpoints() -> None:
             gr.JSON(label="adapters"),
             *(gr.Textbox(label="prompt"), gr.Textbox("", label="negative")),
             *(whole("seed", 0), whole("count", 1), whole("steps", None)),
-            *(gr.Number(None, label="guidance"), gr.Textbox("", label="session")),
+            gr.Number(None, label="guidance"),
+            *(gr.Textbox("", label="session"), gr.Textbox("", label="base")),
         ]
         back = [gr.Gallery(label="pictures"), gr.JSON(label="records")]
         gr.Button().click(draw_with_stack, given, back, api_name="draw_stack", **ON_GPU)
     gr.api(read_token, api_name="check_token", queue=False)
+    gr.api(list_bases, api_name="list_bases", queue=False)
     gr.api(list_adapters, api_name="list_adapters", queue=False)

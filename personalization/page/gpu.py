@@ -25,7 +25,7 @@ from personalization.stack import Slot, Stack
 from personalization.workspace import Workspace
 
 from . import html
-from .common import BASE, ON_ZERO, WORKSPACES, base, check_new, check_start, device
+from .common import ON_ZERO, WORKSPACES, base, check_new, check_start, device, spec_of
 
 SLICE = int(os.environ.get("PERSONALIZATION_SLICE", "60"))  # seconds of one allocation on ZeroGPU
 MARGIN = 10  # of these, to load, to save and to leave
@@ -48,7 +48,8 @@ def gpu_train(folder: Path, seconds: int | None) -> Iterator[Event]:
     from personalization.training import train
 
     with told():
-        yield from train(base(), Run.open(folder), seconds=seconds, cache=WORKSPACES.root / "cache")
+        run = Run.open(folder)
+        yield from train(base(run.base), run, seconds=seconds, cache=WORKSPACES.root / "cache")
 
 
 @spaces.GPU(duration=30)
@@ -57,33 +58,35 @@ def gpu_finish(folder: Path) -> Finished:
     from personalization.training import finish
 
     with told():
-        return finish(base(), Run.open(folder))
+        run = Run.open(folder)
+        return finish(base(run.base), run)
 
 
 @spaces.GPU(duration=30)
 def gpu_draw(
+    name: str,
     stack: Stack,
     settings: Sequence[Settings],
     records: Sequence[dict[str, Any]],
     image: Image.Image | None = None,
     mask: Image.Image | None = None,
 ) -> list[Picture]:
-    """Pictures with a stack; `records` say which adapters it holds."""
+    """Pictures with a stack on the base of that name; `records` say which adapters it holds."""
     from personalization.generate import draw
     from personalization.stack import applied
 
-    with told(), applied(base(), stack):
-        drawn = [draw(base(), s, image=image, mask=mask, adapters=records) for s in settings]
+    with told(), applied(base(name), stack):
+        drawn = [draw(base(name), s, image=image, mask=mask, adapters=records) for s in settings]
         return [picture for pictures in drawn for picture in pictures]
 
 
 @spaces.GPU(duration=60)
-def gpu_sweep(stack: Stack, settings: Settings) -> Image.Image:
+def gpu_sweep(name: str, stack: Stack, settings: Settings) -> Image.Image:
     """The same picture at several strengths of the first adapter."""
     from personalization.sweep import sweep
 
     with told():
-        return sweep(base(), stack, settings).image()
+        return sweep(base(name), stack, settings).image()
 
 
 # Runs and stacks, between the tabs and the GPU
@@ -91,12 +94,14 @@ def gpu_sweep(stack: Stack, settings: Settings) -> Image.Image:
 Named = tuple[str, Adapter, float]  # its name in the library, the adapter, its weight
 
 
-def stack_of(adapters: Sequence[Named]) -> Stack:
-    """Checked before any GPU time."""
-    return Stack(tuple(Slot(adapter, weight) for _, adapter, weight in adapters)).check(BASE)
+def stack_of(base_name: str, adapters: Sequence[Named]) -> Stack:
+    """Checked against the base before any GPU time."""
+    slots = tuple(Slot(adapter, weight) for _, adapter, weight in adapters)
+    return Stack(slots).check(spec_of(base_name))
 
 
 def draw_stack(
+    base_name: str,
     adapters: Sequence[Named],
     settings: Sequence[Settings],
     image: Image.Image | None = None,
@@ -108,19 +113,26 @@ def draw_stack(
         | {"weight": weight, "sha256": a.sha256}
         for name, a, weight in adapters
     ]
-    return gpu_draw(stack_of(adapters), [each.check() for each in settings], records, image, mask)
+    stack = stack_of(base_name, adapters)
+    return gpu_draw(base_name, stack, [each.check() for each in settings], records, image, mask)
 
 
 def start_run(
-    workspace: Workspace, photos: Sequence[Photo], kind: Kind, token: str, noun: str, recipe: Recipe
+    workspace: Workspace,
+    base_name: str,
+    photos: Sequence[Photo],
+    kind: Kind,
+    token: str,
+    noun: str,
+    recipe: Recipe,
 ) -> Run:
     """Check everything, then make the run's folder. Raises what is wrong."""
     check_photos(photos)
-    check_new(token)
+    check_new(base_name, token)
     check_start(noun, is_word=isinstance(recipe.method, Word), kind=kind)
     concept = Concept(kind, token, noun.strip(), tuple(photos))
     folder = workspace.new_run_folder(concept.name)
-    return Run.create(folder, concept, recipe.check(), BASE.name)
+    return Run.create(folder, concept, recipe.check(), spec_of(base_name).name)
 
 
 def train_slice(run: Run) -> Iterator[Event]:
@@ -157,7 +169,7 @@ def showcase(run: Run) -> list[str]:
 def show_off(run: Run) -> list[Picture]:
     """Draw a finished run's showcase, and keep it in the run's folder."""
     settings = [Settings(prompt, seed=run.recipe.seed) for prompt in showcase(run)]
-    pictures = draw_stack([own_adapter(run)], settings)
+    pictures = draw_stack(run.base, [own_adapter(run)], settings)
     for index, picture in enumerate(pictures):
         picture.save(run.folder / "pictures" / f"{index}.png")
     return pictures

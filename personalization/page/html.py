@@ -18,7 +18,9 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from personalization.bases.spec import CATALOG, BaseSpec
 from personalization.charts import loss_curve, size_words, spectrum
+from personalization.choice import Option
 from personalization.events import (
     Checkpointed,
     Event,
@@ -322,6 +324,38 @@ def choice(entry: Entry) -> str:
     kind = METHODS.get(about.method, about.method).removeprefix("a ")
     where = "yours" if entry.own else "ready"
     return f"{about.trigger or about.title or entry.name} · {kind} · {where}"
+
+
+def other_base(name: str | None, spec: BaseSpec) -> list[str]:
+    """A sentence where a picture was drawn by another base than the one in use."""
+    if not name or name == spec.name:
+        return []
+    drew = CATALOG[name].title if name in CATALOG else name
+    return [f"{drew} drew this picture, and {spec.title} is in use: it will look different."]
+
+
+def bases(options: Sequence[Option], variable: str) -> str:
+    """The bases that cannot be had here, together where the reason is the same."""
+    reasons: dict[str, list[str]] = {}
+    for option in options:
+        if option.why_not:
+            reasons.setdefault(option.why_not, []).append(option.spec.title)
+    items = "".join(
+        f"<li><b>{escape(', '.join(titles))}</b> {escape(why)}</li>"
+        for why, titles in reasons.items()
+    )
+    if not items:
+        return ""
+    return (
+        f'<div class="hint"><ul class="bases-not">{items}</ul><p>Who runs the app can choose any '
+        f"base, with the variable {variable}.</p></div>"
+    )
+
+
+def terms(spec: BaseSpec) -> str:
+    """What a base is allowed for, and the size that it draws."""
+    gated = ", gated" if spec.gated else ""
+    return f"{spec.title} ({spec.size} px, {spec.licence}{gated})"
 
 
 def header(base: str, device: str) -> str:

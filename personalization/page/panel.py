@@ -217,7 +217,7 @@ class Panel:
         try:
             run = self.run(visitor, current)
             settings = Settings(prompt, seed=secrets.randbelow(2**32))
-            pictures = handed_out_pictures(draw_stack([own_adapter(run)], [settings]))
+            pictures = handed_out_pictures(draw_stack(run.base, [own_adapter(run)], [settings]))
         except (PersonalizationError, gr.Error) as error:
             return {self.draw_notes: html.problems([in_words(error)])}
         notes = html.warnings(html.uncalled(prompt, [html.trigger(run)]))

@@ -12,13 +12,23 @@ import gradio as gr
 from PIL import Image
 
 from personalization.adapter import Adapter
+from personalization.choice import POCKET
 from personalization.errors import PersonalizationError
 from personalization.generate import MAX_COUNT, Settings, read_record
 from personalization.stack import MAX_SLOTS, MAX_WEIGHT
 from personalization.workspace import Workspace
 
 from . import html
-from .common import BASE, ON_GPU, QUIET, WORKSPACES, gallery, handed_out_pictures, in_words
+from .common import (
+    ON_GPU,
+    QUIET,
+    WORKSPACES,
+    collected,
+    gallery,
+    handed_out_pictures,
+    in_words,
+    spec_of,
+)
 from .gpu import draw_stack, gpu_sweep, stack_of
 
 CALL_WORD = "(prompt, word) => prompt.includes(word) ? prompt : `${prompt} ${word}`.trim()"
@@ -27,8 +37,9 @@ CALL_WORD = "(prompt, word) => prompt.includes(word) ? prompt : `${prompt} ${wor
 class StackTab:
     """A rack of adapters, each with its weight; a prompt; pictures."""
 
-    def __init__(self, visitor: gr.BrowserState, rack: gr.BrowserState):
+    def __init__(self, visitor: gr.BrowserState, base: gr.BrowserState, rack: gr.BrowserState):
         self.visitor = visitor
+        self.base = base  # its name
         self.rack = rack  # [name in the library, weight] of each row
         self.records = gr.State([])
         gr.HTML(html.STACK_PROMISE)
@@ -79,7 +90,7 @@ class StackTab:
         self.rack_notes = gr.HTML(elem_id="stack-rack-notes")
 
     def build_easel(self) -> None:
-        sampling = BASE.sampling
+        sampling = POCKET.sampling
         narrow: dict[str, Any] = {"min_width": 140}
         gr.HTML(html.section(2, "Picture"))
         self.prompt = gr.Textbox(
@@ -155,7 +166,7 @@ class StackTab:
         )
 
     def wire(self) -> None:
-        rack = [self.visitor, self.rack, *self.weights]
+        rack = [self.visitor, self.base, self.rack, *self.weights]
         self.board = [
             *(self.rack, self.empty, self.add, self.rack_notes),
             *(*self.rows, *self.labels, *self.weights, *self.chips),
@@ -168,25 +179,31 @@ class StackTab:
         easel = [self.image, self.editor, self.strength]
         work: dict[str, Any] = {"api_visibility": "private", **ON_GPU}
         # Fires twice at times: the second choice, gone from the list by then, must not be refused.
-        chosen = [*rack[:2], self.add, *self.weights]
+        self.rebased = [self.steps, self.guidance, self.rack_notes]
+        chosen = [*rack[:3], self.add, *self.weights]
         self.add.input(self.put, chosen, self.board, preprocess=False, **QUIET)
         self.upload.upload(
-            self.take_file, [*rack[:2], self.upload, *self.weights], self.board, **QUIET
+            self.take_file, [*rack[:3], self.upload, *self.weights], self.board, **QUIET
         )
         for i, (weight, take, chip) in enumerate(
             zip(self.weights, self.takes, self.chips, strict=True)
         ):
             weight.release(remember, [self.rack, *self.weights], self.rack, **QUIET)
-            take.click(self.take_out, [*rack[:2], gr.State(i), *self.weights], self.board, **QUIET)
+            take.click(
+                self.take_out,
+                [self.visitor, self.rack, gr.State(i), *self.weights],
+                self.board,
+                **QUIET,
+            )
             chip.click(None, [self.prompt, chip], self.prompt, js=CALL_WORD)
         self.task.change(self.choose_task, self.task, easel, **QUIET)
-        given = [*rack[:2], *self.form, self.image, self.editor, *self.weights]
+        given = [*rack[:3], *self.form, self.image, self.editor, *self.weights]
         gr.on([self.draw.click, self.prompt.submit], self.paint, given, shown, **work)
         self.sweep.click(self.paint_sweep, given, shown, **work)
         self.gallery.select(self.say_record, self.records, self.record, **QUIET)
         self.restored.upload(
             self.take_record,
-            [self.visitor, self.restored],
+            [self.visitor, self.base, self.restored],
             [*self.board, *self.form, self.notes, self.restored],
             **QUIET,
         )
@@ -223,36 +240,36 @@ class StackTab:
             }
         return reply
 
-    def with_row(self, workspace: Workspace, rack: list, name: str) -> dict:
+    def with_row(self, workspace: Workspace, base: str, rack: list, name: str) -> dict:
         """One more row, at its recommended strength. Raises what is wrong with it."""
         entry = workspace.library.entry(name)
         errors = [entry.error] if entry.error else []
         if entry.description:
-            stack_of([(name, Adapter(entry.description, {}), 1.0)])
+            stack_of(base, [(name, Adapter(entry.description, {}), 1.0)])
             if name not in dict(rack):
                 rack = [*rack, [name, entry.description.strength]]
         if len(rack) > MAX_SLOTS:
             errors.append(f"The rack holds {MAX_SLOTS} adapters. Take one out first.")
         return self.show_rack(workspace, rack[:MAX_SLOTS], errors)
 
-    def put(self, visitor: str, rack: list, name: str, *weights: float) -> dict:
+    def put(self, visitor: str, base: str, rack: list, name: str, *weights: float) -> dict:
         """An adapter of the library, onto the rack."""
         if not name:  # the line that says what the list is for
             return {self.rack_notes: ""}
         try:
-            return self.with_row(WORKSPACES.open(visitor), remember(rack, *weights), name)
+            return self.with_row(WORKSPACES.open(visitor), base, remember(rack, *weights), name)
         except PersonalizationError as error:
             return {self.rack_notes: html.problems([str(error)])}
 
-    def take_file(self, visitor: str, rack: list, file: str, *weights: float) -> dict:
+    def take_file(self, visitor: str, base: str, rack: list, file: str, *weights: float) -> dict:
         """A file from anyone, checked by its header, into the library and onto the rack."""
         from personalization.formats import describe
 
         try:
             workspace, path = WORKSPACES.open(visitor), Path(file)
-            stack_of([(path.stem, Adapter(describe(path), {}), 1.0)])
+            stack_of(base, [(path.stem, Adapter(describe(path), {}), 1.0)])
             entry = workspace.library.add(path, path.stem)
-            return self.with_row(workspace, remember(rack, *weights), entry.name)
+            return self.with_row(workspace, base, remember(rack, *weights), entry.name)
         except PersonalizationError as error:
             return {self.rack_notes: html.problems([str(error)])}
 
@@ -293,13 +310,13 @@ class StackTab:
             image, mask = (editor or {}).get("background"), painted(editor)
         return [(name, weight) for name, weight in remember(rack, *weights)], settings, image, mask
 
-    def paint(self, visitor: str, rack: list, *given: Any) -> dict:
+    def paint(self, visitor: str, base: str, rack: list, *given: Any) -> dict:
         """Draw with the rack as it stands."""
         try:
             library = WORKSPACES.open(visitor).library
             rows, settings, image, mask = self.asked(rack, *given)
             adapters = [(name, library.get(name), weight) for name, weight in rows]
-            pictures = draw_stack(adapters, [settings], image, mask)
+            pictures = draw_stack(base, adapters, [settings], image, mask)
         except (PersonalizationError, gr.Error) as error:
             return {self.notes: html.problems([in_words(error)])}
         words = [adapter.description.trigger for _, adapter, weight in adapters if weight]
@@ -313,13 +330,13 @@ class StackTab:
             self.seed: settings.seed,
         }
 
-    def paint_sweep(self, visitor: str, rack: list, *given: Any) -> dict:
+    def paint_sweep(self, visitor: str, base: str, rack: list, *given: Any) -> dict:
         """The same picture at five strengths of the first adapter, side by side."""
         try:
             library = WORKSPACES.open(visitor).library
             rows, settings, _, _ = self.asked(rack, *given)
-            stack = stack_of([(name, library.get(name), weight) for name, weight in rows])
-            sheet = gpu_sweep(stack, replace(settings, task="text").check())
+            stack = stack_of(base, [(name, library.get(name), weight) for name, weight in rows])
+            sheet = gpu_sweep(base, stack, replace(settings, task="text").check())
         except (PersonalizationError, gr.Error) as error:
             return {self.notes: html.problems([in_words(error)])}
         return {
@@ -335,8 +352,8 @@ class StackTab:
         """How the chosen picture came to be."""
         return html.record(records[event.index]) if event.index < len(records) else ""
 
-    def take_record(self, visitor: str, file: str) -> dict:
-        """The form as it was when this picture was drawn."""
+    def take_record(self, visitor: str, base: str, file: str) -> dict:
+        """The form as it was when this picture was drawn; the base stays the chosen one."""
         record = read_record(Path(file))
         Path(file).unlink(missing_ok=True)
         if record is None:
@@ -349,24 +366,55 @@ class StackTab:
             self.seed: record.get("seed", 0),
             self.vary: False,
             self.count: 1,
-            self.steps: record.get("steps", BASE.sampling.steps),
-            self.guidance: record.get("guidance", BASE.sampling.guidance),
+            self.steps: record.get("steps", POCKET.sampling.steps),
+            self.guidance: record.get("guidance", POCKET.sampling.guidance),
             self.task: record.get("task", "text"),
             self.strength: record.get("strength", 0.6),
-            self.notes: "",
+            self.notes: html.warnings(html.other_base(record.get("base"), spec_of(base))),
             self.restored: None,
         }
 
-    def restore(self, workspace: Workspace, rack: list, *, fresh: bool) -> dict:
+    def rebase(self, workspace: Workspace, base: str, rack: list) -> dict:
+        """The form for another base: how it draws, and what on the rack is not for it."""
+        spec = spec_of(base)
+        return {
+            self.steps: spec.sampling.steps,
+            self.guidance: spec.sampling.guidance,
+            self.rack_notes: html.problems(self.misfits(workspace, base, rack)),
+        }
+
+    def misfits(self, workspace: Workspace, base: str, rack: list) -> list[str]:
+        """A sentence for each adapter on the rack that is for other bases: it stays there."""
+        errors: list[str] = []
+        on = dict(rack)
+        for entry in workspace.library.list():
+            if entry.name in on and entry.description:
+                with collected(errors):
+                    adapter = Adapter(entry.description, {})
+                    stack_of(base, [(entry.name, adapter, on[entry.name])])
+        return errors
+
+    def restore(self, workspace: Workspace, base: str, rack: list, *, fresh: bool) -> dict:
         """The rack as it was left; a new visitor finds two ready adapters on it."""
         if not fresh:
-            return self.show_rack(workspace, rack)
-        entries = workspace.library.list()
-        ready = {e.name: e.description for e in entries if not e.own and e.description}
+            errors = self.misfits(workspace, base, rack)
+            shown = self.show_rack(workspace, rack, errors)
+            return {**self.rebase(workspace, base, rack), **shown}
+        family = spec_of(base).family
+        entries = [e for e in workspace.library.list() if not e.own]
+        ready = {
+            e.name: e.description
+            for e in entries
+            if e.description and e.description.family == family
+        }
         rows = [[name, about.strength] for name, about in list(ready.items())[:2]]
         words = [about.trigger for about in list(ready.values())[:2]]
         prompt = f"a photo of {' '.join(words)}" if words else "a photo of a dog on the beach"
-        return {**self.show_rack(workspace, rows), self.prompt: prompt}
+        return {
+            **self.rebase(workspace, base, rows),
+            **self.show_rack(workspace, rows),
+            self.prompt: prompt,
+        }
 
 
 def remember(rack: list, *weights: float) -> list:

@@ -9,8 +9,10 @@ from typing import Any, Literal
 import gradio as gr
 
 from personalization import charts, pace
+from personalization.bases.spec import BaseSpec
+from personalization.choice import POCKET
 from personalization.concept import Kind, check_photos
-from personalization.errors import PersonalizationError, WorkspaceError
+from personalization.errors import BaseError, PersonalizationError, WorkspaceError
 from personalization.photos import Photo, open_photos
 from personalization.photos import problems as photo_problems
 from personalization.recipe import LowRank, Prior, Recipe, Word
@@ -19,7 +21,6 @@ from personalization.workspace import Workspace
 
 from . import html
 from .common import (
-    BASE,
     KINDS,
     PICK,
     QUEUED,
@@ -32,6 +33,7 @@ from .common import (
     device,
     example_sets,
     pieces_of,
+    spec_of,
     take_uploads,
     workspace_of,
 )
@@ -50,9 +52,9 @@ class Lesson:
     noun: tuple[str, str, str]  # label, help, placeholder
     method: str
 
-    @property
-    def recipe(self) -> Recipe:
-        return BASE.recipes[self.purpose]
+    def recipe(self, spec: BaseSpec) -> Recipe:
+        """What a base is taught by when nobody says otherwise."""
+        return spec.recipes[self.purpose]
 
 
 WORD = Lesson(
@@ -91,12 +93,35 @@ NUMBERS: dict[str, tuple[str, str, int | None]] = {
 }
 
 
+def settings_of(recipe: Recipe) -> dict[str, Any]:
+    """What the advanced settings say of a recipe."""
+    method, prior = recipe.method, recipe.prior or Prior()
+    low = method if isinstance(method, LowRank) else LowRank()
+    return {
+        "steps": recipe.steps,
+        "rate": method.learning_rate,
+        "vectors": method.vectors if isinstance(method, Word) else 1,
+        "method": low.kind,
+        "rank": low.rank,
+        "alpha": low.alpha,
+        "prior": prior.kind,
+        "prior_weight": prior.weight,
+        "images": prior.images,
+        "text": low.text_encoder,
+        "text_rate": low.text_learning_rate,
+        "batch": recipe.batch_size,
+        "every": recipe.preview_every,
+        "seed": recipe.seed,
+        "flip": recipe.flip,
+    }
+
+
 class TeachTab:
     """Photos, a word, a method; then a run, and what came of it."""
 
     def __init__(self, lesson: Lesson, *kept: gr.BrowserState):
         self.lesson, self.prefix = lesson, lesson.purpose
-        self.visitor, self.keys, self.fields = kept
+        self.visitor, self.base, self.keys, self.fields = kept
         gr.HTML(f'<p class="promise">{lesson.promise}</p>')
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=5, min_width=320, elem_classes="bench-form"):
@@ -150,77 +175,85 @@ class TeachTab:
 
     def build_settings(self) -> dict[str, Any]:
         """Every choice of a recipe, in the field's terms, with a line of help each."""
-        recipe, method = self.lesson.recipe, self.lesson.recipe.method
+        recipe = self.lesson.recipe(POCKET)
+        method, said = recipe.method, settings_of(recipe)
         parts: dict[str, Any] = {}
 
-        def numbers(**values: float) -> None:
+        def numbers(*names: str) -> None:
             with gr.Row():
-                for name, value in values.items():
+                for name in names:
                     label, info, digits = NUMBERS[name]
                     parts[name] = gr.Number(
-                        value, label=label, info=info, precision=digits, min_width=120
+                        said[name], label=label, info=info, precision=digits, min_width=120
                     )
 
-        numbers(steps=recipe.steps, rate=method.learning_rate)
+        numbers("steps", "rate")
         if isinstance(method, LowRank):
-            prior = recipe.prior or Prior()
             parts["method"] = gr.Radio(
                 [("LoRA", "lora"), ("LoHa", "loha"), ("LoKr", "lokr"), ("DoRA", "dora")],
-                value=method.kind,
+                value=said["method"],
                 label="Method",
                 info="LoRA is the common one, LoKr the smallest, DoRA slower and closer.",
             )
-            numbers(rank=method.rank, alpha=method.alpha)
+            numbers("rank", "alpha")
             parts["prior"] = gr.Radio(
                 [("class images", "images"), ("adapter off", "adapter_off"), ("none", "none")],
-                value=prior.kind,
+                value=said["prior"],
                 label="Prior preservation",
                 info="What keeps the class: its own pictures, or the base itself as the teacher.",
             )
-            numbers(prior_weight=prior.weight, images=prior.images)
+            numbers("prior_weight", "images")
             parts["text"] = gr.Checkbox(
-                method.text_encoder,
+                said["text"],
                 label="Text encoder too",
                 info="Learns the word faster, and leaks more.",
             )
-            numbers(text_rate=method.text_learning_rate, batch=recipe.batch_size)
+            numbers("text_rate", "batch")
         else:
-            numbers(vectors=1, batch=recipe.batch_size)
-        numbers(every=recipe.preview_every, seed=recipe.seed)
+            numbers("vectors", "batch")
+        numbers("every", "seed")
         parts["flip"] = gr.Checkbox(
-            recipe.flip,
+            said["flip"],
             label="Mirrored photos too",
             info="Not for faces, words, or anything with a left and a right.",
         )
         return parts
 
     def wire(self) -> None:
-        visitor, keys = self.visitor, self.keys
+        visitor, base, keys = self.visitor, self.base, self.keys
         word: list[Any] = [self.token, self.noun, self.kind]
         settings = list(self.settings.values())
         photos = [visitor, keys, self.crops, self.photo_notes]
         notes = [self.photo_notes, self.word_notes, self.setting_notes]
         said = [self.chips, self.word_notes, self.fields]
         latest: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
-        self.everything = [*photos[1:], *word, *said, self.estimate, *self.panel.parts]
-        self.drop.upload(self.add_photos, [visitor, keys, self.drop], [*photos, self.drop], **QUIET)
-        self.crops.click(self.remove_photo, [visitor, keys], photos, **QUIET)
-        self.examples.click(self.pick_example, visitor, [*photos, *word], **QUIET)
-        gr.on([field.change for field in word], self.read_word, word, said, **latest)
-        gr.on([s.change for s in settings], self.say_estimate, settings, self.estimate, **latest)
-        begin = [visitor, keys, *word, *settings]
+        self.everything = [
+            *(*photos[1:], *word, *said, *settings, self.estimate),
+            *self.panel.parts,
+        ]
+        self.rebased = [*photos[1:], *said, *settings, self.estimate]
+        given = [visitor, base, keys]
+        self.drop.upload(self.add_photos, [*given, self.drop], [*photos, self.drop], **QUIET)
+        self.crops.click(self.remove_photo, given, photos, **QUIET)
+        self.examples.click(self.pick_example, [visitor, base], [*photos, *word], **QUIET)
+        gr.on([field.change for field in word], self.read_word, [base, *word], said, **latest)
+        asked = [base, *settings]
+        gr.on([s.change for s in settings], self.say_estimate, asked, self.estimate, **latest)
+        begin = [*given, *word, *settings]
         self.teach.click(self.begin, begin, [*notes, *self.panel.parts], **QUEUED)
 
     # Photos
 
-    def show_photos(self, visitor: str, keys: list[str], errors: Sequence[str] = ()) -> dict:
+    def show_photos(
+        self, visitor: str, base: str, keys: list[str], errors: Sequence[str] = ()
+    ) -> dict:
         """The crops of these photos, and what is wrong with them."""
         try:
-            photos = WORKSPACES.open(visitor).photos(keys)
-        except WorkspaceError as error:
+            photos, size = WORKSPACES.open(visitor).photos(keys), spec_of(base).size
+        except (WorkspaceError, BaseError) as error:
             return {self.photo_notes: html.problems([*errors, str(error)])}
-        notes = html.problems(errors) + html.warnings(photo_problems(photos, BASE.size))
-        crops = html.crops(list(zip(keys, photos, strict=True)), BASE.size)
+        notes = html.problems(errors) + html.warnings(photo_problems(photos, size))
+        crops = html.crops(list(zip(keys, photos, strict=True)), size)
         return {
             self.visitor: visitor,
             self.keys: keys,
@@ -228,20 +261,21 @@ class TeachTab:
             self.photo_notes: notes,
         }
 
-    def add_photos(self, visitor: str, keys: list[str], uploads: list[str]) -> dict:
+    def add_photos(self, visitor: str, base: str, keys: list[str], uploads: list[str]) -> dict:
         """Uploads become photos of the workspace; a broken one is named, the others are kept."""
         photos, broken = take_uploads(uploads)
         errors = [str(error) for error in broken]
         with collected(errors):
             workspace = workspace_of(visitor)
             visitor, keys = workspace.id, [*keys, *workspace.save_photos(photos)]
-        return {**self.show_photos(visitor, list(dict.fromkeys(keys)), errors), self.drop: None}
+        keys = list(dict.fromkeys(keys))
+        return {**self.show_photos(visitor, base, keys, errors), self.drop: None}
 
-    def remove_photo(self, visitor: str, keys: list[str], event: gr.EventData) -> dict:
+    def remove_photo(self, visitor: str, base: str, keys: list[str], event: gr.EventData) -> dict:
         """Take one photo out."""
-        return self.show_photos(visitor, [key for key in keys if key != event.key])
+        return self.show_photos(visitor, base, [key for key in keys if key != event.key])
 
-    def pick_example(self, visitor: str, event: gr.EventData) -> dict:
+    def pick_example(self, visitor: str, base: str, event: gr.EventData) -> dict:
         """An example set in place of the photos that are there, with its word and noun."""
         _, _, paths, about = next(s for s in example_sets(self.prefix) if s[0] == event.key)
         errors: list[str] = []
@@ -250,33 +284,36 @@ class TeachTab:
             workspace = workspace_of(visitor)
             visitor, keys = workspace.id, workspace.save_photos(open_photos(paths)[0])
         word = {self.token: about["token"][self.prefix], self.noun: about["noun"]}
-        return {**self.show_photos(visitor, keys, errors), **word, self.kind: about["kind"]}
+        return {**self.show_photos(visitor, base, keys, errors), **word, self.kind: about["kind"]}
 
     # The word and the recipe
 
-    def read_word(self, token: str, noun: str, kind: Kind) -> dict:
+    def read_word(self, base: str, token: str, noun: str, kind: Kind) -> dict:
         """How the base reads the word, as it is typed."""
         errors: list[str] = []
+        read: list[str] = []
+        start: list[str] = []
         with collected(errors):
+            read, start = pieces_of(base, token), pieces_of(base, noun)
             if token:
-                check_new(token)
-        start = pieces_of(noun)
+                check_new(base, token)
         unknown = (
             f"The base does not know “{noun}” and reads it in {len(start)} pieces: "
             "a simpler word works better."
         )
         warnings = [unknown] if len(start) > len(noun.split()) else []
         return {
-            self.chips: html.word_chips(token, pieces_of(token), start, self.lesson is WORD),
+            self.chips: html.word_chips(token, read, start, self.lesson is WORD),
             self.word_notes: html.problems(errors) + html.warnings(warnings),
             self.fields: [token, noun, kind],
         }
 
-    def recipe(self, values: Sequence[Any]) -> Recipe:
+    def recipe(self, base: str, values: Sequence[Any]) -> Recipe:
         """The recipe that the advanced settings say. Raises `RecipeError`."""
+        own = self.lesson.recipe(spec_of(base))
         got = dict(zip(self.settings, values, strict=True))
         # An emptied number falls back to the recipe's own.
-        got = {n: self.settings[n].value if v is None else v for n, v in got.items()}
+        got = {n: settings_of(own)[n] if v is None else v for n, v in got.items()}
         prior = None
         if self.lesson is WORD:
             method: Word | LowRank = Word(got["vectors"], learning_rate=got["rate"])
@@ -291,7 +328,7 @@ class TeachTab:
             )
             if got["prior"] != "none":
                 prior = Prior(got["prior"], got["prior_weight"], got["images"])
-        return self.lesson.recipe.changed(
+        return own.changed(
             method=method,
             prior=prior,
             steps=got["steps"],
@@ -301,13 +338,13 @@ class TeachTab:
             seed=got["seed"],
         )
 
-    def say_estimate(self, *values: Any) -> str:
+    def say_estimate(self, name: str, *values: Any) -> str:
         """What the run will take, and leave."""
         try:
-            recipe = self.recipe(values)
+            recipe = self.recipe(name, values)
+            size = pace.size(recipe, base(name))
         except PersonalizationError as error:
             return html.problems([str(error)])
-        size = pace.size(recipe, base())
         file = f", a file of {charts.size_words(size)}" if size else ""
         time_words = html.duration(pace.seconds(recipe, device()))
         return f'<p class="hint">{time_words} here{file}</p>'
@@ -315,17 +352,25 @@ class TeachTab:
     # The run
 
     def begin(
-        self, visitor: str, keys: list[str], token: str, noun: str, kind: Kind, *values: Any
+        self,
+        visitor: str,
+        base: str,
+        keys: list[str],
+        token: str,
+        noun: str,
+        kind: Kind,
+        *values: Any,
     ) -> dict:
         """Check all that the visitor entered; then make the run, and take its first turn."""
+        about: list[str] = []
         about_photos: list[str] = []
         about_word: list[str] = []
         about_settings: list[str] = []
         photos: list[Photo] = []
         with collected(about_settings):
-            recipe = self.recipe(values)
+            recipe = self.recipe(base, values)
         with collected(about_word):
-            check_new(token)
+            check_new(base, token)
         with collected(about_word):
             check_start(noun, is_word=self.lesson is WORD, kind=kind)
         with collected(about_photos):
@@ -339,23 +384,33 @@ class TeachTab:
             about_settings.insert(0, f"Not started: see {see} above.")
         elif not about_settings:
             with collected(about_settings):
-                run = start_run(workspace, photos, kind, token, noun, recipe)
+                run = start_run(workspace, base, photos, kind, token, noun, recipe)
                 started = self.panel.next_turn(run, "learn")
-        warnings = html.warnings(photo_problems(photos, BASE.size))
+        with collected(about_settings):
+            about = photo_problems(photos, spec_of(base).size)
         return {
-            self.photo_notes: html.problems(about_photos) + warnings,
+            self.photo_notes: html.problems(about_photos) + html.warnings(about),
             self.word_notes: html.problems(about_word),
             self.setting_notes: html.problems(about_settings),
             **started,
         }
 
-    def restore(self, workspace: Workspace, keys: list[str], fields: list[Any]) -> dict:
-        """What a visitor who comes back finds: photos, word, the newest run."""
+    def rebase(self, workspace: Workspace, base: str, keys: list[str], fields: list[Any]) -> dict:
+        """The form for another base: its crops, its reading of the word, its own recipe."""
+        said = settings_of(self.lesson.recipe(spec_of(base)))
+        values = {name: said[name] for name in self.settings}
         known = set(workspace.photo_keys())
-        reply = self.show_photos(workspace.id, [key for key in keys if key in known])
+        return {
+            **self.show_photos(workspace.id, base, [key for key in keys if key in known]),
+            **self.read_word(base, *fields),
+            **{self.settings[name]: value for name, value in values.items()},
+            self.estimate: self.say_estimate(base, *values.values()),
+        }
+
+    def restore(self, workspace: Workspace, base: str, keys: list[str], fields: list[Any]) -> dict:
+        """What a visitor who comes back finds: photos, word, the newest run."""
+        reply = self.rebase(workspace, base, keys, fields)
         reply |= dict(zip((self.token, self.noun, self.kind), fields, strict=True))
-        reply |= self.read_word(*fields)
-        reply[self.estimate] = self.say_estimate(*(part.value for part in self.settings.values()))
         for run in map(Run.open, workspace.runs()):
             if (run.recipe.method_name == "word") == (self.lesson is WORD):
                 return {**reply, **self.panel.find(run)}

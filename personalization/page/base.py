@@ -1,0 +1,98 @@
+"""The head of the page: which base draws on what, and the choice of another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import gradio as gr
+
+from personalization import bases
+from personalization.bases import BaseSpec
+from personalization.choice import POCKET, VARIABLE, options
+from personalization.errors import BaseError
+
+from . import html
+from .common import ON_ZERO, QUEUED, base, device, home, remembered, spec_of
+
+Chosen = Callable[..., Iterator[dict]]
+
+
+class BaseChoice:
+    """A visitor's base, by its name, which their browser keeps; "" is the process's own."""
+
+    def __init__(self) -> None:
+        self.name = remembered("base", "")
+        self.head = gr.HTML(self.header(POCKET), elem_id="head")
+        with gr.Accordion("Choose the base", open=False, elem_id="base"):
+            self.offer = gr.Radio(
+                [(html.terms(POCKET), POCKET.name)],
+                value=POCKET.name,
+                show_label=False,
+                container=False,
+                elem_id="base-offer",
+            )
+            self.cannot = gr.HTML(elem_id="base-cannot")
+            with gr.Row(visible=device() != "cpu", elem_classes="ask"):
+                self.own = gr.Textbox(
+                    placeholder="Your own on the Hub: someone/their-model",
+                    container=False,
+                    max_lines=1,
+                    scale=5,
+                    min_width=180,
+                    elem_id="base-own",
+                )
+                self.load = gr.Button("Load", scale=1, min_width=90, elem_id="base-load")
+        self.notes = gr.HTML(elem_id="base-notes")
+        self.parts = [self.name, self.head, self.offer, self.cannot, self.notes]
+
+    def wire(self, choose: Chosen, head: list[Any], rest: list[Any], others: list[Any]) -> None:
+        """`choose` gets `head`, what is asked for, and `rest`; it may change `others` too."""
+        shown = [*self.parts, *others]
+        event: dict[str, Any] = {**QUEUED, "concurrency_id": "base", "concurrency_limit": 1}
+        self.offer.input(choose, [*head, self.offer, *rest], shown, **event)
+        gr.on([self.load.click, self.own.submit], choose, [*head, self.own, *rest], shown, **event)
+
+    def header(self, spec: BaseSpec) -> str:
+        return html.header(spec.title, html.device_words(device(), shared=ON_ZERO))
+
+    def restore(self, name: str) -> tuple[dict, str]:
+        """What a visitor finds: their base, or the process's own where that is gone."""
+        own, said = home()
+        try:
+            spec, notes = spec_of(name), html.warnings([said] if said else [])
+        except BaseError as error:
+            spec, notes = own, html.warnings([str(error)])
+        return {**self.show(spec), self.notes: notes}, spec.name
+
+    def wait(self) -> dict:
+        """What is said while weights are read, which may be gigabytes over the network."""
+        return {self.notes: '<p class="hint">Loading the base…</p>'}
+
+    def take(self, asked: str) -> tuple[dict, str]:
+        """Load the base of that name. Raises `BaseError`, and nothing has changed."""
+        if not asked.strip():
+            raise BaseError("Name a repository on the Hub first, such as someone/their-model.")
+        spec = spec_of(asked)
+        base(spec.name)
+        return {**self.show(spec), self.notes: ""}, spec.name
+
+    def refuse(self, current: str, sentence: str) -> dict:
+        """Say why not; the base stays what it was."""
+        return {self.offer: spec_of(current).name, self.notes: html.problems([sentence])}
+
+    def show(self, spec: BaseSpec) -> dict:
+        """The head and the list, with `spec` as the chosen one."""
+        listed = options(home()[0], bases.best_device())
+        can = [option.spec for option in listed if not option.why_not or option.spec == spec]
+        if spec.name not in [each.name for each in can]:
+            can.append(spec)
+        return {
+            self.name: spec.name,
+            self.head: self.header(spec),
+            self.offer: gr.update(choices=self.choices(can), value=spec.name),
+            self.cannot: html.bases(listed, VARIABLE),
+        }
+
+    def choices(self, specs: Sequence[BaseSpec]) -> list[tuple[str, str]]:
+        return [(html.terms(spec), spec.name) for spec in specs]
