@@ -53,15 +53,23 @@ def ties(deltas: Sequence[Tensor], weights: Sequence[float], density: float) -> 
     of the sum; what has another sign is left out. The mean is over the adapters that agree, so two
     alike count once. A negative weight turns its delta round before the election.
     """
+    return weighted_sum(ties_shares(deltas, weights, density), weights)
+
+
+def ties_shares(deltas: Sequence[Tensor], weights: Sequence[float], density: float) -> list[Tensor]:
+    """What TIES leaves of each delta; of the weights only the signs count.
+
+    Every merge here but SVD's is the weighted sum of such shares. They are the costly part, and do
+    not change while a weight moves.
+    """
     turned = [
         delta if weight >= 0 else -delta for delta, weight in zip(deltas, weights, strict=True)
     ]
     trimmed = torch.stack([_largest(delta, density) for delta in turned])
     signs = torch.where(trimmed.sum(0) >= 0, 1, -1)
     agree = trimmed.sign() == signs
-    scale = torch.tensor([abs(w) for w in weights], dtype=trimmed.dtype, device=trimmed.device)
-    total = torch.einsum("k...,k->...", trimmed * agree, scale)
-    return total / agree.sum(0).clamp(min=1)
+    shares = trimmed * agree / agree.sum(0).clamp(min=1)
+    return [s if weight >= 0 else -s for s, weight in zip(shares, weights, strict=True)]
 
 
 def dare(
@@ -72,13 +80,20 @@ def dare(
     Each entry is kept with probability `density`, above 0, and divided by it. The generator is one
     of the CPU, so that every device drops the same.
     """
+    return weighted_sum(dare_shares(deltas, density, generator), weights)
+
+
+def dare_shares(
+    deltas: Sequence[Tensor], density: float, generator: torch.Generator
+) -> list[Tensor]:
+    """What DARE leaves of each delta."""
     kept = [
         torch.bernoulli(torch.full(d.shape, density, dtype=d.dtype), generator=generator).to(
             d.device
         )
         for d in deltas
     ]
-    return weighted_sum([d * k / density for d, k in zip(deltas, kept, strict=True)], weights)
+    return [d * k / density for d, k in zip(deltas, kept, strict=True)]
 
 
 def orthogonal(
@@ -92,15 +107,25 @@ def orthogonal(
     outputs: all are then orthogonal to each other, and the heaviest is as it was. Gram and
     Schmidt's idea, on spaces in place of vectors.
     """
-    order = sorted(range(len(deltas)), key=lambda i: -abs(weights[i]))
-    total = torch.zeros_like(deltas[0])
+    return weighted_sum(orthogonal_shares(deltas, heaviest_first(weights), spaces), weights)
+
+
+def orthogonal_shares(
+    deltas: Sequence[Tensor], order: Sequence[int], spaces: Sequence[tuple[Tensor, Tensor]]
+) -> list[Tensor]:
+    """What `orthogonal` leaves of each delta, the heaviest first in `order`."""
+    shares = list(deltas)
     u, v = (space[:, :0] for space in spaces[order[0]])
     for i in order:
         delta = deltas[i].flatten(1)
-        delta = delta - u @ (u.T @ delta @ v) @ v.T
-        total.add_(delta.reshape(total.shape), alpha=weights[i])
+        shares[i] = (delta - u @ (u.T @ delta @ v) @ v.T).reshape(deltas[i].shape)
         u, v = (_widened(basis, new) for basis, new in zip((u, v), spaces[i], strict=True))
-    return total
+    return shares
+
+
+def heaviest_first(weights: Sequence[float]) -> tuple[int, ...]:
+    """The numbers of the weights, that of the largest first."""
+    return tuple(sorted(range(len(weights)), key=lambda i: -abs(weights[i])))
 
 
 def thin_svd(up: Tensor, down: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,8 +133,13 @@ def thin_svd(up: Tensor, down: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     up: (out, r), down: (r, in) -> (out, k), (k,), (k, in) with k <= r.
     """
-    q_up, r_up = torch.linalg.qr(up)
-    q_down, r_down = torch.linalg.qr(down.T)
+    return svd_between(*torch.linalg.qr(up), *torch.linalg.qr(down.T))
+
+
+def svd_between(
+    q_up: Tensor, r_up: Tensor, q_down: Tensor, r_down: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same of (q_up r_up) (q_down r_down)', with orthonormal columns in both q."""
     left, values, right = torch.linalg.svd(r_up @ r_down.T, full_matrices=False)
     kept = int((values > values.max() * 10 * torch.finfo(values.dtype).eps).sum())
     return q_up @ left[:, :kept], values[:kept], right[:kept] @ q_down.T
