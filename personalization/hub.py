@@ -143,10 +143,10 @@ def fetch(
 
 def _look(api: HfApi, repository: str, revision: str, name: str, sizes: dict[str, int]) -> Found:
     """One file's header, through a request for its first bytes."""
-    files, path = (name,), PurePosixPath(name)
+    path, files = PurePosixPath(name), [name]
     if path.name == PEFT[0]:
         config = str(path.with_name(PEFT[1]))
-        files += (config,) if config in sizes else ()
+        files += [config] if config in sizes else []
     size = sum(sizes[file] for file in files)
     try:
         read = api.parse_safetensors_file_metadata(repository, name, revision=revision)
@@ -154,10 +154,10 @@ def _look(api: HfApi, repository: str, revision: str, name: str, sizes: dict[str
         contents = formats.told(Path(name), Header(dict(read.metadata), shapes))
     except SafetensorsParsingError:
         error = f"{path.name} cannot be read as a safetensors file: ask its owner to mend it."
-        return Found(repository, revision, files, size, None, error)
+        return Found(repository, revision, tuple(files), size, None, error)
     except AdapterError as error:
-        return Found(repository, revision, files, size, None, str(error))
-    return Found(repository, revision, files, size, contents)
+        return Found(repository, revision, tuple(files), size, None, str(error))
+    return Found(repository, revision, tuple(files), size, contents)
 
 
 def _no_adapters(repository: str, names: Sequence[str]) -> str:

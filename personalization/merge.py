@@ -6,9 +6,11 @@ weights. A weight may be negative; ranks may differ.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -209,23 +211,45 @@ def overlap(a: Adapter, b: Adapter) -> Overlap:
     Of a DoRA only the low-rank part counts: the rest depends on the base. A learned word overlaps
     with nothing.
     """
-    first, second = _factors_of(a), _factors_of(b)
+    return overlaps([a, b])[0, 1]
+
+
+def overlaps(adapters: Sequence[Adapter]) -> dict[tuple[int, int], Overlap]:
+    """`overlap` of every pair i < j, each adapter taken apart once."""
+    apart = [
+        {place: _Apart(*pair, thin_svd(*pair)) for place, pair in _factors_of(adapter).items()}
+        for adapter in adapters
+    ]
+    pairs = itertools.combinations(range(len(apart)), 2)
+    return {(i, j): _overlap(apart[i], apart[j]) for i, j in pairs}
+
+
+class _Apart(NamedTuple):
+    """One layer's change: its factors and their SVD."""
+
+    up: Tensor
+    down: Tensor
+    svd: tuple[Tensor, Tensor, Tensor]
+
+    @property
+    def size(self) -> float:
+        return float(self.svd[1].double().norm())
+
+
+def _overlap(first: Mapping[Place, _Apart], second: Mapping[Place, _Apart]) -> Overlap:
     layers: list[LayerOverlap] = []
     product, shared, both = 0.0, 0.0, 0.0
-    for place in first:
-        if place not in second:
+    for place, a in first.items():
+        b = second.get(place)
+        if b is None or not (size := a.size * b.size):
             continue
-        (up_a, down_a), (up_b, down_b) = first[place], second[place]
-        size = _norm(up_a, down_a) * _norm(up_b, down_b)
-        if not size:
-            continue
-        inner = _inner(up_a, down_a, up_b, down_b)
-        part = _shared(thin_svd(up_a, down_a), thin_svd(up_b, down_b))
+        inner = _inner(a.up, a.down, b.up, b.down)
+        part = _shared(a.svd, b.svd)
         layers.append(LayerOverlap(place, inner / size, part))
         product, shared, both = product + inner, shared + part * size, both + size
     if not layers:
         return Overlap((), 0.0, 0.0)
-    whole = math.prod(math.hypot(*(_norm(*f) for f in side.values())) for side in (first, second))
+    whole = math.prod(math.hypot(*(a.size for a in side.values())) for side in (first, second))
     return Overlap(tuple(layers), product / whole, shared / both)
 
 
@@ -268,10 +292,6 @@ def _inner(up_a: Tensor, down_a: Tensor, up_b: Tensor, down_b: Tensor) -> float:
     """<up_a down_a, up_b down_b> without forming either."""
     left, right = up_a.double().T @ up_b.double(), down_a.double() @ down_b.double().T
     return float((left * right).sum())
-
-
-def _norm(up: Tensor, down: Tensor) -> float:
-    return math.sqrt(max(0.0, _inner(up, down, up, down)))
 
 
 def _shared(a: tuple[Tensor, Tensor, Tensor], b: tuple[Tensor, Tensor, Tensor]) -> float:
