@@ -123,14 +123,17 @@ with gr.Blocks(
     rack = [kept_rack, *stack_tab.weights]
     for tab in (word_tab, subject_tab):
         onto = [*stack_tab.board, stack_tab.prompt, tabs]
-        tab.panel.send.click(send_to_stack, [browser, tab.panel.current, *rack], onto, **QUIET)
+        sent = [browser, tab.panel.current, *rack]
+        stack_tab.then_meet(tab.panel.send.click(send_to_stack, sent, onto, **QUIET))
         tab.panel.turn.change(stack_tab.refresh, [browser, *rack], stack_tab.board, **QUIET)
     forget_me.click(forget, browser, browser, js=ASK_FIRST, **QUIET).then(
         None, browser, None, js=START_ANEW
     )
     stored = [*kept[WORD], *kept[SUBJECT], kept_rack]
     everything = [*word_tab.everything, *subject_tab.everything, *stack_tab.board, stack_tab.prompt]
-    demo.load(arrive, [browser, *stored], [browser, *everything], **QUIET).then(js=ARRIVED)
+    arrived = demo.load(arrive, [browser, *stored], [browser, *everything], **QUIET)
+    arrived.then(js=ARRIVED)
+    stack_tab.then_meet(arrived)
 demo.queue(default_concurrency_limit=4, max_size=64)
 
 if __name__ == "__main__":

@@ -43,6 +43,13 @@ class BaseSpec:
     safety_checker: bool = False  # whether it comes with one: kept on where the public draws
     config: str | None = None  # of a single file: the repository with its tokenizer and settings
 
+    @property
+    def blocks(self) -> dict[str, str]:
+        """The parts of the denoiser whose weight can differ, by what they are called."""
+        if self.module == "unet":
+            return {"Down": "down_blocks", "Middle": "mid_block", "Up": "up_blocks"}
+        return {"Blocks": "transformer_blocks", "Single": "single_transformer_blocks"}
+
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 CLIP_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
