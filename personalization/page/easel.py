@@ -85,7 +85,7 @@ class Easel:
         with gr.Row():
             self.draw = gr.Button("Draw", variant="primary", scale=3, elem_id="draw-button")
             self.compare = gr.Button(
-                "Side by side", scale=1, min_width=120, elem_id="compare-button"
+                "Side by side", scale=1, min_width=130, elem_id="compare-button"
             )
             self.sweep = gr.Button("Sweep", scale=1, min_width=90, elem_id="sweep-button")
         self.notes = gr.HTML(elem_id="stack-notes")

@@ -43,7 +43,7 @@ def suggested(before: Sequence[float], after: Sequence[float]) -> str:
 def _pair(first: str, second: str, overlap: Overlap) -> str:
     head = (
         f'<b class="token">{escape(first)}</b> and <b class="token">{escape(second)}</b> '
-        f"<span>{escape(overlap.words)}</span>"
+        f"<br><span>{escape(overlap.words)}</span>"
     )
     if not overlap.layers:
         return f'<p class="pair">{head}</p>'

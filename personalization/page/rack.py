@@ -78,7 +78,6 @@ class Rack:
         self.build_rows()
         self.build_adding()
         self.notes = gr.HTML(elem_id="stack-rack-notes")
-        self.build_together()
 
     def build_rows(self) -> None:
         gr.HTML(html.section(1, "Adapters", "0 is none of it, 1 is as it was trained."))
@@ -121,10 +120,17 @@ class Rack:
             )
 
     def build_together(self) -> None:
+        """What is said and set of all of them."""
         self.meeting = gr.HTML(elem_id="stack-meeting")
         self.suggest = gr.Button(
-            "Suggest weights", size="sm", visible=False, elem_id="stack-suggest"
+            "Suggest weights",
+            size="sm",
+            scale=0,
+            min_width=150,
+            visible=False,
+            elem_id="stack-suggest",
         )
+        self.said_of_weights = gr.HTML(elem_id="stack-suggested")
         self.combine = gr.Radio(
             [(title, name) for name, title in TITLES.items()],
             value="sum",
@@ -164,8 +170,9 @@ class Rack:
     def parts(self) -> list[Any]:
         """What `show` updates."""
         return [
-            *(self.rack, self.empty, self.add, self.notes, self.suggest, self.fine_for),
-            *(self.combine, self.combine_hint, *self.rows, *self.labels, *self.weights),
+            *(self.rack, self.empty, self.add, self.notes, self.suggest, self.said_of_weights),
+            *(self.fine_for, self.combine, self.combine_hint),
+            *(*self.rows, *self.labels, *self.weights),
         ]
 
     def wire(self, outputs: list[Any], then: Callable[[Any], None]) -> None:
@@ -180,8 +187,8 @@ class Rack:
             weight.release(self.keep_weights, [self.rack, *self.weights], self.rack, **QUIET)
             out = [*rack, gr.State(i), *self.weights]
             then(take.click(self.take_out, out, outputs, **QUIET))
-        kept = [self.rack, self.notes, *self.weights]
-        self.suggest.click(self.suggest_weights, [*rack, *self.weights], kept, **QUIET)
+        found = [self.rack, self.said_of_weights, *self.weights]
+        self.suggest.click(self.suggest_weights, [*rack, *self.weights], found, **QUIET)
         self.combine.change(
             lambda name: html.hint(merge.COMBINATIONS[name]),
             self.combine,
@@ -225,6 +232,7 @@ class Rack:
             self.add: gr.update(choices=choices, value=""),
             self.notes: html.problems([*errors, *gone]),
             self.suggest: gr.update(visible=several),
+            self.said_of_weights: "",
             self.combine: gr.update(visible=several),
             self.combine_hint: gr.update(visible=several),
             self.fine_for: gr.update(
@@ -302,13 +310,13 @@ class Rack:
         try:
             stack = stacked(WORKSPACES.open(visitor).library, rows)
         except PersonalizationError as error:
-            return {self.notes: html.problems([str(error)])}
+            return {self.said_of_weights: html.problems([str(error)])}
         # A slider's step towards zero: rounding up would leave the bounds.
         found = [math.trunc(20 * weight + 1e-6) / 20 for weight in suggest(stack)]
         changed = [r._replace(weight=w) for r, w in zip(rows, found, strict=True)]
         return {
             self.rack: kept(changed),
-            self.notes: html.hint(suggested([row.weight for row in rows], found)),
+            self.said_of_weights: html.hint(suggested([row.weight for row in rows], found)),
             **dict(zip(self.weights, found, strict=False)),
         }
 

@@ -28,6 +28,7 @@ class StackTab:
             with gr.Column(scale=5, min_width=320, elem_classes="bench-form"):
                 self.rack = Rack(visitor, rack)
                 self.hub = FromHub(self.rack)
+                self.rack.build_together()
                 self.take = TakeAway(self.rack)
             with gr.Column(scale=6, min_width=320, elem_classes="bench-panel"):
                 self.easel = Easel(self.rack)
