@@ -92,9 +92,9 @@ def send_to_stack(visitor: str, base: str, current: str, rack: list, *weights: f
     ]
     rack = remember(rack, *weights)
     try:
-        board = stack_tab.with_row(workspace, base, rack, same[0])
+        board = stack_tab.rack.with_row(workspace, base, rack, same[0])
     except PersonalizationError as error:  # learned on another base than the one in use
-        board = stack_tab.show_rack(workspace, rack, [in_words(error)])
+        board = stack_tab.rack.show(workspace, rack, [in_words(error)])
     return {
         **board,
         tabs: gr.Tabs(selected="stack"),
@@ -150,7 +150,7 @@ with gr.Blocks(
     for tab in (word_tab, subject_tab):
         onto = [*stack_tab.board, stack_tab.prompt, tabs]
         sent = [browser, base_name, tab.panel.current, *rack]
-        tab.panel.send.click(send_to_stack, sent, onto, **QUIET)
+        stack_tab.then_meet(tab.panel.send.click(send_to_stack, sent, onto, **QUIET))
         tab.panel.turn.change(stack_tab.refresh, [browser, *rack], stack_tab.board, **QUIET)
     forget_me.click(forget, browser, browser, js=ASK_FIRST, **QUIET).then(
         None, browser, None, js=START_ANEW
@@ -168,7 +168,9 @@ with gr.Blocks(
         *(*word_tab.everything, *subject_tab.everything, stack_tab.prompt),
         *dict.fromkeys([*stack_tab.board, *stack_tab.rebased]),
     ]
-    demo.load(arrive, [browser, base_name, *stored], everything, **QUIET).then(js=ARRIVED)
+    arrived = demo.load(arrive, [browser, base_name, *stored], everything, **QUIET)
+    arrived.then(js=ARRIVED)
+    stack_tab.then_meet(arrived)
 demo.queue(default_concurrency_limit=4, max_size=64)
 
 if __name__ == "__main__":

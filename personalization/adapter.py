@@ -12,6 +12,7 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class Adapter:
     description: Description
     tensors: dict[str, Tensor] = field(hash=False, repr=False)
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Of the tensors alone: the same weights have the same hash whatever is said of them."""
         digest = hashlib.sha256()

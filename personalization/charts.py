@@ -251,6 +251,43 @@ def heat_map(names: Sequence[str], matrix: Sequence[Sequence[float]], caption: s
     return _figure(table, [], caption)
 
 
+def layer_map(layers: Sequence[tuple[str, str, float, float]], caption: str = "") -> str:
+    """Where in a model two adapters meet: a column for each layer, in the model's order.
+
+    layers: (part of the model, layer, cosine of the two changes, share of their directions in
+    common), in the model's order. Above, the cosine: one colour where they push the same way,
+    another where they pull apart. Below, the shared directions.
+    """
+    plot = _Plot((0, max(1, len(layers))), (0, 1), height=44)
+    wide = 100 / max(1, len(layers))
+    cells, heads, start = [], [], 0
+    for number, (part, name, cosine, shared) in enumerate(layers):
+        for y, value, colour in (
+            (0, cosine, SUBJECT if cosine >= 0 else OTHER),
+            (23, shared, PROMPT),
+        ):
+            cells.append(
+                f'<rect x="{_pc(number * wide)}" y="{y}" width="{_pc(wide)}" height="21" '
+                f'fill="{colour}" fill-opacity="{0.05 + 0.95 * min(1.0, abs(value)):.2f}">'
+                f"<title>{escape(name)}: cosine {cosine:.2f}, shared {shared:.2f}</title></rect>"
+            )
+        if number + 1 == len(layers) or layers[number + 1][0] != part:
+            middle = _pc((start + number + 1) / 2 * wide)
+            heads.append(_text(middle, 58, part, "middle", faint=True, small=True))
+            if start:
+                heads.append(plot.vertical(start, dashed=False))
+            start = number + 1
+    rows = _text("-8", 15, "cosine", "end", faint=True, small=True)
+    rows += _text("-8", 38, "shared", "end", faint=True, small=True)
+    said = f"Cosine and shared directions of two adapters in {len(layers)} layers."
+    legend = [
+        ("square", SUBJECT, "push the same way"),
+        ("square", OTHER, "pull apart"),
+        ("square", PROMPT, "use the same directions"),
+    ]
+    return _figure(plot.svg(said, [*cells, rows, *heads], left=48, bottom=24), legend, caption)
+
+
 def grid(
     pictures: Sequence[Sequence[Image.Image]],
     row_labels: Sequence[str] = (),
@@ -467,6 +504,7 @@ def _key(kind: str, colour: str) -> str:
         "dot": f'<circle cx="8" cy="5" r="2.5" fill="{colour}" fill-opacity=".45"/>',
         "line": f'<path d="M0 5h16" stroke="{colour}" stroke-width="2.5"/>',
         "dash": f'<path d="M0 5h16" stroke="{colour}" stroke-width="1.5" stroke-dasharray="5 3"/>',
+        "square": f'<rect x="3" width="10" height="10" rx="2" fill="{colour}"/>',
         "triangle": f'<path d="M4 2h8L8 8z" fill="{colour}" fill-opacity=".55"/>',
     }[kind]
     look = 'width="16" height="10" aria-hidden="true" style="flex:none;display:block"'

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AddedToken
 
 from personalization.errors import ConceptError
 
@@ -74,6 +73,8 @@ def extended_tokenizer(tokenizer: Any, token: str, vectors: int = 1) -> Any:
             "Choose one that means nothing yet, such as <my-mug>.",
             field="token",
         )
+    from transformers import AddedToken  # here: it takes a second of the app's start
+
     copied = copy.deepcopy(tokenizer)
     # The pipelines look a word up as it was read; read in lower case, a capital would be lost.
     capital = token != token.lower()

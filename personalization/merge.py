@@ -6,9 +6,11 @@ weights. A weight may be negative; ranks may differ.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -53,15 +55,23 @@ def ties(deltas: Sequence[Tensor], weights: Sequence[float], density: float) -> 
     of the sum; what has another sign is left out. The mean is over the adapters that agree, so two
     alike count once. A negative weight turns its delta round before the election.
     """
+    return weighted_sum(ties_shares(deltas, weights, density), weights)
+
+
+def ties_shares(deltas: Sequence[Tensor], weights: Sequence[float], density: float) -> list[Tensor]:
+    """What TIES leaves of each delta; of the weights only the signs count.
+
+    Every merge here but SVD's is the weighted sum of such shares. They are the costly part, and do
+    not change while a weight moves.
+    """
     turned = [
         delta if weight >= 0 else -delta for delta, weight in zip(deltas, weights, strict=True)
     ]
     trimmed = torch.stack([_largest(delta, density) for delta in turned])
     signs = torch.where(trimmed.sum(0) >= 0, 1, -1)
     agree = trimmed.sign() == signs
-    scale = torch.tensor([abs(w) for w in weights], dtype=trimmed.dtype, device=trimmed.device)
-    total = torch.einsum("k...,k->...", trimmed * agree, scale)
-    return total / agree.sum(0).clamp(min=1)
+    shares = trimmed * agree / agree.sum(0).clamp(min=1)
+    return [s if weight >= 0 else -s for s, weight in zip(shares, weights, strict=True)]
 
 
 def dare(
@@ -72,13 +82,20 @@ def dare(
     Each entry is kept with probability `density`, above 0, and divided by it. The generator is one
     of the CPU, so that every device drops the same.
     """
+    return weighted_sum(dare_shares(deltas, density, generator), weights)
+
+
+def dare_shares(
+    deltas: Sequence[Tensor], density: float, generator: torch.Generator
+) -> list[Tensor]:
+    """What DARE leaves of each delta."""
     kept = [
         torch.bernoulli(torch.full(d.shape, density, dtype=d.dtype), generator=generator).to(
             d.device
         )
         for d in deltas
     ]
-    return weighted_sum([d * k / density for d, k in zip(deltas, kept, strict=True)], weights)
+    return [d * k / density for d, k in zip(deltas, kept, strict=True)]
 
 
 def orthogonal(
@@ -92,15 +109,25 @@ def orthogonal(
     outputs: all are then orthogonal to each other, and the heaviest is as it was. Gram and
     Schmidt's idea, on spaces in place of vectors.
     """
-    order = sorted(range(len(deltas)), key=lambda i: -abs(weights[i]))
-    total = torch.zeros_like(deltas[0])
+    return weighted_sum(orthogonal_shares(deltas, heaviest_first(weights), spaces), weights)
+
+
+def orthogonal_shares(
+    deltas: Sequence[Tensor], order: Sequence[int], spaces: Sequence[tuple[Tensor, Tensor]]
+) -> list[Tensor]:
+    """What `orthogonal` leaves of each delta, the heaviest first in `order`."""
+    shares = list(deltas)
     u, v = (space[:, :0] for space in spaces[order[0]])
     for i in order:
         delta = deltas[i].flatten(1)
-        delta = delta - u @ (u.T @ delta @ v) @ v.T
-        total.add_(delta.reshape(total.shape), alpha=weights[i])
+        shares[i] = (delta - u @ (u.T @ delta @ v) @ v.T).reshape(deltas[i].shape)
         u, v = (_widened(basis, new) for basis, new in zip((u, v), spaces[i], strict=True))
-    return total
+    return shares
+
+
+def heaviest_first(weights: Sequence[float]) -> tuple[int, ...]:
+    """The numbers of the weights, that of the largest first."""
+    return tuple(sorted(range(len(weights)), key=lambda i: -abs(weights[i])))
 
 
 def thin_svd(up: Tensor, down: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -108,8 +135,13 @@ def thin_svd(up: Tensor, down: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
     up: (out, r), down: (r, in) -> (out, k), (k,), (k, in) with k <= r.
     """
-    q_up, r_up = torch.linalg.qr(up)
-    q_down, r_down = torch.linalg.qr(down.T)
+    return svd_between(*torch.linalg.qr(up), *torch.linalg.qr(down.T))
+
+
+def svd_between(
+    q_up: Tensor, r_up: Tensor, q_down: Tensor, r_down: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same of (q_up r_up) (q_down r_down)', with orthonormal columns in both q."""
     left, values, right = torch.linalg.svd(r_up @ r_down.T, full_matrices=False)
     kept = int((values > values.max() * 10 * torch.finfo(values.dtype).eps).sum())
     return q_up @ left[:, :kept], values[:kept], right[:kept] @ q_down.T
@@ -179,23 +211,45 @@ def overlap(a: Adapter, b: Adapter) -> Overlap:
     Of a DoRA only the low-rank part counts: the rest depends on the base. A learned word overlaps
     with nothing.
     """
-    first, second = _factors_of(a), _factors_of(b)
+    return overlaps([a, b])[0, 1]
+
+
+def overlaps(adapters: Sequence[Adapter]) -> dict[tuple[int, int], Overlap]:
+    """`overlap` of every pair i < j, each adapter taken apart once."""
+    apart = [
+        {place: _Apart(*pair, thin_svd(*pair)) for place, pair in _factors_of(adapter).items()}
+        for adapter in adapters
+    ]
+    pairs = itertools.combinations(range(len(apart)), 2)
+    return {(i, j): _overlap(apart[i], apart[j]) for i, j in pairs}
+
+
+class _Apart(NamedTuple):
+    """One layer's change: its factors and their SVD."""
+
+    up: Tensor
+    down: Tensor
+    svd: tuple[Tensor, Tensor, Tensor]
+
+    @property
+    def size(self) -> float:
+        return float(self.svd[1].double().norm())
+
+
+def _overlap(first: Mapping[Place, _Apart], second: Mapping[Place, _Apart]) -> Overlap:
     layers: list[LayerOverlap] = []
     product, shared, both = 0.0, 0.0, 0.0
-    for place in first:
-        if place not in second:
+    for place, a in first.items():
+        b = second.get(place)
+        if b is None or not (size := a.size * b.size):
             continue
-        (up_a, down_a), (up_b, down_b) = first[place], second[place]
-        size = _norm(up_a, down_a) * _norm(up_b, down_b)
-        if not size:
-            continue
-        inner = _inner(up_a, down_a, up_b, down_b)
-        part = _shared(thin_svd(up_a, down_a), thin_svd(up_b, down_b))
+        inner = _inner(a.up, a.down, b.up, b.down)
+        part = _shared(a.svd, b.svd)
         layers.append(LayerOverlap(place, inner / size, part))
         product, shared, both = product + inner, shared + part * size, both + size
     if not layers:
         return Overlap((), 0.0, 0.0)
-    whole = math.prod(math.hypot(*(_norm(*f) for f in side.values())) for side in (first, second))
+    whole = math.prod(math.hypot(*(a.size for a in side.values())) for side in (first, second))
     return Overlap(tuple(layers), product / whole, shared / both)
 
 
@@ -238,10 +292,6 @@ def _inner(up_a: Tensor, down_a: Tensor, up_b: Tensor, down_b: Tensor) -> float:
     """<up_a down_a, up_b down_b> without forming either."""
     left, right = up_a.double().T @ up_b.double(), down_a.double() @ down_b.double().T
     return float((left * right).sum())
-
-
-def _norm(up: Tensor, down: Tensor) -> float:
-    return math.sqrt(max(0.0, _inner(up, down, up, down)))
 
 
 def _shared(a: tuple[Tensor, Tensor, Tensor], b: tuple[Tensor, Tensor, Tensor]) -> float:

@@ -11,7 +11,6 @@ drifts, however often a stack is applied.
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,11 +19,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from personalization import merge
+from personalization import effective, merge
 from personalization.adapter import Adapter, Description
 from personalization.bases.base import Base, TextEncoder
 from personalization.bases.spec import BaseSpec
-from personalization.deltas import WORD, Change, Decomposed, Place, located, words
+from personalization.deltas import WORD, Place, words
 from personalization.embedding import ExtendedEmbedding, extended_tokenizer
 from personalization.errors import AdapterError, StackError
 
@@ -145,19 +144,19 @@ def applied(base: Base, stack: Stack) -> Iterator[None]:
     """
     with base.lock, ExitStack() as undo:
         stack.check(base.spec)
-        layers = _layers(base, stack)
-        turns: list[_Layers] = []
+        layers = effective.layers(base, stack)
+        turns: list[effective.Layers] = []
         if stack.combine in merge.IN_TIME:
-            turns = _turns(stack, layers)
+            turns = effective.turns(stack, layers)
             layers = {p: parts for p, parts in layers.items() if parts[0].is_text}
         for slot in stack.active:
             rows = words(slot.adapter)
             for encoder in base.text_encoders:
                 if encoder.name in rows:
                     undo.enter_context(_word(encoder, slot, rows[encoder.name]))
-        undo.enter_context(_weights(_values(layers, stack)))
+        undo.enter_context(_weights(effective.values(base, layers, stack)))
         if turns:
-            variants = [_values(turn, stack) for turn in turns]
+            variants = [effective.values(base, turn, stack) for turn in turns]
             in_time = _switched if stack.combine == "switch" else _averaged
             undo.enter_context(in_time(base.denoiser, variants))
         yield
@@ -206,8 +205,8 @@ def merged(base: Base, stack: Stack, rank: int = 0, title: str = "") -> Merged:
     tensors: dict[str, Tensor] = {}
     lost = whole = 0.0
     with base.lock, torch.no_grad():
-        for parameter, parts in _layers(base, stack).items():
-            up, down, cut, size = _factored(parameter, parts, stack, rank)
+        for parameter, parts in effective.layers(base, stack).items():
+            up, down, cut, size = effective.factored(base, parameter, parts, stack, rank)
             lost, whole = lost + cut, whole + size
             ones, kernel = [1] * (parameter.dim() - 2), parameter.shape[1:]
             tensors[f"{parts[0].place}.lora_A.weight"] = down.reshape(-1, *kernel)
@@ -252,23 +251,6 @@ def record(slot: Slot) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class _Part:
-    """One adapter's share in one layer."""
-
-    slot: Slot
-    place: Place
-    change: Change
-    weight: float
-
-    @property
-    def is_text(self) -> bool:
-        return self.place.component.startswith("text_encoder")
-
-
-_Layers = dict[nn.Parameter, list[_Part]]
-
-
 def _check_words(slots: tuple[Slot, ...]) -> None:
     taught: dict[str, Slot] = {}
     for slot in slots:
@@ -282,98 +264,6 @@ def _check_words(slots: tuple[Slot, ...]) -> None:
                 field="stack",
             )
         taught[token] = slot
-
-
-def _layers(base: Base, stack: Stack) -> _Layers:
-    layers: _Layers = {}
-    for slot in stack.active:
-        for parameter, (place, change) in located(base.modules, slot.adapter, slot.name).items():
-            if weight := slot.weight_at(place):
-                layers.setdefault(parameter, []).append(_Part(slot, place, change, weight))
-    return layers
-
-
-def _turns(stack: Stack, layers: _Layers) -> list[_Layers]:
-    """Each adapter's own share in the denoiser, of those that have one."""
-    turns: list[_Layers] = []
-    for slot in stack.active:
-        turn = {
-            parameter: [part for part in parts if part.slot is slot]
-            for parameter, parts in layers.items()
-            if not parts[0].is_text
-        }
-        turns.append({parameter: parts for parameter, parts in turn.items() if parts})
-    return [turn for turn in turns if turn]
-
-
-def _values(layers: _Layers, stack: Stack) -> dict[nn.Parameter, Tensor]:
-    """What each parameter becomes, of its own dtype."""
-    with torch.no_grad():
-        return {
-            parameter: (_delta(parameter, parts, stack).add_(parameter)).to(parameter.dtype)
-            for parameter, parts in layers.items()
-        }
-
-
-def _delta(parameter: Tensor, parts: Sequence[_Part], stack: Stack) -> Tensor:
-    """The combination of the parts, of the parameter's shape, in float32 or finer."""
-    weights = [part.weight for part in parts]
-    if stack.combine == "svd":
-        return _svd(parameter, parts, stack.rank)
-    deltas = [part.change.delta(parameter) for part in parts]
-    match stack.combine:
-        case "ties":
-            return merge.ties(deltas, weights, stack.density)
-        case "dare":
-            # From the place's name, so that no two layers drop alike and the order is of no matter.
-            seed = zlib.crc32(f"{stack.seed} {parts[0].place}".encode())
-            generator = torch.Generator().manual_seed(seed)
-            return merge.dare(deltas, weights, stack.density, generator)
-        case "orthogonal" if len(parts) > 1:
-            spaces = [_space(parameter, part.change) for part in parts]
-            return merge.orthogonal(deltas, weights, spaces)
-    return merge.weighted_sum(deltas, weights)
-
-
-def _svd(parameter: Tensor, parts: Sequence[_Part], rank: int) -> Tensor:
-    rank = rank or max(part.change.rank for part in parts)
-    if any(isinstance(part.change, Decomposed) for part in parts):
-        deltas = [part.change.delta(parameter) for part in parts]
-        return merge.svd(deltas, [part.weight for part in parts], rank)
-    left, values, right = merge.thin_svd(*_side_by_side(parameter, parts))
-    return ((left[:, :rank] * values[:rank]) @ right[:rank]).reshape(parameter.shape)
-
-
-def _side_by_side(parameter: Tensor, parts: Sequence[_Part]) -> tuple[Tensor, Tensor]:
-    """up (out, sum of ranks), with the weights in it, and down (sum of ranks, in * kernel)."""
-    pairs = [merge.factors(part.change, parameter) for part in parts]
-    ups = [up * part.weight for part, (up, _) in zip(parts, pairs, strict=True)]
-    return torch.cat(ups, 1), torch.cat([down for _, down in pairs])
-
-
-def _space(parameter: Tensor, change: Change) -> tuple[Tensor, Tensor]:
-    up, down = merge.factors(change, parameter)
-    up, into = (m / m.norm(dim=0).clamp(min=1e-30) for m in (up, down.T))
-    return merge.orthonormal(up, 1e-4), merge.orthonormal(into, 1e-4)
-
-
-def _factored(
-    parameter: Tensor, parts: Sequence[_Part], stack: Stack, rank: int
-) -> tuple[Tensor, Tensor, float, float]:
-    """up and down of the combination, the square of what was cut off, and that of the whole."""
-    low = not any(isinstance(part.change, Decomposed) for part in parts)
-    if stack.combine == "sum" and low:
-        up, down = _side_by_side(parameter, parts)
-        if not rank:
-            return up, down, 0.0, float(((up.T @ up) * (down @ down.T)).sum())
-        left, values, right = merge.thin_svd(up, down)
-    else:
-        delta = _delta(parameter, parts, stack).flatten(1)
-        left, values, right = torch.linalg.svd(delta, full_matrices=False)
-    rank = rank or sum(part.change.rank for part in parts)
-    squares = values.double().square()
-    up, down = left[:, :rank] * values[:rank], right[:rank]
-    return up, down, float(squares[rank:].sum()), float(squares.sum())
 
 
 @contextmanager

@@ -21,13 +21,13 @@ from personalization.bases.base import Base
 from personalization.errors import RecipeError
 from personalization.events import Stage
 from personalization.generate import PER_BATCH, Picture, Settings, draw_each
-from personalization.stack import Stack, applied
+from personalization.stack import Slot, Stack, applied, record
 
 STRENGTHS = (0.2, 0.5, 0.8, 1.1, 1.5)
 MAX_PICTURES = 64
 FULL_ENOUGH = 3  # pictures of the same weights, from which a batch of their own is as fast
 
-What = Literal["weight", "guidance", "steps", "combine", "seed", "prompt"]
+What = Literal["weight", "guidance", "steps", "combine", "seed", "prompt", "only"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Axis:
-    """A setting and the values that it takes; `slot` says whose weight."""
+    """A setting and the values that it takes; `slot` says whose weight.
+
+    "only" takes tuples of slot numbers: those alone, all others at weight 0.
+    """
 
     what: What
     values: tuple[Any, ...]
@@ -54,6 +57,12 @@ class Axis:
             return replace(cell, stack=replace(cell.stack, slots=tuple(slots)))
         if self.what == "combine":
             return replace(cell, stack=replace(cell.stack, combine=value))
+        if self.what == "only":
+            kept = [
+                slot if number in value else Slot(slot.adapter, 0.0)
+                for number, slot in enumerate(cell.stack.slots)
+            ]
+            return replace(cell, stack=replace(cell.stack, slots=tuple(kept)))
         return replace(cell, settings=replace(cell.settings, **{self.what: value}))
 
     def check(self, stack: Stack) -> Axis:
@@ -71,6 +80,8 @@ class Axis:
         """What stands beside the pictures; an adapter is named where there are several."""
         if self.what in ("prompt", "combine"):
             return tuple(str(value) for value in self.values)
+        if self.what == "only":
+            return tuple(_together(stack, value) for value in self.values)
         named = stack.slots[self.slot].name if self.what == "weight" else self.what
         if self.what == "weight" and len(stack.slots) == 1:
             named = "strength"
@@ -89,6 +100,14 @@ class Grid:
         """The contact sheet."""
         images = [[picture.image for picture in row] for row in self.pictures]
         return charts.grid(images, self.row_labels, self.column_labels, dark=dark)
+
+
+def side_by_side(stack: Stack) -> Axis:
+    """The base, each adapter alone at its weight, and all of them together."""
+    numbers = range(len(stack.slots))
+    alone = [(number,) for number in numbers]
+    together = [tuple(numbers)] if len(numbers) > 1 else []
+    return Axis("only", ((), *alone, *together))
 
 
 def sweep(
@@ -138,12 +157,11 @@ def sweeping(
         cell.stack.check(base.spec)
         cell.settings.check()
 
-    hashes = [slot.adapter.sha256 for slot in stack.slots]
     pictures: dict[Cell, Picture] = {}
     yield Stage("sweep", 0, len(cells))
     for batch in batches(cells):
         for cell, image in zip(batch, _drawn(base, batch), strict=True):
-            pictures[cell] = Picture(image, _record(base, cell, hashes))
+            pictures[cell] = Picture(image, _record(base, cell))
         yield Stage("sweep", sum(cell in pictures for cell in cells), len(cells))
     width = len(axis_x.values)
     yield Grid(
@@ -175,6 +193,14 @@ def batches(cells: Sequence[Cell]) -> list[list[Cell]]:
         for group in joined.values()
         for i in range(0, len(group), PER_BATCH)
     ]
+
+
+def _together(stack: Stack, numbers: Sequence[int]) -> str:
+    if not numbers:
+        return "base"
+    if len(numbers) > 2:
+        return "together"
+    return " + ".join(f"{stack.slots[n].name} {stack.slots[n].weight:g}" for n in numbers)
 
 
 def _drawn(base: Base, batch: Sequence[Cell]) -> list[Image.Image]:
@@ -254,7 +280,7 @@ class _Added:
         return output + weights * functional.linear(functional.linear(x, self.down), self.up)
 
 
-def _record(base: Base, cell: Cell, hashes: Sequence[str]) -> dict[str, Any]:
+def _record(base: Base, cell: Cell) -> dict[str, Any]:
     """As `generate.draw` writes it, with what the stack holds."""
     sampling = base.spec.sampling
     settings = cell.settings
@@ -266,13 +292,9 @@ def _record(base: Base, cell: Cell, hashes: Sequence[str]) -> dict[str, Any]:
         "fingerprint": base.fingerprint,
         "combine": cell.stack.combine,
         "adapters": [
-            {
-                "name": slot.name,
-                "title": slot.adapter.description.title,
-                "trigger": slot.adapter.description.trigger,
-                "weight": slot.weight,
-                "sha256": sha256,
-            }
-            for slot, sha256 in zip(cell.stack.slots, hashes, strict=True)
+            record(slot)
+            | {"title": slot.adapter.description.title}
+            | {"trigger": slot.adapter.description.trigger}
+            for slot in cell.stack.slots
         ],
     }

@@ -11,7 +11,7 @@ from personalization.errors import RecipeError, StackError
 from personalization.events import Stage
 from personalization.generate import Settings, draw
 from personalization.stack import Slot, Stack, applied
-from personalization.sweep import Axis, Cell, Grid, batches, sweep, sweeping
+from personalization.sweep import Axis, Cell, Grid, batches, side_by_side, sweep, sweeping
 from tests import tiny
 
 ASKED = Settings("a photo of a dog", seed=3, steps=3)
@@ -81,6 +81,16 @@ def test_ways_to_combine_and_guidance_can_be_axes(base):
     shown = pixels(sweep(base, stack, ASKED, axis_x, axis_y))
     cell = axis_y.at(axis_x.at(Cell(stack, ASKED), "ties"), 5.0)
     assert abs(shown[1][1] - one_by_one(base, cell)).max() <= 2
+
+
+def test_side_by_side_shows_the_base_each_alone_and_all_together(base):
+    stack = Stack((Slot(lora(base, 1), 0.8), Slot(lora(base, 2), -0.5)))
+    grid = sweep(base, stack, ASKED, side_by_side(stack))
+    alone = [Stack((slot,)) for slot in stack.slots]
+    for shown, wanted in zip(pixels(grid)[0], (Stack(()), *alone, stack), strict=True):
+        assert abs(shown - one_by_one(base, Cell(wanted, ASKED))).max() <= 2
+    assert grid.column_labels == ("base", "dog 1 0.8", "dog 2 -0.5", "dog 1 0.8 + dog 2 -0.5")
+    assert side_by_side(Stack(stack.slots[:1])).values == ((), (0,))
 
 
 def test_the_base_is_untouched_afterwards(base):

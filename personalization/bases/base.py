@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from personalization.bases.spec import BaseSpec
+from personalization.kept import Kept
 
 Task = Literal["text", "image", "inpaint"]
 
@@ -74,6 +75,7 @@ class Base(Protocol):
     denoiser: nn.Module
     text_encoders: tuple[TextEncoder, ...]
     lock: threading.Lock  # held while the weights are anything but the base's own; not reentrant
+    kept: Kept  # what stacks have computed for these weights; used under the lock
 
     @property
     def modules(self) -> dict[str, nn.Module]:

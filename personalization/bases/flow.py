@@ -31,6 +31,7 @@ from personalization.bases import loading
 from personalization.bases.base import Conditioning, Posterior, Task, TextEncoder
 from personalization.bases.spec import BaseSpec
 from personalization.bases.unet import fingerprint, mind_the_end
+from personalization.kept import Kept
 
 _PIPELINES = {"sd3": StableDiffusion3Pipeline, "flux2": Flux2KleinPipeline}
 
@@ -48,6 +49,7 @@ class FlowBase:
         self.device = device
         self.fingerprint = fingerprint(pipe.transformer)
         self.lock = threading.Lock()
+        self.kept = Kept()
         self.denoiser = pipe.transformer.to(device)
         self.vae = pipe.vae.to(device)
         is_sd3 = isinstance(pipe, StableDiffusion3Pipeline)

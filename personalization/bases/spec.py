@@ -44,6 +44,13 @@ class BaseSpec:
     config: str | None = None  # of a single file: the repository with its tokenizer and settings
     anonymous: bool = False  # read without the machine's own token: a visitor named it
 
+    @property
+    def blocks(self) -> dict[str, str]:
+        """The parts of the denoiser whose weight can differ, by what they are called."""
+        if self.module == "unet":
+            return {"Down": "down_blocks", "Middle": "mid_block", "Up": "up_blocks"}
+        return {"Blocks": "transformer_blocks", "Single": "single_transformer_blocks"}
+
 
 ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
 CLIP_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from personalization.bases import loading
 from personalization.bases.base import Conditioning, Posterior, Task, TextEncoder
 from personalization.bases.spec import BaseSpec
+from personalization.kept import Kept
 
 _PIPELINES: dict[Task, Any] = {
     "text": StableDiffusionPipeline,
@@ -59,6 +60,7 @@ class UNetBase:
         self.device = device
         self.fingerprint = fingerprint(pipe.unet)
         self.lock = threading.Lock()
+        self.kept = Kept()
         self.denoiser = pipe.unet.to(device=device, memory_format=torch.channels_last)
         self.vae = pipe.vae.to(device)
         self.text_encoders: tuple[TextEncoder, ...] = (

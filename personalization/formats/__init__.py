@@ -44,6 +44,7 @@ __all__ = [
     "diffusers_metadata",
     "export",
     "read",
+    "told",
 ]
 
 Format = Literal["diffusers", "kohya", "peft"]
@@ -79,7 +80,15 @@ def describe(path: Path) -> Description:
 def contents(path: Path) -> Contents:
     """What the file, or PEFT's folder, holds. Reads headers only; raises `AdapterError`."""
     path = Path(path)
-    headers = {file: read_header(file) for file in _files(path)}
+    return _contents(path, {file: read_header(file) for file in _files(path)})
+
+
+def told(path: Path, header: Header) -> Contents:
+    """The same of a file whose header alone is here, as the Hub gives it. Raises `AdapterError`."""
+    return _contents(path, {path: header})
+
+
+def _contents(path: Path, headers: Mapping[Path, Header]) -> Contents:
     own = own_description(next(iter(headers.values())))
     shapes = {n: s for f, head in headers.items() for n, s in _named(f, head.shapes).items()}
     if words.is_word(shapes):

@@ -11,10 +11,8 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from peft import LoHaConfig, LoKrConfig, LoraConfig, PeftConfig
-from peft.tuners.lokr.layer import factorization
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
@@ -23,6 +21,9 @@ from personalization.deltas import WORD, Decomposed, Kronecker, Place, changes, 
 from personalization.errors import AdapterError
 from personalization.files import write_atomically
 from personalization.formats import diffusers
+
+if TYPE_CHECKING:  # PEFT takes seconds to import, and only writing needs it
+    from peft import PeftConfig
 
 PREFIX = "base_model.model."
 WEIGHTS = "adapter_model.safetensors"
@@ -138,6 +139,8 @@ def _path(place: Place, adapter: Adapter) -> str:
 
 
 def _config(adapter: Adapter, component: str, ranks: dict[str, int]) -> PeftConfig:
+    from peft import LoHaConfig, LoKrConfig, LoraConfig
+
     common = diffusers.lora_config(ranks, adapter)
     method = adapter.description.method
     if method in ("lora", "dora"):
@@ -160,6 +163,8 @@ def _config(adapter: Adapter, component: str, ranks: dict[str, int]) -> PeftConf
 
 def _factor(changes: list[Kronecker]) -> int:
     """The setting under which PEFT cuts every weight into factors as this adapter has."""
+    from peft.tuners.lokr.layer import factorization
+
     sizes = []
     for change in changes:
         first = change.w1[0].shape[0], change.w1[-1].shape[1]

@@ -11,7 +11,6 @@ from personalization.bases import best_device
 from personalization.choice import options
 from personalization.concept import Kind
 from personalization.events import Finished, StepDone
-from personalization.generate import Settings
 from personalization.photos import problems as photo_problems
 from personalization.recipe import Recipe
 
@@ -30,7 +29,8 @@ from .common import (
     take_uploads,
     workspace_of,
 )
-from .gpu import draw_stack, keep_adapter, show_off, start_run, train_slice
+from .gpu import keep_adapter, show_off, start_run, train_slice
+from .stack_endpoints import build_stack_endpoints
 from .teach import SUBJECT, WORD
 
 Taught = tuple[dict[str, Any], str | None, list[tuple[str, str]] | None]
@@ -132,44 +132,6 @@ def teach_subject(
         yield from teach(base, recipe, photos, (token, noun, kind), session)
 
 
-def draw_with_stack(
-    adapters: list[dict[str, Any]],
-    prompt: str,
-    negative: str = "",
-    seed: int = 0,
-    count: int = 1,
-    steps: int | None = None,
-    guidance: float | None = None,
-    session: str = "",
-    base: str = "",
-) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
-    """Draw with several adapters at once, each with its weight.
-
-    Args:
-        adapters: a list of {"name": as /list_adapters says, "weight": -2 to 2}; may be empty.
-        prompt: what to draw, with the adapters' words in it.
-        negative: what should not be there.
-        seed: of the first picture; the next has the next.
-        count: how many pictures.
-        steps: of the sampler; nothing for the base's own.
-        guidance: how strictly to keep to the prompt; nothing for the base's own.
-        session: what /teach_word or /teach_subject returned, to find what they made.
-        base: a name as /list_bases says; empty for the app's own.
-
-    Returns:
-        The pictures, and the record of each: base, adapters with hashes and weights, settings.
-    """
-    with raised():
-        library = workspace_of(session).library
-        named = [
-            (str(each["name"]), library.get(str(each["name"])), float(each.get("weight", 1.0)))
-            for each in adapters
-        ]
-        settings = Settings(prompt, negative, seed, count, steps or None, guidance)
-        pictures = draw_stack(base, named, [settings])
-    return handed_out_pictures(pictures), [picture.record for picture in pictures]
-
-
 def read_token(token: str, base: str = "") -> dict[str, Any]:
     """Say how the base reads a word, and whether it can be taught.
 
@@ -203,26 +165,6 @@ def list_bases() -> list[dict[str, Any]]:
     ]
 
 
-def list_adapters(session: str = "") -> list[dict[str, Any]]:
-    """List the adapters that /draw_stack can use: the ready ones, and the session's own.
-
-    Args:
-        session: what /teach_word or /teach_subject returned; empty for the ready ones alone.
-
-    Returns:
-        For each its name, title, trigger word, method, recommended strength and size in bytes.
-    """
-    with raised():
-        entries = workspace_of(session).library.list()
-    said = ("title", "trigger", "method", "strength")
-    return [
-        {"name": entry.name, "size": entry.size, "own": entry.own}
-        | {name: getattr(entry.description, name) for name in said}
-        for entry in entries
-        if entry.description
-    ]
-
-
 def build_endpoints() -> None:
     """The named endpoints; their files need components, which nobody sees."""
 
@@ -241,15 +183,6 @@ def build_endpoints() -> None:
             ]
             back = [gr.JSON(label="status"), gr.File(label="adapter"), gr.Gallery(label="pictures")]
             gr.Button().click(function, given, back, api_name=function.__name__, **ON_GPU)
-        given = [
-            gr.JSON(label="adapters"),
-            *(gr.Textbox(label="prompt"), gr.Textbox("", label="negative")),
-            *(whole("seed", 0), whole("count", 1), whole("steps", None)),
-            gr.Number(None, label="guidance"),
-            *(gr.Textbox("", label="session"), gr.Textbox("", label="base")),
-        ]
-        back = [gr.Gallery(label="pictures"), gr.JSON(label="records")]
-        gr.Button().click(draw_with_stack, given, back, api_name="draw_stack", **ON_GPU)
+        build_stack_endpoints()
     gr.api(read_token, api_name="check_token", queue=False)
     gr.api(list_bases, api_name="list_bases", queue=False)
-    gr.api(list_adapters, api_name="list_adapters", queue=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from personalization.generate import Picture, Settings
 from personalization.photos import Photo
 from personalization.recipe import Recipe, Word
 from personalization.runs import Run
-from personalization.stack import Slot, Stack
+from personalization.stack import Merged, Slot, Stack, record
+from personalization.sweep import Axis, Grid
 from personalization.workspace import Workspace
 
 from . import html
@@ -75,18 +77,30 @@ def gpu_draw(
     from personalization.generate import draw
     from personalization.stack import applied
 
+    how = {"combine": stack.combine, "density": stack.density, "rank": stack.rank}
     with told(), applied(base(name), stack):
         drawn = [draw(base(name), s, image=image, mask=mask, adapters=records) for s in settings]
-        return [picture for pictures in drawn for picture in pictures]
+        return [replace(p, record=p.record | how) for pictures in drawn for p in pictures]
 
 
 @spaces.GPU(duration=60)
-def gpu_sweep(name: str, stack: Stack, settings: Settings) -> Image.Image:
-    """The same picture at several strengths of the first adapter."""
+def gpu_sweep(
+    name: str, stack: Stack, settings: Settings, across: Axis, down: Axis | None = None
+) -> Grid:
+    """The same picture along one or two settings."""
     from personalization.sweep import sweep
 
     with told():
-        return sweep(base(name), stack, settings).image()
+        return sweep(base(name), stack, settings, across, down)
+
+
+@spaces.GPU(duration=30)
+def gpu_merge(name: str, stack: Stack, title: str) -> Merged:
+    """The stack as one adapter."""
+    from personalization.stack import merged
+
+    with told():
+        return merged(base(name), stack, title=title)
 
 
 # Runs and stacks, between the tabs and the GPU
@@ -108,13 +122,32 @@ def draw_stack(
     mask: Image.Image | None = None,
 ) -> list[Picture]:
     """Pictures, each with the record of what drew it."""
-    records = [
-        {"name": name, "title": a.description.title, "trigger": a.description.trigger}
-        | {"weight": weight, "sha256": a.sha256}
-        for name, a, weight in adapters
+    names = [name for name, _, _ in adapters]
+    return draw_with(base_name, names, stack_of(base_name, adapters), settings, image, mask)
+
+
+def draw_with(
+    base_name: str,
+    names: Sequence[str],
+    stack: Stack,
+    settings: Sequence[Settings],
+    image: Image.Image | None = None,
+    mask: Image.Image | None = None,
+) -> list[Picture]:
+    """The same with any stack; `names` are those of its adapters in the library."""
+    checked = [each.check() for each in settings]
+    stack = stack.check(spec_of(base_name))
+    return gpu_draw(base_name, stack, checked, records_of(names, stack), image, mask)
+
+
+def records_of(names: Sequence[str], stack: Stack) -> list[dict[str, Any]]:
+    """What a picture's record says of the adapters; `name` finds them in the library again."""
+    return [
+        record(slot)
+        | {"name": name, "title": slot.adapter.description.title}
+        | {"trigger": slot.adapter.description.trigger}
+        for name, slot in zip(names, stack.slots, strict=True)
     ]
-    stack = stack_of(base_name, adapters)
-    return gpu_draw(base_name, stack, [each.check() for each in settings], records, image, mask)
 
 
 def start_run(

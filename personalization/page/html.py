@@ -18,6 +18,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from personalization.adapter import Description
 from personalization.bases.spec import CATALOG, BaseSpec
 from personalization.charts import loss_curve, size_words, spectrum
 from personalization.choice import Option
@@ -30,6 +31,7 @@ from personalization.events import (
     Stage,
     StepDone,
 )
+from personalization.hub import Found
 from personalization.library import Entry
 from personalization.photos import Photo, crop
 from personalization.runs import LossRow, Run
@@ -53,6 +55,11 @@ EMPTY_RACK = '<p class="rack-empty">Nothing on the rack: pictures come from the 
 RESTORE_HINT = (
     '<p class="hint">A picture from here holds its settings. Drop it to get them back.</p>'
 )
+TAKE_HINT = (
+    '<p class="hint">One file for diffusers, one for ComfyUI, A1111 and Forge, each read back and '
+    "compared with the adapter before it is offered.</p>"
+)
+NOTHING_TO_TAKE = "There is nothing on the rack to take away. Add an adapter first."
 NO_RECORD = "This picture holds no settings: only PNG files that the app drew do."
 
 _STEPS = {
@@ -276,19 +283,47 @@ def uncalled(prompt: str, words: Sequence[str]) -> list[str]:
     ]
 
 
-def adapter_row(entry: Entry) -> str:
-    """An adapter in the rack: its word, and what it is."""
+def hint(text: str) -> str:
+    """A quiet sentence."""
+    return f'<p class="hint">{escape(text)}</p>'
+
+
+def called(entry: Entry) -> str:
+    """What an adapter is called in a list: by its word, where it has one."""
+    about = entry.description
+    return (about.trigger or about.title if about else "") or entry.name
+
+
+def adapter_row(entry: Entry, picture: Path | None = None) -> str:
+    """An adapter in the rack: a picture of it or a sign, its word, and what it is."""
     if entry.description is None:
         return f'<div class="adapter"><b>{escape(entry.name)}</b><p>{escape(entry.error)}</p></div>'
     about = entry.description
-    kind = METHODS.get(about.method, about.method).removeprefix("a ")
-    where = "yours" if entry.own else "ready"
-    return (
-        f'<div class="adapter"><span class="badge {escape(about.method)}" aria-hidden="true">'
-        f'{_glyph(about.method)}</span><div><b class="token">'
-        f"{escape(about.trigger or about.title or entry.name)}</b>"
-        f"<p>{escape(kind)} · {size_words(entry.size)} · {where}</p></div></div>"
+    badge = (
+        f'<span class="badge {escape(about.method)}" aria-hidden="true">{_glyph(about.method)}'
+        "</span>"
     )
+    if picture:
+        badge = f'<img class="badge" src="{data_uri(picture, 96)}" alt="">'
+    return (
+        f'<div class="adapter">{badge}<div><b class="token">{escape(called(entry))}</b>'
+        f"<p>{escape(_kind(about))} · {size_words(entry.size)} · {_whose(entry)}</p></div></div>"
+    )
+
+
+def found(each: Found) -> str:
+    """A file of a repository, on one line."""
+    if each.contents is None:
+        return each.name
+    about = each.contents.description
+    parts = [each.name, _kind(about), about.family or "family unknown", size_words(each.size)]
+    return " · ".join(part for part in (about.trigger, *parts) if part)
+
+
+def saved(title: str, residual: float) -> str:
+    """The stack is an adapter now, and what was lost on the way."""
+    lost = "It is the same change" if residual < 5e-4 else f"It keeps {1 - residual:.1%} of it"
+    return f"Saved as “{title}” in your library. {lost}."
 
 
 def record(values: dict[str, Any]) -> str:
@@ -301,6 +336,7 @@ def record(values: dict[str, Any]) -> str:
         ("prompt", values.get("prompt")),
         ("negative", values.get("negative")),
         ("adapters", adapters or "none"),
+        ("combined by", values.get("combine") if len(values.get("adapters", [])) > 1 else ""),
         ("seed", values.get("seed")),
         ("steps", values.get("steps")),
         ("guidance", values.get("guidance")),
@@ -321,9 +357,7 @@ def choice(entry: Entry) -> str:
     about = entry.description
     if about is None:
         return f"{entry.name} (cannot be read)"
-    kind = METHODS.get(about.method, about.method).removeprefix("a ")
-    where = "yours" if entry.own else "ready"
-    return f"{about.trigger or about.title or entry.name} · {kind} · {where}"
+    return f"{called(entry)} · {_kind(about)} · {_whose(entry)}"
 
 
 def other_base(name: str | None, spec: BaseSpec) -> list[str]:
@@ -419,6 +453,14 @@ def data_uri(picture: Image.Image | Path, side: int = 256) -> str:
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=88, method=2)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _kind(about: Description) -> str:
+    return METHODS.get(about.method, about.method).removeprefix("a ")
+
+
+def _whose(entry: Entry) -> str:
+    return "yours" if entry.own else "ready"
 
 
 def _short(value: Any) -> str:

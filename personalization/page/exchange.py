@@ -1,0 +1,198 @@
+"""What comes onto the rack from the Hub, and what leaves it as files."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import gradio as gr
+
+from personalization import formats, hub
+from personalization.errors import PersonalizationError
+from personalization.library import Entry, Library, slug
+from personalization.workspace import Workspace
+
+from . import html
+from .common import WORKSPACES, collected, handed_out, in_words
+from .gpu import gpu_merge
+from .rack import Rack, receive, remember
+
+FORMATS: tuple[Literal["diffusers", "kohya"], ...] = ("diffusers", "kohya")
+BUSY: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": 4}
+
+
+def take_from_hub(base: str, workspace: Workspace, found: hub.Found, token: str | None) -> Entry:
+    """Download, check and keep an adapter. Raises `HubError`, `AdapterError`, `WorkspaceError`."""
+    workspace.make_room(found.size)
+    with tempfile.TemporaryDirectory(dir=workspace.folder) as folder:
+        path = hub.fetch(found, Path(folder), token)
+        return receive(base, workspace.library, path, found.title)
+
+
+def files_of(library: Library, name: str) -> tuple[list[str], list[str]]:
+    """Copies of an adapter for other programs, read back and compared; and what is in the way."""
+    adapter = library.get(name)
+    files: list[str] = []
+    errors: list[str] = []
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in FORMATS:
+            with collected(errors):
+                path = Path(folder) / f"{slug(name)}-{kind}.safetensors"
+                files += [handed_out(file) for file in formats.export(adapter, path, kind)]
+    return files, errors
+
+
+class FromHub:
+    """A repository's name; its adapters; one of them, into the library and onto the rack."""
+
+    def __init__(self, rack: Rack):
+        self.rack = rack
+        self.found = gr.State([])
+        with gr.Accordion("Add from the Hugging Face Hub", open=False, elem_id="stack-hub"):
+            with gr.Row(elem_classes="ask"):
+                self.name = gr.Textbox(
+                    placeholder="someone/mug-lora",
+                    container=False,
+                    max_lines=1,
+                    scale=3,
+                    min_width=170,
+                    elem_id="hub-name",
+                )
+                self.look = gr.Button("Look", scale=1, min_width=90, elem_id="hub-look")
+            self.choice = gr.Dropdown([], container=False, visible=False, elem_id="hub-choice")
+            self.add = gr.Button("Add to the stack", visible=False, elem_id="hub-add")
+            self.notes = gr.HTML(elem_id="hub-notes")
+
+    def wire(self, outputs: list[Any], then: Callable[[Any], None]) -> None:
+        listed = [self.found, self.choice, self.add, self.notes]
+        gr.on([self.look.click, self.name.submit], self.list_files, self.name, listed, **BUSY)
+        given = [
+            self.rack.visitor,
+            self.rack.base,
+            self.rack.rack,
+            self.found,
+            self.choice,
+            *self.rack.weights,
+        ]
+        then(self.add.click(self.take, given, [*outputs, self.notes], **BUSY))
+
+    def list_files(self, name: str, token: gr.OAuthToken | None) -> dict:
+        """What the repository has, each file as its header describes it."""
+        nothing = {self.found: [], self.choice: gr.update(visible=False)}
+        nothing[self.add] = gr.update(visible=False)
+        try:
+            every = hub.adapters_in(name, token.token if token else None)
+        except PersonalizationError as error:
+            return {**nothing, self.notes: html.problems([in_words(error)])}
+        good = [each for each in every if each.contents]
+        broken = html.problems([each.error for each in every if not each.contents])
+        if not good:
+            return {**nothing, self.notes: broken}
+        choices = [(html.found(each), number) for number, each in enumerate(good)]
+        return {
+            self.found: good,
+            self.choice: gr.update(choices=choices, value=0, visible=True),
+            self.add: gr.update(visible=True),
+            self.notes: broken,
+        }
+
+    def take(
+        self,
+        visitor: str,
+        base: str,
+        rack: list,
+        found: list[hub.Found],
+        number: int,
+        token: gr.OAuthToken | None,
+        *weights: float,
+    ) -> dict:
+        """Download the chosen one, and put it onto the rack."""
+        try:
+            workspace = WORKSPACES.open(visitor)
+            signed = token.token if token else None
+            entry = take_from_hub(base, workspace, found[number], signed)
+            on = self.rack.with_row(workspace, base, remember(rack, *weights), entry.name)
+        except PersonalizationError as error:
+            return {self.notes: html.problems([in_words(error)])}
+        return {**on, self.notes: ""}
+
+
+class TakeAway:
+    """One adapter as files for other programs; the whole stack as one adapter."""
+
+    def __init__(self, rack: Rack):
+        self.rack = rack
+        with gr.Accordion("Take away", open=False, elem_id="stack-take"):
+            with gr.Row(elem_classes="ask"):
+                self.which = gr.Dropdown(
+                    [], container=False, scale=3, min_width=170, elem_id="take-which"
+                )
+                self.make = gr.Button("Make files", scale=1, min_width=110, elem_id="take-make")
+            gr.HTML(html.TAKE_HINT)
+            self.files = gr.File(
+                show_label=False,
+                file_count="multiple",
+                interactive=False,
+                visible=False,
+                elem_id="take-files",
+            )
+            with gr.Row(elem_classes="ask"):
+                self.title = gr.Textbox(
+                    placeholder="A name for the stack as one adapter",
+                    container=False,
+                    max_lines=1,
+                    scale=3,
+                    min_width=170,
+                    elem_id="take-title",
+                )
+                self.save = gr.Button("Save as one", scale=1, min_width=110, elem_id="take-save")
+            self.notes = gr.HTML(elem_id="take-notes")
+
+    def show(self, entries: Sequence[Entry]) -> dict:
+        """The adapters on the rack."""
+        choices = [(html.called(entry), entry.name) for entry in entries]
+        value = entries[0].name if entries else None
+        return {self.which: gr.update(choices=choices, value=value)}
+
+    def wire(self) -> None:
+        made = [self.files, self.notes]
+        self.make.click(self.make_files, [self.rack.visitor, self.which], made, **BUSY)
+        gr.on(
+            [self.save.click, self.title.submit],
+            self.save_all,
+            [self.title, *self.rack.given],
+            [self.notes, self.title, self.rack.add],
+            api_visibility="private",
+            concurrency_id="gpu",
+        )
+
+    def make_files(self, visitor: str, name: str | None) -> dict:
+        """Files for diffusers and for kohya's friends, each compared before it is offered."""
+        if not name:
+            return {self.notes: html.problems([html.NOTHING_TO_TAKE])}
+        try:
+            files, errors = files_of(WORKSPACES.open(visitor).library, name)
+        except PersonalizationError as error:
+            return {self.notes: html.problems([in_words(error)])}
+        return {
+            self.files: gr.update(value=files, visible=bool(files)),
+            self.notes: html.warnings(errors),
+        }
+
+    def save_all(self, title: str, *given: Any) -> dict:
+        """The stack as one adapter, into the library."""
+        try:
+            workspace, base, rows, stack = self.rack.taken(*given)
+            called = title.strip() or " + ".join(slot.name for slot in stack.active)
+            result = gpu_merge(base, stack, called)
+            workspace.library.add(result.adapter, called)
+        except (PersonalizationError, gr.Error) as error:
+            return {self.notes: html.problems([in_words(error)])}
+        board = self.rack.show(workspace, rows)
+        return {
+            self.notes: html.hint(html.saved(called, result.residual)),
+            self.title: "",
+            self.rack.add: board[self.rack.add],
+        }

@@ -1,0 +1,281 @@
+"""The stack by program: what the stack tab does, as named endpoints."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import gradio as gr
+
+from personalization import formats, hub
+from personalization.errors import RecipeError
+from personalization.generate import Picture, Settings
+from personalization.merge import overlaps
+from personalization.stack import Stack, suggest
+from personalization.sweep import Axis, side_by_side
+
+from .common import ON_GPU, handed_out_pictures, raised, workspace_of
+from .exchange import files_of, take_from_hub
+from .gpu import draw_with, gpu_merge, gpu_sweep, records_of
+from .rack import Row, stacked
+
+
+def stack_in(
+    adapters: list[dict[str, Any]], session: str, base: str, **how: Any
+) -> tuple[list[str], Stack, Any]:
+    """The stack that a program asks for, with the names of its adapters and its workspace."""
+    workspace = workspace_of(session)
+    rows = [
+        Row(str(a["name"]), float(a.get("weight", 1.0)), a.get("text_weight"), a.get("blocks"))
+        for a in adapters
+    ]
+    stack = stacked(base, workspace.library, rows, **how)
+    return [row.name for row in rows], stack, workspace
+
+
+def draw_with_stack(
+    adapters: list[dict[str, Any]],
+    prompt: str,
+    negative: str = "",
+    seed: int = 0,
+    count: int = 1,
+    steps: int | None = None,
+    guidance: float | None = None,
+    session: str = "",
+    combine: str = "sum",
+    density: float = 0.5,
+    base: str = "",
+) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
+    """Draw with several adapters at once, each with its weight.
+
+    Args:
+        adapters: a list of {"name": as /list_adapters says, "weight": -2 to 2}; may be empty. Each
+            may have a "text_weight" for its text-encoder part, and "blocks", factors by the path
+            of a part of the denoiser: {"up_blocks.1": 0.5}.
+        prompt: what to draw, with the adapters' words in it.
+        negative: what should not be there.
+        seed: of the first picture; the next has the next.
+        count: how many pictures.
+        steps: of the sampler; nothing for the base's own.
+        guidance: how strictly to keep to the prompt; nothing for the base's own.
+        session: what /teach_word or /teach_subject returned, to find what they made.
+        combine: sum, svd, ties, dare, orthogonal, switch or composite.
+        density: how much of each TIES and DARE keep, above 0 and up to 1.
+        base: a name as /list_bases says; empty for the app's own.
+
+    Returns:
+        The pictures, and the record of each: base, adapters with hashes and weights, settings.
+    """
+    with raised():
+        names, stack, _ = stack_in(adapters, session, base, combine=combine, density=density)
+        settings = Settings(prompt, negative, seed, count, steps or None, guidance)
+        pictures = draw_with(base, names, stack, [settings])
+    return handed_out_pictures(pictures), [picture.record for picture in pictures]
+
+
+def sweep_stack(
+    adapters: list[dict[str, Any]],
+    prompt: str,
+    across: dict[str, Any] | None = None,
+    down: dict[str, Any] | None = None,
+    seed: int = 0,
+    session: str = "",
+    base: str = "",
+) -> tuple[str, list[list[dict[str, Any]]]]:
+    """Draw the same picture along one or two settings, as a labelled sheet.
+
+    Args:
+        adapters: as /draw_stack takes them.
+        prompt: what to draw.
+        across: such as {"what": "weight", "values": [0.2, 0.8], "slot": 0}, where "what" is weight,
+            guidance, steps, seed, prompt or combine, and "slot" says whose weight; nothing for the
+            base, each adapter alone, and all of them together.
+        down: another one for the rows; may be nothing.
+        seed: of every picture.
+        session: what /teach_word or /teach_subject returned, to find what they made.
+        base: a name as /list_bases says; empty for the app's own.
+
+    Returns:
+        The sheet, and the record of each picture, row by row.
+    """
+    with raised():
+        names, stack, _ = stack_in(adapters, session, base)
+        settings = Settings(prompt, seed=seed).check()
+        axes = (axis_of(across) if across else side_by_side(stack), axis_of(down) if down else None)
+        grid = gpu_sweep(base, stack, settings, *axes)
+    records = [[picture.record for picture in row] for row in grid.pictures]
+    whole = records[0][0] | {"adapters": records_of(names, stack)}
+    return handed_out_pictures([Picture(grid.image(), whole)])[0][0], records
+
+
+def axis_of(asked: dict[str, Any]) -> Axis:
+    """An axis as a program names it. Raises `RecipeError`."""
+    what = asked.get("what")
+    if what not in ("weight", "guidance", "steps", "seed", "prompt", "combine"):
+        raise RecipeError(
+            f"A sweep over “{str(what)[:20]}” is not known: take weight, guidance, steps, seed, "
+            "prompt or combine.",
+            field="sweep",
+        )
+    return Axis(what, tuple(asked.get("values", ())), slot=int(asked.get("slot", 0)))
+
+
+def compare_adapters(
+    adapters: list[dict[str, Any]], session: str = "", base: str = ""
+) -> dict[str, Any]:
+    """Say how adapters interfere, before anything is drawn.
+
+    Args:
+        adapters: as /draw_stack takes them.
+        session: what /teach_word or /teach_subject returned, to find what they made.
+        base: a name as /list_bases says; empty for the app's own.
+
+    Returns:
+        "pairs": for each its "names", the "cosine" of the two changes, the "shared" part of their
+        directions, what that means in "words", and both figures layer by layer in "layers";
+        "suggested": weights with which the sum changes the base no more than the strongest alone.
+    """
+    with raised():
+        names, stack, _ = stack_in(adapters, session, base)
+    found = overlaps([slot.adapter for slot in stack.slots])
+    pairs = [
+        {
+            "names": [names[i], names[j]],
+            "words": found[i, j].words,
+            "cosine": found[i, j].cosine,
+            "shared": found[i, j].shared,
+            "layers": {str(at.place): [at.cosine, at.shared] for at in found[i, j].layers},
+        }
+        for i, j in itertools.combinations(range(len(names)), 2)
+    ]
+    return {"pairs": pairs, "suggested": list(suggest(stack))}
+
+
+def save_stack(
+    adapters: list[dict[str, Any]],
+    title: str,
+    session: str,
+    combine: str = "sum",
+    base: str = "",
+) -> dict[str, Any]:
+    """Save a stack as one adapter into the session's library.
+
+    Args:
+        adapters: as /draw_stack takes them.
+        title: what to call it.
+        session: what /teach_word or /teach_subject returned.
+        combine: sum, svd, ties, dare or orthogonal.
+        base: a name as /list_bases says; empty for the app's own.
+
+    Returns:
+        "name", for /draw_stack, and "residual", the part of the change that was lost on the way.
+    """
+    with raised():
+        _, stack, workspace = stack_in(adapters, session, base, combine=combine)
+        result = gpu_merge(base, stack, title)
+        entry = workspace.library.add(result.adapter, title)
+    return {"name": entry.name, "residual": result.residual}
+
+
+def export_adapter(name: str, session: str = "") -> list[str]:
+    """Give an adapter as files for other programs, each read back and compared with it.
+
+    Args:
+        name: as /list_adapters says.
+        session: what /teach_word or /teach_subject returned; empty for the ready ones.
+
+    Returns:
+        A file for diffusers and one for kohya (ComfyUI, A1111, Forge), and a word's own file.
+    """
+    with raised():
+        return files_of(workspace_of(session).library, name)[0]
+
+
+def add_from_hub(
+    repository: str,
+    file: str,
+    session: str,
+    token: gr.OAuthToken | None,
+    base: str = "",
+) -> dict[str, Any]:
+    """Fetch an adapter from a repository on the Hugging Face Hub into the session's library.
+
+    Args:
+        repository: its id, such as someone/mug-lora.
+        file: which of its files; empty for the first adapter in it.
+        session: what /teach_word or /teach_subject returned, or empty for a new one.
+        token: of who is signed in to the page; nobody passes it by hand.
+        base: a name as /list_bases says; empty for the app's own.
+
+    Returns:
+        "session", and of the adapter its "name", "trigger", "method", "family", and in how many
+        "modules" it changes weights.
+    """
+    signed = token.token if token else None
+    with raised():
+        workspace = workspace_of(session)
+        found = hub.adapters_in(repository, signed)
+        chosen = next((each for each in found if file in ("", each.name)), None)
+        if chosen is None:
+            raise RecipeError(f"There is no adapter “{file[:60]}” in {repository}.", field="file")
+        entry = take_from_hub(base, workspace, chosen, signed)
+        held = formats.contents(entry.path)
+    said = ("trigger", "method", "family")
+    return {"session": workspace.id, "name": entry.name, "modules": held.modules} | {
+        name: getattr(held.description, name) for name in said
+    }
+
+
+def list_adapters(session: str = "") -> list[dict[str, Any]]:
+    """List the adapters that /draw_stack can use: the ready ones, and the session's own.
+
+    Args:
+        session: what /teach_word or /teach_subject returned; empty for the ready ones alone.
+
+    Returns:
+        For each its name, title, trigger word, method, recommended strength and size in bytes.
+    """
+    with raised():
+        entries = workspace_of(session).library.list()
+    said = ("title", "trigger", "method", "strength")
+    return [
+        {"name": entry.name, "size": entry.size, "own": entry.own}
+        | {name: getattr(entry.description, name) for name in said}
+        for entry in entries
+        if entry.description
+    ]
+
+
+def build_stack_endpoints() -> None:
+    """Files and pictures need components, which nobody sees."""
+    adapters, session = (lambda: gr.JSON(label="adapters")), (lambda: gr.Textbox(label="session"))
+
+    def whole(label: str, value: int | None) -> gr.Number:
+        return gr.Number(value, label=label, precision=0)
+
+    drawn: list[Any] = [
+        adapters(),
+        *(gr.Textbox(label="prompt"), gr.Textbox("", label="negative")),
+        *(whole("seed", 0), whole("count", 1), whole("steps", None)),
+        *(gr.Number(None, label="guidance"), gr.Textbox("", label="session")),
+        *(gr.Textbox("sum", label="combine"), gr.Number(0.5, label="density")),
+        gr.Textbox("", label="base"),
+    ]
+    back: list[Any] = [gr.Gallery(label="pictures"), gr.JSON(label="records")]
+    gr.Button().click(draw_with_stack, drawn, back, api_name="draw_stack", **ON_GPU)
+    swept: list[Any] = [
+        adapters(),
+        *(gr.Textbox(label="prompt"), gr.JSON(None, label="across"), gr.JSON(None, label="down")),
+        *(whole("seed", 0), gr.Textbox("", label="session"), gr.Textbox("", label="base")),
+    ]
+    back = [gr.Image(label="sheet", type="filepath"), gr.JSON(label="records")]
+    gr.Button().click(sweep_stack, swept, back, api_name="sweep_stack", **ON_GPU)
+    files = gr.File(label="files", file_count="multiple")
+    named = [gr.Textbox(label="name"), gr.Textbox("", label="session")]
+    gr.Button().click(export_adapter, named, files, api_name="export_adapter")
+    saved = [adapters(), gr.Textbox(label="title"), session()]
+    saved += [gr.Textbox("sum", label="combine"), gr.Textbox("", label="base")]
+    gr.Button().click(save_stack, saved, gr.JSON(), api_name="save_stack", **ON_GPU)
+    gr.api(compare_adapters, api_name="compare_adapters")
+    gr.api(add_from_hub, api_name="add_from_hub")
+    gr.api(list_adapters, api_name="list_adapters", queue=False)
