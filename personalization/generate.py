@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL import Image, ImageFilter
 from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
@@ -23,6 +23,7 @@ from personalization.errors import PersonalizationError, RecipeError
 RECORD = "personalization"  # the key of the record in a PNG's text
 PER_BATCH = 8
 MAX_COUNT = 16
+SEAM = 4  # pixels
 
 
 @dataclass(frozen=True)
@@ -168,8 +169,8 @@ def draw_each(
             raise PersonalizationError(
                 "Nothing is painted. Brush over what is to be drawn anew.", field="mask"
             )
-        common |= {"mask_image": mask.convert("L").resize((width, height))}
-        common |= {"width": width, "height": height}
+        mask = mask.convert("L").resize((width, height))
+        common |= {"mask_image": mask, "width": width, "height": height}
     drawn: list[Image.Image] = []
     batches = range(0, len(prompts), PER_BATCH)
     with torch.inference_mode(), base.arithmetic():
@@ -185,7 +186,15 @@ def draw_each(
                 generator=[torch.Generator().manual_seed(seed) for seed in seeds[part]],
                 **common,
             ).images
+    if task == "inpaint" and mask is not None:
+        return [_kept_outside(mask, common["image"], picture) for picture in drawn]
     return drawn
+
+
+def _kept_outside(mask: Image.Image, before: Image.Image, after: Image.Image) -> Image.Image:
+    """Outside the mask the picture as it was, which an autoencoder does not quite give back."""
+    soft = mask.filter(ImageFilter.MaxFilter(2 * SEAM + 1)).filter(ImageFilter.BoxBlur(SEAM))
+    return Image.composite(after, before, soft)
 
 
 def draw_latents(base: Base, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:

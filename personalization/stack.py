@@ -167,7 +167,8 @@ def suggest(stack: Stack) -> tuple[float, ...]:
 
     All weights are lowered by one factor, so that their balance stays, until the norm of the
     weighted sum, over all layers, is at most that of the largest single adapter at its recommended
-    strength. Weights that keep to it already are given back as they are.
+    strength. Weights that keep to it already are given back as they are, and so are those of
+    learned words, which have no half and add to no sum.
     """
     if not stack.slots:
         return ()
@@ -177,7 +178,10 @@ def suggest(stack: Stack) -> tuple[float, ...]:
     bound = max(s * math.sqrt(float(n)) for s, n in zip(strengths, table.diagonal(), strict=True))
     size = math.sqrt(max(0.0, float(weights @ table @ weights)))
     factor = min(1.0, bound / size) if size else 1.0
-    return tuple(round(float(weight) * factor, 3) for weight in weights)
+    return tuple(
+        round(float(weight) * (factor if size else 1.0), 3)
+        for weight, size in zip(weights, table.diagonal().tolist(), strict=True)
+    )
 
 
 @dataclass(frozen=True)

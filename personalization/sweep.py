@@ -82,7 +82,7 @@ class Axis:
             return tuple(str(value) for value in self.values)
         if self.what == "only":
             return tuple(_together(stack, value) for value in self.values)
-        named = stack.slots[self.slot].name if self.what == "weight" else self.what
+        named = _called(stack.slots[self.slot]) if self.what == "weight" else self.what
         if self.what == "weight" and len(stack.slots) == 1:
             named = "strength"
         return tuple(f"{named} {value:g}" for value in self.values)
@@ -195,12 +195,16 @@ def batches(cells: Sequence[Cell]) -> list[list[Cell]]:
     ]
 
 
+def _called(slot: Slot) -> str:
+    return slot.adapter.description.trigger or slot.name
+
+
 def _together(stack: Stack, numbers: Sequence[int]) -> str:
     if not numbers:
         return "base"
     if len(numbers) > 2:
         return "together"
-    return " + ".join(f"{stack.slots[n].name} {stack.slots[n].weight:g}" for n in numbers)
+    return " + ".join(f"{_called(stack.slots[n])} {stack.slots[n].weight:g}" for n in numbers)
 
 
 def _drawn(base: Base, batch: Sequence[Cell]) -> list[Image.Image]:

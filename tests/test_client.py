@@ -89,6 +89,45 @@ def test_the_ready_adapters_are_there_for_everyone(client):
     assert len(pictures) == 1
 
 
+def test_a_stack_is_compared_swept_saved_and_taken_away(client, taught_subject):
+    session = taught_subject[0]["session"]
+    stack = [{"name": "crowned-dog", "weight": 1.0, "blocks": {"mid_block": 0.5}}]
+    stack += [{"name": "crowned-dog", "weight": 1.0, "text_weight": 0.0}]
+    said = client.predict(stack, session, api_name="/compare_adapters")
+    assert "nearly the same" in said["pairs"][0]["words"]
+    assert said["suggested"] == [0.5, 0.5]
+    across, down = {"what": "steps", "values": [1, 2]}, {"what": "combine", "values": ["ties"]}
+    sheet, records = client.predict(
+        stack, "a dog", across, down, 0, session, api_name="/sweep_stack"
+    )
+    assert [[r["steps"] for r in row] for row in records] == [[1, 2]]
+    assert records[0][0]["combine"] == "ties"
+    assert read_record(Path(sheet))["adapters"][0]["name"] == "crowned-dog"
+    saved = client.predict(stack, "both", session, "sum", api_name="/save_stack")
+    assert saved == {"name": "both", "residual": 0}
+    files = client.predict("both", session, api_name="/export_adapter")
+    assert [Path(file).name for file in files] == [
+        "both-diffusers.safetensors", "both-kohya.safetensors",
+    ]  # fmt: skip
+    with pytest.raises(AppError, match="is no repository’s name"):
+        client.predict("../..", "", session, api_name="/add_from_hub")
+
+
+def test_two_visitors_at_once_get_what_each_asked_for(client):
+    stacks = [[], [{"name": "crowned-dog", "weight": 1.0}]]
+    asked = ("a photo of sks dog", "", 3, 1, 3, 4.0, "")
+
+    def pixels(answer):
+        from PIL import Image
+
+        return Image.open(answer[0][0]["image"]).tobytes()
+
+    alone = [pixels(client.predict(s, *asked, api_name="/draw_stack")) for s in stacks]
+    assert alone[0] != alone[1]
+    jobs = [client.submit(s, *asked, api_name="/draw_stack") for s in stacks * 2]
+    assert [pixels(job.result()) for job in jobs] == alone * 2
+
+
 def test_the_same_seed_draws_the_same_picture(client):
     draws = [
         client.predict([], "a red cat", "", 3, 1, 4, 4.0, "", api_name="/draw_stack")[0][0]["image"]

@@ -348,6 +348,8 @@ def test_suggested_weights_keep_the_sum_no_larger_than_the_strongest_alone(
     table = merge.gram([lora, other])
     w = torch.tensor(weights, dtype=torch.float64)
     assert float(w @ table @ w) <= 1.01 * float(table.diagonal().max())
+    beside = suggest(Stack((Slot(lora, 1.0), Slot(adapters.word(), 0.9), Slot(lora, 1.0))))
+    assert beside == (0.5, 0.9, 0.5)
     gentle = lora.described(strength=0.5)
     assert suggest(Stack((Slot(gentle, 1.0),))) == (0.5,)
 

@@ -33,6 +33,7 @@ from .gpu import draw_with, gpu_sweep, records_of
 from .rack import Rack, Row
 
 CALL_WORD = "(prompt, word) => prompt.includes(word) ? prompt : `${prompt} ${word}`.trim()"
+SAY_DARK = "(_, ...others) => [document.body.classList.contains('dark'), ...others]"
 GUIDANCES = (0.25, 0.5, 1, 1.5, 2)  # of the base's own
 
 
@@ -107,6 +108,7 @@ class Easel:
             elem_id="stack-sweep",
         )
         self.record = gr.HTML(elem_id="stack-record")
+        self.dark = gr.Checkbox(visible=False)  # whether the page is: a script says so
 
     def build_settings(self) -> None:
         sampling = POCKET.sampling
@@ -152,10 +154,11 @@ class Easel:
             chip.click(None, [self.prompt, chip], self.prompt, js=CALL_WORD)
         self.task.change(self.choose_task, self.task, easel, **QUIET)
         given = [*self.form, self.image, self.editor, *self.rack.given]
+        sheets = [self.dark, *given]
         gr.on([self.draw.click, self.prompt.submit], self.paint, given, shown, **work)
-        self.compare.click(self.paint_each, given, shown, **work)
-        axes = [self.across, self.down, *given]
-        self.sweep.click(self.paint_sweep, axes, shown, **work)
+        self.compare.click(self.paint_each, sheets, shown, js=SAY_DARK, **work)
+        axes = [*sheets, self.across, self.down]
+        self.sweep.click(self.paint_sweep, axes, shown, js=SAY_DARK, **work)
         self.gallery.select(self.say_record, self.records, self.record, **QUIET)
         dropped = [self.rack.visitor, self.rack.base, self.restored]
         back = [*outputs, self.rack.combine, *self.form, self.notes, self.restored]
@@ -226,15 +229,16 @@ class Easel:
             self.seed: settings.seed,
         }
 
-    def paint_sweep(self, across: str, down: str, *given: Any) -> dict:
+    def paint_sweep(self, dark: bool, *given: Any) -> dict:
         """The same picture along one or two settings."""
-        return self.paint_grid(given, across, down if down != across else "")
+        across, down = given[-2:]
+        return self.paint_grid(dark, given[:-2], across, down if down != across else "")
 
-    def paint_each(self, *given: Any) -> dict:
+    def paint_each(self, dark: bool, *given: Any) -> dict:
         """The same picture by the base, by each adapter alone, and by all of them."""
-        return self.paint_grid(given, "", "")
+        return self.paint_grid(dark, given, "", "")
 
-    def paint_grid(self, given: Sequence[Any], across: str, down: str) -> dict:
+    def paint_grid(self, dark: bool, given: Sequence[Any], across: str, down: str) -> dict:
         """A labelled sheet; without `across` the adapters side by side."""
         try:
             settings, _, _ = self.asked(given)
@@ -249,7 +253,7 @@ class Easel:
         adapters = records_of([row.name for row in rows], stack)
         record = grid.pictures[0][0].record | how | {"adapters": adapters}
         record |= {"guidance": settings.guidance}
-        sheet = handed_out_pictures([Picture(grid.image(), record)])[0][0]
+        sheet = handed_out_pictures([Picture(grid.image(dark=dark), record)])[0][0]
         return {
             self.gallery: gr.update(visible=False),
             self.sheet: gr.update(value=sheet, visible=True),

@@ -161,7 +161,7 @@ class TakeAway:
         self.make.click(self.make_files, [self.rack.visitor, self.which], made, **BUSY)
         gr.on(
             [self.save.click, self.title.submit],
-            self.save_all,
+            self.keep_stack,
             [self.title, *self.rack.given],
             [self.notes, self.title, self.rack.add],
             api_visibility="private",
@@ -181,7 +181,7 @@ class TakeAway:
             self.notes: html.warnings(errors),
         }
 
-    def save_all(self, title: str, *given: Any) -> dict:
+    def keep_stack(self, title: str, *given: Any) -> dict:
         """The stack as one adapter, into the library."""
         try:
             workspace, base, rows, stack = self.rack.taken(*given)

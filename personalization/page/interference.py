@@ -30,13 +30,12 @@ def interference(names: Sequence[str], pairs: Pairs) -> str:
 
 def suggested(before: Sequence[float], after: Sequence[float]) -> str:
     """What a suggestion has changed."""
-    loudest = max(map(abs, before), default=0.0)
-    if list(before) == list(after) or not loudest:
+    parts = [b / a for a, b in zip(before, after, strict=True) if a != b]
+    if not parts:
         return "These weights keep to the bounds already: the sum is no larger than one adapter."
-    part = max(map(abs, after)) / loudest
     return (
-        f"Lowered to {part:.0%}: together they now change the base no more than the strongest "
-        "would alone."
+        f"Lowered to {max(parts):.0%}: together they now change the base no more than the "
+        "strongest would alone."
     )
 
 

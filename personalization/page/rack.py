@@ -144,22 +144,23 @@ class Rack:
         )
         with gr.Accordion("Advanced", open=False, elem_id="stack-fine"):
             self.fine_for = gr.Dropdown(
-                [], label="Weights inside of", info="The slider’s weight times these."
+                [],
+                label="Weights inside of",
+                info="The slider’s weight times these; the text encoder has its own, or, empty, "
+                "the slider’s.",
             )
             with gr.Row():
-                self.text = gr.Number(
-                    None, label="Text encoder", info="Empty: as the slider.", min_width=110
-                )
+                self.text = gr.Number(None, label="Text", step=0.1, min_width=60)
                 # As many as any base has parts; `rebase` says what they are called.
                 self.blocks = [
-                    gr.Number(1.0, label=title, step=0.1, min_width=80) for title in POCKET.blocks
+                    gr.Number(1.0, label=title, step=0.1, min_width=60) for title in POCKET.blocks
                 ]
             with gr.Row():
-                self.density = gr.Slider(
-                    0.05, 1, value=0.5, step=0.05, label="Density", info="What TIES and DARE keep."
+                self.density = gr.Number(
+                    0.5, label="Density", info="TIES and DARE keep it.", step=0.05, min_width=120
                 )
                 self.rank = gr.Number(
-                    0, label="Rank", info="What SVD keeps; 0: the largest one’s.", precision=0
+                    0, label="Rank", info="Of SVD; 0: the adapters’.", precision=0, min_width=120
                 )
 
     @property
@@ -216,7 +217,7 @@ class Rack:
     ) -> tuple[Workspace, str, list[Row], Stack]:
         """The stack as the page shows it. Raises what is wrong with it."""
         workspace, rows = WORKSPACES.open(visitor), remember(rack, *weights)
-        how = {"combine": combine, "density": density, "rank": int(rank or 0)}
+        how = {"combine": combine, "density": density or 0.5, "rank": int(rank or 0)}
         return workspace, base, rows, stacked(base, workspace.library, rows, **how)
 
     # What is on it
@@ -256,7 +257,7 @@ class Rack:
             reply |= {
                 self.rows[i]: gr.update(visible=entry is not None),
                 self.labels[i]: html.adapter_row(entry, picture) if entry else "",
-                self.weights[i]: rows[i].weight if entry else 1.0,
+                self.weights[i]: slider(entry, rows[i].weight) if entry else 1.0,
             }
         return reply | self.said(on)
 
@@ -378,6 +379,13 @@ class Rack:
                 for row in remember(rack, *weights)
             ]
         )
+
+
+def slider(entry: Entry, weight: float) -> dict[str, Any]:
+    """A learned word is there or not; of anything else there can be more, less, or its opposite."""
+    if entry.description and entry.description.method == "word":
+        return gr.update(minimum=0, maximum=1, step=1, value=float(bool(weight)))
+    return gr.update(minimum=-MAX_WEIGHT, maximum=MAX_WEIGHT, step=0.05, value=weight)
 
 
 def thumbnail(workspace: Workspace, entry: Entry) -> Path | None:
