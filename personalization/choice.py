@@ -54,7 +54,7 @@ def default(device: torch.device, free: int | None = None, *, shared: bool = Fal
     free = memory.available(device) if free is None else free
     for name in PREFERRED[1:] if shared else PREFERRED:
         spec = CATALOG[name]
-        if free is not None and estimate(name, spec.recipes["subject"]).memory <= free:
+        if free is not None and estimate(spec, spec.recipes["subject"]).memory <= free:
             return spec
     return POCKET
 
