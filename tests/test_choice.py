@@ -58,7 +58,7 @@ def test_the_owner_names_an_entry_a_folder_or_nothing_that_is_there(
 
 def test_a_visitor_on_a_cpu_is_told_what_the_others_need() -> None:
     assert choice.named("pocket", CPU) == POCKET
-    with pytest.raises(BaseError, match="XL 1.0 needs a GPU, and there is none here.* stays"):
+    with pytest.raises(BaseError, match=r"XL 1.0 needs a GPU, and there is none here.* stays"):
         choice.named("sdxl", CPU)
     said = {option.spec.name: option.why_not for option in choice.options(POCKET, CPU)}
     assert said.pop("pocket") == ""
