@@ -67,7 +67,7 @@ def named(text: str, device: torch.device) -> BaseSpec:
     name = text.strip()
     spec = CATALOG.get(name) or _repository(name)
     if why_not := _needs_gpu(spec, device):
-        raise BaseError(f"{spec.title} {why_not} The base in use stays.")
+        raise BaseError(f"{spec.title}: {why_not} The base in use stays.")
     return spec
 
 
@@ -91,15 +91,16 @@ def _why_not(spec: BaseSpec, device: torch.device, free: int | None) -> str:
     if free is None or memory.fits(spec, device, free):
         return ""
     weights = memory.weights(spec.architecture, precision(device))
-    return f"takes {weights / memory.GIB:.1f} GiB, and {free / memory.GIB:.1f} GiB are free here."
+    needed, there = f"{weights / memory.GIB:.1f}", f"{free / memory.GIB:.1f}"
+    return f"its weights take {needed} GiB, and {there} GiB are free here."
 
 
 def _needs_gpu(spec: BaseSpec, device: torch.device) -> str:
     if device.type != "cpu" or spec.architecture is None:
         return ""
     return (
-        "needs a GPU, and there is none here: on a CPU it would take many minutes for a picture "
-        "and days to teach."
+        "only on a GPU, and there is none here. On a CPU a picture would take many minutes, and "
+        "teaching days."
     )
 
 

@@ -58,12 +58,12 @@ def test_the_owner_names_an_entry_a_folder_or_nothing_that_is_there(
 
 def test_a_visitor_on_a_cpu_is_told_what_the_others_need() -> None:
     assert choice.named("pocket", CPU) == POCKET
-    with pytest.raises(BaseError, match=r"XL 1.0 needs a GPU, and there is none here.* stays"):
+    with pytest.raises(BaseError, match=r"XL 1.0: only on a GPU, and there is none here.* stays"):
         choice.named("sdxl", CPU)
     said = {option.spec.name: option.why_not for option in choice.options(POCKET, CPU)}
     assert said.pop("pocket") == ""
     assert said.keys() == CATALOG.keys() - {"pocket"}
-    assert all("needs a GPU" in why for why in said.values())
+    assert all("only on a GPU" in why for why in said.values())
 
 
 def test_what_does_not_fit_is_offered_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def test_what_does_not_fit_is_offered_with_its_reason(monkeypatch: pytest.Monkey
     assert listed[0].spec.name == "sd15"  # the process's own comes first
     why = {option.spec.name: option.why_not for option in listed}
     assert why["sdxl"] == why["pocket"] == ""
-    assert why["flux2-klein"].startswith("takes 14.")
+    assert why["flux2-klein"].startswith("its weights take 14.")
     assert "8.0 GiB are free" in why["flux2-klein"]
 
 

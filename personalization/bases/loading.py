@@ -114,7 +114,7 @@ def recognised(source: str, revision: str | None = None, *, anonymous: bool = Fa
     not.
     Reads an index or a header, and no weights. Raises `BaseError` for a family that is not known.
     """
-    changes: dict[str, Any] = {"source": source, "revision": revision, "licence": "its own"}
+    changes: dict[str, Any] = {"source": source, "revision": revision, "licence": "its own licence"}
     if source.endswith(SINGLE):
         name = _family_of_file(Path(source))
         changes |= {"config": CATALOG[name].source, "title": Path(source).stem}

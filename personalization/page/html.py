@@ -344,14 +344,14 @@ def bases(options: Sequence[Option], variable: str) -> str:
         if option.why_not:
             reasons.setdefault(option.why_not, []).append(option.spec.title)
     items = "".join(
-        f"<li><b>{escape(', '.join(titles))}</b> {escape(why)}</li>"
+        f"<li><b>{escape(', '.join(titles))}:</b> {escape(why)}</li>"
         for why, titles in reasons.items()
     )
     if not items:
         return ""
     return (
-        f'<div class="hint"><ul class="bases-not">{items}</ul><p>Who runs the app can choose any '
-        f"base, with the variable {variable}.</p></div>"
+        f'<ul class="bases-not">{items}<li>Who runs the app can choose any base, with the variable '
+        f"<code>{variable}</code>.</li></ul>"
     )
 
 
