@@ -109,7 +109,10 @@ def _repository(text: str) -> BaseSpec:
     """A repository that a visitor named by its id or its address, read as nobody in particular."""
     from personalization.bases.loading import recognised
 
-    name = _PAGE.sub("", text).split("?")[0].strip("/")
+    name = _PAGE.sub("", text)
+    if name != text:  # an address may lead further in
+        name = "/".join(name.split("?")[0].split("/")[:2])
+    name = name.removesuffix("/")
     if not _REPOSITORY.fullmatch(name) or ".." in name or Path(name).exists():
         raise BaseError(
             f"“{text[:60]}” is no base that is known here, and no repository’s name. One has an "

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import SingleFileComponentError
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -38,6 +39,7 @@ _FAILURES = (
     TypeError,
     AttributeError,
     SafetensorError,
+    SingleFileComponentError,
     HfHubHTTPError,
 )
 _CLASSES = {  # of a pipeline, to entries of the catalog, the first of which is usual
