@@ -156,7 +156,7 @@ with gr.Blocks(
         None, browser, None, js=START_ANEW
     )
     stored = [*kept[WORD], *kept[SUBJECT], kept_rack]
-    tabs_of_base = [*word_tab.rebased, *subject_tab.rebased, *stack_tab.rebased]
+    tabs_of_base = [browser, *word_tab.rebased, *subject_tab.rebased, *stack_tab.rebased]
     base_choice.wire(
         choose_base,
         [browser, base_name],

@@ -54,7 +54,7 @@ def default(device: torch.device, free: int | None = None, *, shared: bool = Fal
     free = memory.available(device) if free is None else free
     for name in PREFERRED[1:] if shared else PREFERRED:
         spec = CATALOG[name]
-        if free is not None and estimate(name, spec.recipes["subject"]).memory <= free:
+        if free is not None and estimate(spec, spec.recipes["subject"]).memory <= free:
             return spec
     return POCKET
 
@@ -67,7 +67,7 @@ def named(text: str, device: torch.device) -> BaseSpec:
     name = text.strip()
     spec = CATALOG.get(name) or _repository(name)
     if why_not := _needs_gpu(spec, device):
-        raise BaseError(f"{spec.title} {why_not} The base in use stays.")
+        raise BaseError(f"{spec.title}: {why_not} The base in use stays.")
     return spec
 
 
@@ -91,15 +91,16 @@ def _why_not(spec: BaseSpec, device: torch.device, free: int | None) -> str:
     if free is None or memory.fits(spec, device, free):
         return ""
     weights = memory.weights(spec.architecture, precision(device))
-    return f"takes {weights / memory.GIB:.1f} GiB, and {free / memory.GIB:.1f} GiB are free here."
+    needed, there = f"{weights / memory.GIB:.1f}", f"{free / memory.GIB:.1f}"
+    return f"its weights take {needed} GiB, and {there} GiB are free here."
 
 
 def _needs_gpu(spec: BaseSpec, device: torch.device) -> str:
     if device.type != "cpu" or spec.architecture is None:
         return ""
     return (
-        "needs a GPU, and there is none here: on a CPU it would take many minutes for a picture "
-        "and days to teach."
+        "only on a GPU, and there is none here. On a CPU a picture would take many minutes, and "
+        "teaching days."
     )
 
 
@@ -108,7 +109,10 @@ def _repository(text: str) -> BaseSpec:
     """A repository that a visitor named by its id or its address, read as nobody in particular."""
     from personalization.bases.loading import recognised
 
-    name = _PAGE.sub("", text).split("?")[0].strip("/")
+    name = _PAGE.sub("", text)
+    if name != text:  # an address may lead further in
+        name = "/".join(name.split("?")[0].split("/")[:2])
+    name = name.removesuffix("/")
     if not _REPOSITORY.fullmatch(name) or ".." in name or Path(name).exists():
         raise BaseError(
             f"“{text[:60]}” is no base that is known here, and no repository’s name. One has an "

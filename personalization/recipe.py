@@ -88,6 +88,7 @@ class Recipe:
     seed: int = 0
     preview_every: int = 0  # steps; 0: none but the last
     checkpoint_every: int = 50
+    gradient_checkpointing: bool = False  # compute activations twice in place of keeping them
     stop_early: bool = False  # end when the loss on one fixed batch has settled (see `settled`)
 
     def check(self) -> Recipe:

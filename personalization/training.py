@@ -13,6 +13,7 @@ import statistics
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -108,7 +109,7 @@ def _slice(
             yield SliceEnded(run.state.step, steps)
             return
     yield Stage("photos", 0, 1)
-    with installed(base, run.concept, recipe) as method:
+    with installed(base, run.concept, recipe) as method, _recomputing(base, recipe):
         session = _Session(base, run, method)
         session.prepare(cache)
         session.restore(run.load_checkpoint())
@@ -127,6 +128,19 @@ def _slice(
         yield from session.flush()
         yield session.checkpoint()
         yield _export(session, stopped_early=session.step < steps)
+
+
+@contextmanager
+def _recomputing(base: Base, recipe: Recipe) -> Iterator[None]:
+    """Gradient checkpointing (Chen et al. 2016, arXiv 1604.06174) of the denoiser, if asked for."""
+    denoiser: Any = base.denoiser
+    if recipe.gradient_checkpointing:
+        denoiser.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        if recipe.gradient_checkpointing:
+            denoiser.disable_gradient_checkpointing()
 
 
 @dataclass

@@ -2,12 +2,16 @@
 
 import inspect
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from personalization.adapter import Description
+from personalization.bases.spec import CATALOG
+from personalization.choice import POCKET, Option
+from personalization.estimate import Outlook
 from personalization.events import (
     Checkpointed,
     Finished,
@@ -118,6 +122,31 @@ def test_a_prompt_that_does_not_call_an_adapter_is_named():
 )
 def test_a_time_is_said_as_a_person_plans(seconds, said):
     assert html.duration(seconds) == said
+
+
+def test_bases_that_cannot_be_had_are_named_with_the_reason_once():
+    why = "only on a GPU"
+    options = [Option(POCKET, ""), *(Option(CATALOG[n], why) for n in ("sd15", "sdxl"))]
+    said = html.bases(options, "THE_VARIABLE")
+    assert said.count(why) == 1
+    assert f"<b>{CATALOG['sd15'].title}, {CATALOG['sdxl'].title}:</b> {why}" in said
+    assert POCKET.title not in said
+    assert html.bases([Option(POCKET, "")], "THE_VARIABLE") == ""
+    mine = replace(POCKET, title=BAD)
+    assert "<img" not in html.bases([Option(mine, why)], "V") + html.header(BAD, "cpu")
+
+
+def test_a_picture_of_another_base_says_so():
+    assert html.other_base("pocket", POCKET) == html.other_base(None, POCKET) == []
+    (said,) = html.other_base("sdxl", POCKET)
+    assert said.startswith("Stable Diffusion XL 1.0 drew this picture, and Pocket")
+
+
+def test_what_a_run_takes_is_said_as_far_as_it_is_known():
+    told = html.outlook(Outlook(42, 8 * 2**30, 3_200_000), "cuda", shared=True)
+    assert "About 40 s of GPU time, a file of 3.2 MB, 8.0 GiB of the GPU’s memory" in told
+    untold = html.outlook(Outlook(None, None, None), "mps", shared=False)
+    assert "How long shows after a few steps" in untold
 
 
 def test_every_endpoint_explains_each_of_its_arguments():

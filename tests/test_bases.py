@@ -411,6 +411,39 @@ def test_a_base_in_half_precision_is_taught_in_single(name: str, method: str) ->
     assert all(torch.equal(p, untaught[k]) and p.dtype == torch.bfloat16 for k, p in left.items())
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_gradient_checkpointing_computes_again_and_changes_nothing(name: str) -> None:
+    _, _, noise, u = batch(name)
+    latents = torch.randn(noise.shape, generator=torch.Generator().manual_seed(5))
+    plain = recipe("lora")
+    found: list[list[Tensor]] = []
+    forwards: list[int] = []
+    with installed(base(name), tiny.concept("<sks>"), plain) as method:
+        parameters = [p for g in method.groups() for p in g.parameters.values()]
+        with torch.no_grad():
+            for parameter in parameters:  # else B is zero, and A learns nothing
+                parameter.normal_(0, 0.1, generator=torch.Generator().manual_seed(6))
+        inner = next(
+            m for n, m in base(name).denoiser.named_modules() if n.endswith("lora_A.default")
+        )
+        calls: list[int] = []
+        inner.register_forward_hook(lambda *_: calls.append(1))
+        with torch.no_grad():
+            conditioning = base(name).encode_prompts(PROMPTS)
+        for on in (False, True):
+            calls.clear()
+            with training._recomputing(base(name), replace(plain, gradient_checkpointing=on)):
+                loss = base(name).loss(latents, conditioning, noise, u)
+                loss.sum().backward()
+            forwards.append(len(calls))
+            found.append([loss.detach(), *(p.grad for p in parameters if p.grad is not None)])
+            for parameter in parameters:
+                parameter.grad = None
+    assert forwards == [1, 2]
+    assert len(found[0]) > 1
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 @pytest.mark.parametrize("combine", ["switch", "composite"])
 def test_a_flow_takes_its_adapters_in_turn(combine: str, tmp_path: Path) -> None:
     adapter = taught("sd35-medium", "lora", tmp_path)
@@ -501,6 +534,16 @@ def test_a_single_file_that_is_no_base_is_refused_in_words(
             path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(BaseError, match=said):
         loading.recognised(str(path))
+
+
+def test_a_single_file_with_half_of_a_base_is_refused_in_words(tmp_path: Path) -> None:
+    tiny.family_pipeline("sd15").save_pretrained(tmp_path / "like")
+    path = tmp_path / "mine.safetensors"
+    key = "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+    save_file({INNER + key: torch.zeros(2, 768)}, path)
+    found = replace(loading.recognised(str(path)), config=str(tmp_path / "like"), architecture=None)
+    with pytest.raises(BaseError, match=r"mine\.safetensors cannot be loaded .* stays\."):
+        bases.load(found, "cpu")
 
 
 def test_a_pipeline_of_an_unknown_family_is_refused_in_words(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import SingleFileComponentError
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -38,6 +39,7 @@ _FAILURES = (
     TypeError,
     AttributeError,
     SafetensorError,
+    SingleFileComponentError,
     HfHubHTTPError,
 )
 _CLASSES = {  # of a pipeline, to entries of the catalog, the first of which is usual
@@ -114,7 +116,7 @@ def recognised(source: str, revision: str | None = None, *, anonymous: bool = Fa
     not.
     Reads an index or a header, and no weights. Raises `BaseError` for a family that is not known.
     """
-    changes: dict[str, Any] = {"source": source, "revision": revision, "licence": "its own"}
+    changes: dict[str, Any] = {"source": source, "revision": revision, "licence": "its own licence"}
     if source.endswith(SINGLE):
         name = _family_of_file(Path(source))
         changes |= {"config": CATALOG[name].source, "title": Path(source).stem}

