@@ -223,6 +223,10 @@ class Report:
                 {name: value for name, value in vars(shot).items() if name != "image"}
                 for shot in self.shots
             ],
+            "sweep": [
+                {name: value for name, value in vars(shot).items() if name != "image"}
+                for shot in self.sweep
+            ],
             "losses": [asdict(row) for row in self.losses],
             "limits": list(self.limits),
             "evidence": self.evidence,
@@ -253,9 +257,42 @@ class Report:
         return f"{self.verdict}\n\n" + (head + "\n".join(rows) + "\n" if rows else "")
 
     def save(self, folder: Path) -> None:
-        """report.json and report.html in `folder`."""
-        write_atomically(folder / "report.json", self.json())
+        """report.html, report.json and its pictures in report/; the JSON last: then it is whole."""
+        for name, shots in (("shot", self.shots), ("sweep", self.sweep)):
+            for index, shot in enumerate(shots):
+                buffer = io.BytesIO()
+                shot.image.save(buffer, "PNG")
+                write_atomically(folder / "report" / f"{name}-{index:02d}.png", buffer.getvalue())
         write_atomically(folder / "report.html", self.html())
+        write_atomically(folder / "report.json", self.json())
+
+    @classmethod
+    def open(cls, folder: Path) -> Report | None:
+        """What `save` wrote into `folder`; None where there is none that can be read."""
+
+        def shots(name: str) -> tuple[Shot, ...]:
+            given = data["shots" if name == "shot" else name]
+            paths = [folder / "report" / f"{name}-{i:02d}.png" for i in range(len(given))]
+            return tuple(
+                Shot(_opened(path), **said) for path, said in zip(paths, given, strict=True)
+            )
+
+        try:
+            data = json.loads((folder / "report.json").read_text())
+            if data["format"] != FORMAT:
+                return None
+            return cls(
+                learned=Learned(**data["learned"]),
+                cost=Cost(**data["cost"]),
+                figures=_figures(data["figures"]),
+                shots=shots("shot"),
+                losses=tuple(LossRow(**row) for row in data["losses"]),
+                sweep=shots("sweep"),
+                limits=tuple(data["limits"]),
+                evidence=data["evidence"],
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
 
 @dataclass(frozen=True)
@@ -374,6 +411,42 @@ class Comparison:
             f"{self.table()}{notes}{self.strips()}</section>"
         )
         return _page("Compared", fragment) if whole else fragment
+
+
+# Read back
+
+
+def _figures(data: dict[str, Any] | None) -> Figures | None:
+    if data is None:
+        return None
+    return Figures(
+        levels=tuple(_level(level) for level in data["levels"]),
+        base=_level(data["base"]),
+        real=_estimate(data["real"]),
+        balance=_level(data["balance"]),
+        gained=Estimate(**data["gained"]),
+        reference=data["reference"],
+        drift=Drift(**{name: _estimate(value) for name, value in data["drift"].items()}),
+        copying=Copying(**data["copying"]),
+        stability=Stability(**data["stability"]),
+        by_prompt={prompt: (pair[0], pair[1]) for prompt, pair in data["by_prompt"].items()},
+        judges=(data["judges"][0], data["judges"][1]),
+        pictures=data["pictures"],
+    )
+
+
+def _level(data: dict[str, Any]) -> Level:
+    return Level(**{name: _estimate(value) for name, value in data.items()})
+
+
+def _estimate(value: Any) -> Any:
+    """An `Estimate` where it was one, anything else as it is."""
+    return Estimate(**value) if isinstance(value, dict) else value
+
+
+def _opened(path: Path) -> Image.Image:
+    with Image.open(path) as file:
+        return file.convert("RGB")
 
 
 # Words

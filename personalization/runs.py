@@ -8,6 +8,7 @@
     previews/              step-000050-0.png ...
     cache/                 what can be computed again
     adapter.safetensors    the result
+    report.json, report/   how well it worked, and the pictures that show it; report.html is both
 
 Whatever ends a process (an allocation that is over, a cancel, a kill, a full disk), the run
 continues from its folder.
@@ -203,7 +204,7 @@ class Run:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise RunError(
-                    "This run is being trained already, perhaps in another tab. Wait for it, "
+                    "Somebody works on this run already, perhaps you in another tab. Wait for it, "
                     "or cancel it there."
                 ) from error
             yield
