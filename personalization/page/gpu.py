@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,15 @@ import gradio as gr
 import spaces  # before torch
 from PIL import Image
 
-from personalization import pace
+from personalization import judges, pace
 from personalization.adapter import Adapter
 from personalization.concept import Concept, Kind, check_photos
-from personalization.errors import PersonalizationError
-from personalization.events import Event, Finished
+from personalization.errors import HubError, PersonalizationError
+from personalization.events import Event, Finished, SliceEnded, Stage
 from personalization.generate import Picture, Settings
 from personalization.photos import Photo
 from personalization.recipe import Recipe, Word
+from personalization.report import Report
 from personalization.runs import Run
 from personalization.stack import Slot, Stack
 from personalization.workspace import Workspace
@@ -29,6 +30,8 @@ from .common import BASE, ON_ZERO, WORKSPACES, base, check_new, check_start, dev
 
 SLICE = int(os.environ.get("PERSONALIZATION_SLICE", "60"))  # seconds of one allocation on ZeroGPU
 MARGIN = 10  # of these, to load, to save and to leave
+REPORT = 30 if ON_ZERO else 60  # seconds that a report may take, about: quota is dear
+PART = 15  # of a report, elsewhere: between two parts others have their turn
 
 
 @contextmanager
@@ -58,6 +61,15 @@ def gpu_finish(folder: Path) -> Finished:
 
     with told():
         return finish(base(), Run.open(folder))
+
+
+@spaces.GPU(duration=lambda folder, part: part + MARGIN)
+def gpu_measure(folder: Path, part: int) -> Iterator[Stage | SliceEnded | Report]:
+    """One part of a finished run's report, of about `part` seconds."""
+    from personalization.evaluate import reporting
+
+    with told():
+        yield from reporting(base(), Run.open(folder), seconds=REPORT, part=part)
 
 
 @spaces.GPU(duration=30)
@@ -129,6 +141,24 @@ def train_slice(run: Run) -> Iterator[Event]:
     yield from gpu_train(
         run.folder, min(SLICE - MARGIN, round(1.3 * left) + 10) if ON_ZERO else None
     )
+
+
+def measure_part(
+    workspace: Workspace, run: Run, each: float | None = None, left: int = 0
+) -> Iterator[Stage | SliceEnded | Report]:
+    """One part of the report, as long as its machine allows; at its end the library knows.
+
+    `each` is what a picture takes and `left` how many there are, where that has been seen.
+    """
+    part = PART
+    if ON_ZERO:
+        with suppress(HubError):  # fetched here and now, not in the allocation; else it says why
+            judges.panel(BASE)
+        part = min(SLICE - MARGIN, round(1.3 * each * left) + 5 if each else REPORT)
+    for event in gpu_measure(run.folder, part):
+        if isinstance(event, Report):
+            workspace.library.renew(run.adapter_path)
+        yield event
 
 
 def keep_adapter(workspace: Workspace, run: Run, done: Finished) -> None:
