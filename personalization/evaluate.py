@@ -124,10 +124,11 @@ def evaluate(
     photos: Sequence[Photo] = (),
     *,
     seconds: float | None = SECONDS,
+    plans: Sequence[Plan] = PLANS,
     on_progress: Callable[[Stage], None] | None = None,
 ) -> Report:
     """The report of a run, or of an adapter with its photos; see `evaluating`."""
-    for event in evaluating(base, subject, photos, seconds=seconds):
+    for event in evaluating(base, subject, photos, seconds=seconds, plans=plans):
         if isinstance(event, Report):
             return event
         if on_progress and isinstance(event, Stage):
@@ -141,6 +142,7 @@ def evaluating(
     photos: Sequence[Photo] = (),
     *,
     seconds: float | None = SECONDS,
+    plans: Sequence[Plan] = PLANS,
     album: Album | None = None,
     over: Callable[[float], bool] = lambda seconds: False,
 ) -> Iterator[Stage | SliceEnded | Report]:
@@ -177,7 +179,9 @@ def evaluating(
     studio = Studio(draw, album, base=how, taught=f"{how}/{adapter.sha256}", over=over)
     crops = [crop(photo, base.spec.size) for photo in subject.photos]
     poses = base.spec.judge != "pocket"
-    for event in measuring(subject, crops, studio, panel, seconds=seconds, poses=poses):
+    for event in measuring(
+        subject, crops, studio, panel, plans=plans, seconds=seconds, poses=poses
+    ):
         if isinstance(event, Report):
             evidence = event.evidence | {
                 "base": base.spec.title,
