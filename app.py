@@ -31,10 +31,12 @@ from personalization.page.common import (
 )
 from personalization.page.endpoints import build_endpoints
 from personalization.page.gpu import showcase
+from personalization.page.report import last_result
 from personalization.page.stack import StackTab, remember
 from personalization.page.teach import SUBJECT, WORD, TeachTab
 from personalization.page.theme import THEME
 from personalization.runs import Run
+from personalization.workspace import Workspace
 
 ARRIVED = "() => document.body.classList.add('arrived')"
 ASK_FIRST = "(id) => confirm('Delete your photos, runs, adapters and pictures here?') ? id : ''"
@@ -58,20 +60,29 @@ def arrive(visitor: str, *stored: Any) -> dict:
         **word_tab.restore(workspace, word_keys, word_fields),
         **subject_tab.restore(workspace, subject_keys, subject_fields),
         **stack_tab.restore(workspace, rack, fresh=fresh),
+        head: say_head(workspace),
     }
+
+
+def say_head(workspace: Workspace) -> str:
+    """The page's first lines, the visitor's last result placed on the spectrum."""
+    where = html.device_words(device(), shared=ON_ZERO)
+    return html.header(BASE.title, where, last_result(workspace))
+
+
+def place_result(visitor: str) -> str:
+    """The first lines anew, once a run has ended."""
+    return say_head(WORKSPACES.open(visitor))
 
 
 def send_to_stack(visitor: str, current: str, rack: list, *weights: float) -> dict:
     """What was just learned, onto the rack; and over to it."""
     workspace = WORKSPACES.open(visitor)
     run = Run.open(workspace.run_folder(current))
-    same = [
-        entry.name
-        for entry in workspace.library.list()
-        if entry.own and entry.description and entry.description.trigger == html.trigger(run)
-    ]
+    library = workspace.library
+    kept = library.copies(run.adapter_path) or (library.add(run.adapter_path, run.concept.name),)
     return {
-        **stack_tab.with_row(workspace, remember(rack, *weights), same[0]),
+        **stack_tab.with_row(workspace, remember(rack, *weights), kept[0].name),
         tabs: gr.Tabs(selected="stack"),
         stack_tab.prompt: showcase(run)[0],
     }
@@ -107,7 +118,9 @@ with gr.Blocks(
         )
         for lesson in (WORD, SUBJECT)
     }
-    gr.HTML(html.header(BASE.title, html.device_words(device(), shared=ON_ZERO)), elem_id="head")
+    head = gr.HTML(
+        html.header(BASE.title, html.device_words(device(), shared=ON_ZERO)), elem_id="head"
+    )
     with gr.Tabs(elem_id="tabs") as tabs:
         with gr.Tab(WORD.title, id="word"):
             word_tab = TeachTab(WORD, browser, *kept[WORD])
@@ -125,12 +138,13 @@ with gr.Blocks(
         onto = [*stack_tab.board, stack_tab.prompt, tabs]
         tab.panel.send.click(send_to_stack, [browser, tab.panel.current, *rack], onto, **QUIET)
         tab.panel.turn.change(stack_tab.refresh, [browser, *rack], stack_tab.board, **QUIET)
+        tab.panel.report.turn.change(place_result, browser, head, **QUIET)
     forget_me.click(forget, browser, browser, js=ASK_FIRST, **QUIET).then(
         None, browser, None, js=START_ANEW
     )
     stored = [*kept[WORD], *kept[SUBJECT], kept_rack]
     everything = [*word_tab.everything, *subject_tab.everything, *stack_tab.board, stack_tab.prompt]
-    demo.load(arrive, [browser, *stored], [browser, *everything], **QUIET).then(js=ARRIVED)
+    demo.load(arrive, [browser, *stored], [browser, head, *everything], **QUIET).then(js=ARRIVED)
 demo.queue(default_concurrency_limit=4, max_size=64)
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ class Mark:
     method: str  # word, lora, loha, lokr, dora, full
     size: int  # bytes
     seconds: float | None = None
+    changed: str = ""  # what of the model, in words
 
 
 def size_words(size: float) -> str:
@@ -211,7 +212,8 @@ def spectrum(results: Sequence[Mark] = (), *, whole: int = WHOLE_MODEL) -> str:
             f'font-size="10" font-weight="600">{number}</text>'
         )
         cost = "" if mark.seconds is None else f", {mark.seconds:.0f} s"
-        legend.append((str(number), colour, f"{mark.name}: {size_words(mark.size)}{cost}"))
+        said = f", {mark.changed}" if mark.changed else ""
+        legend.append((str(number), colour, f"{mark.name}: {size_words(mark.size)}{said}{cost}"))
     said = "From a word (kilobytes) over a LoRA (megabytes) to the whole model (gigabytes)."
     return _figure(plot.svg(said, parts, left=4, right=4, bottom=8), legend, "")
 

@@ -325,7 +325,10 @@ class Comparison:
         """Who is ahead on subject and on prompt; what no interval tells apart is not told apart."""
         subject, prompt = self._ahead(0), self._ahead(1)
         if not subject:
-            return "Nothing was measured: look at the pictures and judge for yourself."
+            return (
+                "Nothing was measured on the same prompts: look at the pictures and judge for "
+                "yourself."
+            )
         if len(subject) == len(prompt) == len(self.reports):
             return "In subject and in prompt there is no difference between them."
         return (
@@ -340,9 +343,9 @@ class Comparison:
             for name, report in self.reports.items()
             if report.figures
         }
-        if not values:
+        shared = sorted(set.intersection(*(set(v) for v in values.values()))) if values else []
+        if not shared:
             return []
-        shared = sorted(set.intersection(*(set(v) for v in values.values())))
         table = {name: torch.tensor([v[prompt] for prompt in shared]) for name, v in values.items()}
         best = max(table, key=lambda name: float(table[name].mean()))
         return [name for name in table if not interval(table[best] - table[name]).low > 0]

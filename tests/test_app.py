@@ -126,6 +126,7 @@ def test_every_endpoint_explains_each_of_its_arguments():
     public = {fn.api_name: fn.fn for fn in app.demo.fns.values() if fn.api_visibility == "public"}
     assert set(public) == {
         "teach_word", "teach_subject", "draw_stack", "check_token", "list_adapters",
+        "report", "compare",
     }  # fmt: skip
     for function in public.values():
         assert function.__doc__

@@ -358,5 +358,5 @@ class TeachTab:
         reply[self.estimate] = self.say_estimate(*(part.value for part in self.settings.values()))
         for run in map(Run.open, workspace.runs()):
             if (run.recipe.method_name == "word") == (self.lesson is WORD):
-                return {**reply, **self.panel.find(run)}
+                return {**reply, **self.panel.find(workspace, run)}
         return reply
