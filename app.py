@@ -67,7 +67,7 @@ def arrive(visitor: str, *stored: Any) -> dict:
 def say_head(workspace: Workspace) -> str:
     """The page's first lines, the visitor's last result placed on the spectrum."""
     where = html.device_words(device(), shared=ON_ZERO)
-    return html.header(BASE.title, where, last_result(workspace))
+    return html.header(BASE.title, where, *(last_result(workspace) or ()))
 
 
 def place_result(visitor: str) -> str:

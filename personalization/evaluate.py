@@ -100,14 +100,14 @@ class Subject:
 def of_run(run: Run, base: Base) -> Subject:
     """A finished run. Raises `AdapterError` where its adapter is missing."""
     adapter = adapters.read(run.adapter_path)
-    cuda = base.device.type == "cuda"
     cost = Cost(
         seconds=run.state.seconds,
         gpu_seconds=run.state.seconds if base.device.type != "cpu" else 0.0,
-        memory=torch.cuda.max_memory_allocated() if cuda else None,
+        memory=run.state.memory,
         size=run.adapter_path.stat().st_size,
         steps=run.state.step,
         device=base.device.type,
+        whole=2 * sum(p.numel() for m in base.modules.values() for p in m.parameters()),
     )
     return Subject(adapter, run.concept.photos, cost, tuple(run.losses()))
 
@@ -310,7 +310,7 @@ def _measured(
             for at, seen in zip(strengths, swept, strict=True)
         ),
         limits=_limits(figures, scale.photos, description),
-        evidence={"judges": ", ".join(dict.fromkeys(figures.judges)), "prompts": asked},
+        evidence={"judges": list(dict.fromkeys(figures.judges)), "prompts": asked},
     )
 
 
@@ -588,12 +588,14 @@ def _limits(figures: Figures, photos: Tensor, description: Description) -> tuple
 
 
 def _learned(description: Description) -> Learned:
+    prior = description.recipe.get("prior")
     return Learned(
         trigger=description.trigger,
         noun=description.noun,
         kind=description.kind or "object",
         method=description.method,
         rank=description.rank,
+        prior=str(prior.get("kind", "")) if isinstance(prior, dict) else "",
     )
 
 

@@ -37,6 +37,7 @@ class Learned:
     kind: str
     method: str
     rank: int = 0
+    prior: str = ""  # images, adapter_off, or none: what kept the class
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Cost:
     size: int | None = None  # bytes of the file
     steps: int | None = None
     device: str = ""
+    whole: int | None = None  # bytes of the base's own full fine-tune, to compare with
 
 
 @dataclass(frozen=True)
@@ -357,8 +359,22 @@ class Comparison:
             for name, report in self.reports.items()
             if report.cost.size
         ]
-        full = [mark.size for mark in marks if mark.method == "full"]
-        return charts.spectrum(marks, whole=max(full, default=charts.WHOLE_MODEL))
+        whole = [report.cost.whole for report in self.reports.values() if report.cost.whole]
+        return charts.spectrum(marks, whole=max(whole, default=charts.WHOLE_MODEL))
+
+    def trade_off(self) -> str:
+        """Subject fidelity over prompt fidelity, a point for each way."""
+        points = [
+            (
+                name,
+                r.learned.method,
+                _triple(f.balance.prompt_share),
+                _triple(f.balance.subject_share),
+            )
+            for name, r in self.reports.items()
+            if (f := r.figures)
+        ]
+        return charts.trade_off(points) if points else ""
 
     def json(self) -> str:
         return json.dumps({name: report.as_dict() for name, report in self.reports.items()})
@@ -435,7 +451,9 @@ def _worst(learned: Learned, figures: Figures) -> str:
     if figures.copying.copies:
         return _copies(figures)
     if figures.drift.towards.mean >= DRIFTS and figures.drift.towards.low > 0:
-        return _drifts(learned, figures) + " Switch prior preservation on."
+        more = "Give prior preservation more weight, or train for fewer steps."
+        remedy = more if learned.prior else "Switch prior preservation on."
+        return f"{_drifts(learned, figures)} {remedy}"
     if figures.drift.none_by_design:
         return "Nothing else has changed: a word changes no weights."
     if figures.gained.low > 0 and not figures.drift.towards.low > 0:
@@ -474,4 +492,8 @@ def _subject(learned: Learned) -> tuple[str, str]:
 
 
 def _rounded(estimate: Estimate) -> list[float]:
-    return [round(value, 4) for value in (estimate.mean, estimate.low, estimate.high)]
+    return [round(value, 4) for value in _triple(estimate)]
+
+
+def _triple(estimate: Estimate) -> charts.Interval:
+    return estimate.mean, estimate.low, estimate.high

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 _STYLE = """
 .report{max-width:720px;font-size:14px;line-height:1.5}
-.report .verdict{font-size:1.25em;line-height:1.4;margin:0 0 16px;font-weight:600;text-wrap:pretty}
+.report .said{font-size:1.25em;line-height:1.4;margin:0 0 16px;font-weight:600;text-wrap:pretty}
 .report h3{font-size:13px;font-weight:600;margin:24px 0 8px}
-.report .strip{display:grid;grid-template-columns:repeat(auto-fill,minmax(max(72px,22%),1fr));
+.report .shots{display:grid;grid-template-columns:repeat(auto-fill,minmax(max(72px,22%),1fr));
 gap:8px}
 .report figure{margin:0}
-.report .strip img{width:100%;display:block;border-radius:6px}
-.report .strip figcaption{font-size:11px;line-height:1.3;opacity:.75;margin-top:3px}
-.report .strip b{font-weight:600}
+.report .shots img{width:100%;display:block;border-radius:6px}
+.report .shots figcaption{font-size:11px;line-height:1.3;opacity:.75;margin-top:3px}
+.report .shots b{font-weight:600}
 .report table{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}
 .report th,.report td{text-align:left;padding:6px 12px 6px 0;font-weight:400;vertical-align:top;
 border:0;border-bottom:1px solid color-mix(in srgb,currentColor 14%,transparent)}
@@ -37,9 +37,9 @@ border:0;border-bottom:1px solid color-mix(in srgb,currentColor 14%,transparent)
 .report .wide{overflow-x:auto;margin-top:20px}
 .report .sweep{text-align:center}
 .report .range{opacity:.65;font-size:11px;white-space:nowrap}
-.report .bar{height:3px;border-radius:2px;margin-top:4px;min-width:64px;
+.report .share{height:3px;border-radius:2px;margin-top:4px;min-width:64px;
 background:color-mix(in srgb,currentColor 12%,transparent)}
-.report .bar i{display:block;height:100%;border-radius:2px}
+.report .share i{display:block;height:100%;border-radius:2px}
 .report .note,.report li{font-size:12px;line-height:1.45;opacity:.75}
 .report dl{display:grid;grid-template-columns:minmax(88px,max-content) 1fr;gap:4px 16px;
 font-size:12px;margin:0}
@@ -57,7 +57,7 @@ def report(of: Report, *, whole: bool) -> str:
     """A report: one file, or what a page shows under the verdict, the evidence folded."""
     parts = [_strip(of), _strengths(of), _cost(of), _limits(of), _evidence(of, folded=not whole)]
     if whole:
-        parts.insert(0, f'<p class="verdict">{escape(of.verdict)}</p>')
+        parts.insert(0, f'<p class="said">{escape(of.verdict)}</p>')
         parts.insert(3, _losses(of))
     return _made(f"Report: {of.learned.trigger or of.learned.noun or 'an adapter'}", parts, whole)
 
@@ -70,10 +70,11 @@ def comparison(of: Comparison, *, whole: bool) -> str:
         "word is not said. Where two intervals overlap, call it no difference."
     )
     parts = [
-        f'<p class="verdict">{escape(of.verdict)}</p>',
-        of.spectrum(),
+        f'<p class="said">{escape(of.verdict)}</p>',
+        of.trade_off(),
         _compared(of),
         f'<p class="note">{note}</p>',
+        of.spectrum(),
         _strips(of),
     ]
     return _made("Compared", parts, whole)
@@ -101,7 +102,7 @@ def _strip(report: Report) -> str:
         f"<figure>{_img(image, caption)}<figcaption>{_caption(caption)}</figcaption></figure>"
         for image, caption in report.strip()
     )
-    return f'<div class="strip">{figures}</div>'
+    return f'<div class="shots">{figures}</div>'
 
 
 def _caption(caption: str) -> str:
@@ -139,7 +140,7 @@ def _strengths(report: Report) -> str:
             for strength, image in zip(strengths, row, strict=True)
         )
         parts.append("<h3>The same seeds at each strength</h3>")
-        parts.append(f'<div class="strip sweep" style="{columns}">{cells}</div>')
+        parts.append(f'<div class="shots sweep" style="{columns}">{cells}</div>')
     return "".join(parts)
 
 
@@ -184,10 +185,10 @@ def rows(report: Report) -> list[tuple[str, str, str]]:
             (f"strength {level.strength:g}", str(level.subject), str(level.prompt))
             for level in f.levels
         ),
-        (
-            f"chosen, {f.balance.strength:g}, all seeds",
-            str(f.balance.subject),
-            str(f.balance.prompt),
+        *(
+            (f"chosen, {level.strength:g}, all seeds", str(level.subject), str(level.prompt))
+            for level in (f.balance,)
+            if level not in f.levels
         ),
     ]
 
@@ -280,17 +281,14 @@ def _compared(of: Comparison) -> str:
 
 def _strips(of: Comparison) -> str:
     """The same prompts and seeds, a line of pictures for each way."""
+    drawn = {name: {shot.seed: shot for shot in r.shots} for name, r in of.reports.items()}
+    wanted = sorted(set.intersection(*map(set, drawn.values())))[:4]
     lines = []
-    first = next(iter(of.reports.values()))
-    wanted = [s.seed for s in sorted(first.shots, key=lambda shot: shot.seed)][:4]
-    for name, report in of.reports.items():
-        by_seed = {shot.seed: shot for shot in report.shots}
+    for name, by_seed in drawn.items():
         pictures = "".join(
-            f"<figure>{_img(by_seed[seed].image, by_seed[seed].prompt)}</figure>"
-            for seed in wanted
-            if seed in by_seed
+            f"<figure>{_img(by_seed[seed].image, by_seed[seed].prompt)}</figure>" for seed in wanted
         )
-        lines.append(f'<h3>{escape(name)}</h3><div class="strip">{pictures}</div>')
+        lines.append(f'<h3>{escape(name)}</h3><div class="shots">{pictures}</div>')
     return "".join(lines)
 
 
@@ -310,7 +308,7 @@ def _bar(estimate: Estimate | None, series: str) -> str:
     width = 100 * min(1.0, max(0.0, estimate.mean))
     return (
         f'{estimate.mean:.0%} <span class="range">{estimate.low:.0%} to {estimate.high:.0%}</span>'
-        f'<div class="bar"><i style="width:{width:.0f}%;background:{_COLOURS[series]}"></i></div>'
+        f'<div class="share"><i style="width:{width:.0f}%;background:{_COLOURS[series]}"></i></div>'
     )
 
 

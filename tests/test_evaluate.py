@@ -365,6 +365,10 @@ def test_a_class_that_turns_into_the_subject_is_called_drift(good):
     assert report.figures.drift.towards.low > good.figures.drift.towards.high
     assert report.figures.drift.preservation.low > report.figures.drift.base_preservation.high
     assert "every mug now drifts towards it" in report.verdict
+    assert report.verdict.endswith("Switch prior preservation on.")
+    guarded = replace(MUG, recipe={"prior": {"kind": "images"}})
+    report = report_of(Model(guarded, leaks=0.8), description=guarded)
+    assert "Give prior preservation more weight" in report.verdict
     assert "every mug stays as it was" in good.verdict
 
 

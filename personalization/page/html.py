@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from personalization.charts import Mark, loss_curve, size_words, spectrum
+from personalization.charts import WHOLE_MODEL, Mark, loss_curve, size_words, spectrum
 from personalization.events import (
     Checkpointed,
     Event,
@@ -283,7 +283,9 @@ def measuring(event: Stage | None = None, seconds_left: float | None = None) -> 
     """How far the report is."""
     left = f'<span class="left">{duration(seconds_left)} left</span>' if seconds_left else ""
     share, doing = 0.0, "Waiting for the machine…"
-    if event and event.total > 1:
+    if event and event.done == event.total > 1 and event.name in ("the base", "first try"):
+        doing = f"Finding out how fast this machine draws: {event.done} pictures"
+    elif event and event.total > 1:
         share = 100 * event.done / event.total
         strength = event.name.removeprefix("strength ")
         doing = _MEASURED.get(event.name, f"At strength {strength}")
@@ -367,15 +369,18 @@ def choice(entry: Entry) -> str:
     return f"{about.trigger or about.title or entry.name} · {kind} · {where}"
 
 
-def header(base: str, device: str, last: Mark | None = None) -> str:
-    """The title, one sentence, the spectrum with the visitor's `last` result, the base."""
+def header(base: str, device: str, last: Mark | None = None, whole: int = WHOLE_MODEL) -> str:
+    """The title, one sentence, the spectrum with the visitor's `last` result, the base.
+
+    `whole` is what a full fine-tune of this base weighs, in bytes.
+    """
     return (
         '<header><div class="head-line"><h1>Personalization</h1>'
         f'<p class="state"><i class="dot"></i>{escape(base)}<span class="sep">·</span>'
         f"{escape(device)}</p></div>"
         '<p class="lede">Show a text-to-image model a few photos, give them a word, '
         "and draw with it.</p>"
-        f'<div class="spectrum">{spectrum([last] if last else [])}</div></header>'
+        f'<div class="spectrum">{spectrum([last] if last else [], whole=whole)}</div></header>'
     )
 
 

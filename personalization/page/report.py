@@ -36,9 +36,9 @@ class Pace:
     done: int | None = None
     since: float = 0.0
 
-    def take(self, event: Stage) -> float | None:
-        """Look at the clock; returns the seconds that are left, where that can be said."""
-        now = time.monotonic()
+    def take(self, event: Stage, now: float | None = None) -> float | None:
+        """Take a batch in; returns the seconds that are left, where that can be said."""
+        now = time.monotonic() if now is None else now
         if self.done is None:  # what was kept from before counts for nothing
             self.done, self.since = event.done, now
         elif event.done > self.done:
@@ -87,7 +87,7 @@ class ReportPanel:
         self.turn.change(self.advance, [*run, self.turn], self.parts, **advance)
         self.skip.click(self.leave, run, self.parts, **QUIET)
         self.measure.click(self.again, run, self.parts, **QUEUED)
-        self.others.change(self.compare, [*run, self.others], self.beside, **QUIET)
+        self.others.change(self.lay_beside, [*run, self.others], self.beside, **QUIET)
 
     def next_part(self, run: Run, pace: Pace | None = None, left: int = 0) -> dict:
         """Ask the browser for a new request, which measures one part."""
@@ -169,7 +169,7 @@ class ReportPanel:
             reply[self.data] = handed_out(run.folder / "report.json", f"{name}-report.json")
         return reply
 
-    def compare(self, visitor: str, current: str, chosen: list[str]) -> dict:
+    def lay_beside(self, visitor: str, current: str, chosen: list[str]) -> dict:
         """The run beside the chosen ones."""
         if not chosen:
             return dict.fromkeys(self.beside, gr.update(visible=False))
@@ -225,8 +225,9 @@ def way(run: Run) -> str:
     return ", ".join([*said, f"{run.state.step} steps"])
 
 
-def last_result(workspace: Workspace) -> Mark | None:
-    """The visitor's newest finished run, for the spectrum: its size and what it changes."""
+def last_result(workspace: Workspace) -> tuple[Mark, int] | None:
+    """The visitor's newest finished run, for the spectrum: its size and what it changes; and the
+    bytes of a full fine-tune of this base."""
     for run in map(Run.open, workspace.runs()):
         if run.state.status != "finished":
             continue
@@ -238,7 +239,8 @@ def last_result(workspace: Workspace) -> Mark | None:
             method, f"a layer of {share:.1%} over the weights"
         )
         size = run.adapter_path.stat().st_size
-        return Mark(f"your {html.trigger(run)}", method, size, run.state.seconds, changed)
+        mark = Mark(f"your {html.trigger(run)}", method, size, run.state.seconds, changed)
+        return mark, 2 * whole
     return None
 
 
