@@ -190,6 +190,8 @@ def evaluating(
                 **{name: version(name) for name in ("torch", "diffusers", "transformers")},
             }
             limits = (missing, *event.limits) if missing else event.limits
+            if base.spec.judge == "pocket" and judges.POCKET_AGREEMENT < judges.AGREES:
+                limits = (*limits, judges.DOUBT)
             event = replace(event, evidence=evidence, limits=limits)
         yield event
 
@@ -565,12 +567,11 @@ def _limits(figures: Figures, photos: Tensor, description: Description) -> tuple
             "There are two photos only: how alike they are is one number, without an interval."
         )
     style = description.kind == "style"
-    if len(photos) > 1 and figures.reference <= figures.base.subject.high:
-        thing = f"any {description.noun}" if description.noun and not style else "any picture"
-        limits.append(
-            f"The photos are no more like each other than {thing} is like them. "
-            "If they show different things, teach them one by one"
-            + ("." if style else "; if they share a look, teach it as a style.")
+    if not figures.one_thing:
+        limits.insert(
+            0,
+            "Photos that are hardly alike can be of different things: teach those one by one"
+            + ("." if style else "; if it is a look that they share, teach it as a style."),
         )
     elif len(photos) > 2:
         own = metrics.among_themselves(photos)

@@ -119,6 +119,12 @@ class Figures:
     pictures: int
 
     @property
+    def one_thing(self) -> bool:
+        """Whether the photos are more like each other than the base's pictures are like them: if
+        not, nothing can be said about likeness to them. Of one photo it is not known."""
+        return self.real is None or self.reference > self.base.subject.high
+
+    @property
     def way(self) -> float:
         """How far from the untouched base to the real photos, 0 to 1."""
         room = max(self.reference - self.base.subject.mean, 1e-6)
@@ -172,7 +178,9 @@ class Report:
                 + " ".join(self.limits)
             ).strip()
         sentences = [_knows(self.learned, self.figures), _follows(self.figures)]
-        worst = _worst(self.learned, self.figures) or (self.limits[0] if self.limits else "")
+        worst = _worst(self.learned, self.figures)
+        if self.limits and not (worst and self.figures.one_thing):
+            worst = self.limits[0]
         return " ".join(filter(None, [*sentences, worst]))
 
     @property
@@ -425,6 +433,11 @@ def _opened(path: Path) -> Image.Image:
 
 def _knows(learned: Learned, figures: Figures) -> str:
     what, pronoun = _subject(learned)
+    if not figures.one_thing:
+        return (
+            f"Whether it knows {what} cannot be said: the photos are no more like each other than "
+            f"{_any(learned)} is like them."
+        )
     if not figures.gained.low > 0:
         return (
             f"It has not learned {what}: with the word it draws no more of {pronoun} than the "
@@ -474,8 +487,15 @@ def _drifts(learned: Learned, figures: Figures) -> str:
 
 
 def _others(learned: Learned) -> str:
-    of_class = learned.noun and learned.kind != "style"
-    return f"every {learned.noun}" if of_class else "every picture"
+    return f"every {_class(learned)}"
+
+
+def _any(learned: Learned) -> str:
+    return f"any {_class(learned)}"
+
+
+def _class(learned: Learned) -> str:
+    return learned.noun if learned.noun and learned.kind != "style" else "picture"
 
 
 def _listed(names: Sequence[str]) -> str:
