@@ -20,6 +20,7 @@ from personalization.metrics import Estimate
 if TYPE_CHECKING:
     from personalization.report import Comparison, Report
 
+SIDE = 384  # pixels of a picture in the sheet, at most
 _STYLE = """
 .report{max-width:720px;font-size:14px;line-height:1.5}
 .report .said{font-size:1.25em;line-height:1.4;margin:0 0 16px;font-weight:600;text-wrap:pretty}
@@ -313,10 +314,13 @@ def _bar(estimate: Estimate | None, series: str) -> str:
 
 
 def _img(image: Image.Image, said: str) -> str:
-    """The picture inside the page: PNG where it is small, JPEG where that is much smaller."""
+    """The picture inside the page: PNG where it is small, JPEG where that is much smaller; not
+    larger than it is shown on a fine screen."""
+    image = image.convert("RGB")
+    image.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()
     kind = "png" if max(image.size) <= 160 else "jpeg"
-    image.convert("RGB").save(buffer, kind, **({} if kind == "png" else {"quality": 88}))
+    image.save(buffer, kind, **({} if kind == "png" else {"quality": 88}))
     data = base64.b64encode(buffer.getvalue()).decode()
     return f'<img src="data:image/{kind};base64,{data}" alt="{escape(said)}" loading="lazy">'
 

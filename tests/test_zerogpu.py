@@ -35,7 +35,7 @@ def test_a_run_longer_than_one_allocation_finishes_over_several(tmp_path):
         PERSONALIZATION_SLICE="16",
         ZERO_ALLOWANCE="30",
         ZERO_LOG=str(log),
-        PERSONALIZATION_REPORT="1",
+        PERSONALIZATION_REPORT="4",
     ) as app:
         client = Client(app.url, verbose=False, download_files=str(tmp_path / "files"))
         status, adapter, pictures = teach(client, 60)

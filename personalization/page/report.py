@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -192,13 +193,12 @@ def is_measured(run: Run) -> bool:
 
 def comparable(workspace: Workspace, run: Run) -> list[Run]:
     """The visitor's other runs that were measured on the same photos, the newest first."""
-    photos = _photos(run)
-    others = [
-        folder
+    photos = _photos(run.folder)
+    return [
+        Run.open(folder)
         for folder in workspace.runs()
-        if folder != run.folder and (folder / "report.json").exists()
+        if folder != run.folder and (folder / "report.json").exists() and _photos(folder) == photos
     ]
-    return [other for other in map(Run.open, others) if _photos(other) == photos]
 
 
 def compared(workspace: Workspace, names: list[str]) -> Comparison:
@@ -244,7 +244,7 @@ def last_result(workspace: Workspace) -> tuple[Mark, int] | None:
     return None
 
 
-def _photos(run: Run) -> list[str]:
-    """The photos by their content, in no order."""
-    files = (run.folder / "photos").glob("[0-9][0-9][0-9].png")
+def _photos(run: Path) -> list[str]:
+    """The photos in a run's folder by their content, in no order."""
+    files = (run / "photos").glob("[0-9][0-9][0-9].png")
     return sorted(sha256(path.read_bytes()).hexdigest() for path in files)
