@@ -26,16 +26,20 @@ from personalization.page.common import (
     QUIET,
     WORKSPACES,
     collected,
+    device,
     home,
     in_words,
     remembered,
+    spec_of,
 )
 from personalization.page.endpoints import build_endpoints
 from personalization.page.gpu import showcase
+from personalization.page.report import last_result
 from personalization.page.stack import StackTab, remember
 from personalization.page.teach import SUBJECT, WORD, TeachTab
 from personalization.page.theme import THEME
 from personalization.runs import Run
+from personalization.workspace import Workspace
 
 ARRIVED = "() => document.body.classList.add('arrived')"
 ASK_FIRST = "(id) => confirm('Delete your photos, runs, adapters and pictures here?') ? id : ''"
@@ -61,6 +65,7 @@ def arrive(visitor: str, base: str, *stored: Any) -> dict:
         **word_tab.restore(workspace, base, word_keys, word_fields),
         **subject_tab.restore(workspace, base, subject_keys, subject_fields),
         **stack_tab.restore(workspace, base, rack, fresh=fresh),
+        base_choice.head: say_head(workspace, base),
     }
 
 
@@ -76,23 +81,32 @@ def choose_base(visitor: str, current: str, asked: str, *stored: Any) -> Iterato
             **word_tab.rebase(workspace, base, word_keys, word_fields),
             **subject_tab.rebase(workspace, base, subject_keys, subject_fields),
             **stack_tab.rebase(workspace, base, remember(rack, *weights)),
+            base_choice.head: say_head(workspace, base),
         }
     except Exception as error:
         yield base_choice.refuse(current, in_words(error))
+
+
+def say_head(workspace: Workspace, base: str) -> str:
+    """The page's first lines, the visitor's last result placed on the spectrum."""
+    where = html.device_words(device(), shared=ON_ZERO)
+    return html.header(spec_of(base).title, where, *(last_result(workspace, base) or ()))
+
+
+def place_result(visitor: str, base: str) -> str:
+    """The first lines anew, once a run has ended."""
+    return say_head(WORKSPACES.open(visitor), base)
 
 
 def send_to_stack(visitor: str, base: str, current: str, rack: list, *weights: float) -> dict:
     """What was just learned, onto the rack; and over to it."""
     workspace = WORKSPACES.open(visitor)
     run = Run.open(workspace.run_folder(current))
-    same = [
-        entry.name
-        for entry in workspace.library.list()
-        if entry.own and entry.description and entry.description.trigger == html.trigger(run)
-    ]
+    library = workspace.library
+    kept = library.copies(run.adapter_path) or (library.add(run.adapter_path, run.concept.name),)
     rack = remember(rack, *weights)
     try:
-        board = stack_tab.rack.with_row(workspace, base, rack, same[0])
+        board = stack_tab.rack.with_row(workspace, base, rack, kept[0].name)
     except PersonalizationError as error:  # learned on another base than the one in use
         board = stack_tab.rack.show(workspace, rack, [in_words(error)])
     return {
@@ -152,6 +166,7 @@ with gr.Blocks(
         sent = [browser, base_name, tab.panel.current, *rack]
         stack_tab.then_meet(tab.panel.send.click(send_to_stack, sent, onto, **QUIET))
         tab.panel.turn.change(stack_tab.refresh, [browser, *rack], stack_tab.board, **QUIET)
+        tab.panel.report.turn.change(place_result, [browser, base_name], base_choice.head, **QUIET)
     forget_me.click(forget, browser, browser, js=ASK_FIRST, **QUIET).then(
         None, browser, None, js=START_ANEW
     )

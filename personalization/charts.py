@@ -37,6 +37,7 @@ class Mark:
     method: str  # word, lora, loha, lokr, dora, full
     size: int  # bytes
     seconds: float | None = None
+    changed: str = ""  # what of the model, in words
 
 
 def size_words(size: float) -> str:
@@ -158,6 +159,40 @@ def fidelity_chart(
     )
 
 
+def trade_off(points: Sequence[tuple[str, str, Interval, Interval]]) -> str:
+    """Ways of teaching by what they kept and what they learned: up and to the right is better.
+
+    A point is (name, method, prompt fidelity, subject fidelity), each fidelity (mean, low, high) as
+    a share of its reference: for the prompt the untouched base, for the subject the real photos.
+    """
+    x = _reach([value for _, _, prompt, _ in points for value in prompt])
+    y = _reach([value for _, _, _, subject in points for value in subject])
+    plot = _Plot(x, y, height=196)
+    x_ticks, y_ticks = ([(v, f"{v:.0%}") for v, _ in _ticks(*axis, 5)] for axis in (x, y))
+    parts = [
+        plot.frame(x_ticks, y_ticks, "prompt fidelity", "subject fidelity"),
+        plot.vertical(1.0, dashed=True),
+        plot.horizontal(1.0, "currentColor"),
+    ]
+    legend = []
+    for number, (name, method, prompt, subject) in enumerate(points, 1):
+        colour = _method_colour(method)
+        parts.append(
+            plot.inside(
+                plot.line(prompt[1:], [subject[0]] * 2, colour),
+                plot.line([prompt[0]] * 2, subject[1:], colour),
+            )
+        )
+        across = _pc(100 * plot.across(prompt[0]))
+        parts.append(_disc(across, plot.down(subject[0]), number, colour))
+        legend.append((str(number), colour, name))
+    return _figure(
+        plot.svg("Subject fidelity over prompt fidelity of each.", parts),
+        legend,
+        "Up: more like the photos. Right: closer to the prompt. Crosses are 95% intervals.",
+    )
+
+
 def spectrum(results: Sequence[Mark] = (), *, whole: int = WHOLE_MODEL) -> str:
     """From a word to the whole model, by file size on a log scale, with `results` placed on it.
 
@@ -204,14 +239,10 @@ def spectrum(results: Sequence[Mark] = (), *, whole: int = WHOLE_MODEL) -> str:
     legend = []
     for number, mark in enumerate(results, 1):
         colour = _method_colour(mark.method)
-        parts.append(
-            f'<circle cx="{at(mark.size)}" cy="{rail}" r="8" fill="{colour}" '
-            'stroke="var(--body-background-fill,Canvas)" stroke-width="2"/>'
-            f'<text x="{at(mark.size)}" y="{rail + 3.5}" text-anchor="middle" fill="#fff" '
-            f'font-size="10" font-weight="600">{number}</text>'
-        )
+        parts.append(_disc(at(mark.size), rail, number, colour))
         cost = "" if mark.seconds is None else f", {mark.seconds:.0f} s"
-        legend.append((str(number), colour, f"{mark.name}: {size_words(mark.size)}{cost}"))
+        said = f", {mark.changed}" if mark.changed else ""
+        legend.append((str(number), colour, f"{mark.name}: {size_words(mark.size)}{said}{cost}"))
     said = "From a word (kilobytes) over a LoRA (megabytes) to the whole model (gigabytes)."
     return _figure(plot.svg(said, parts, left=4, right=4, bottom=8), legend, "")
 
@@ -466,6 +497,21 @@ class _Plot:
             f"margin:{top}px {right}px {bottom}px {left}px;font-family:inherit;font-size:12px;"
             f'fill:currentColor">{"".join(parts)}</svg>'
         )
+
+
+def _reach(values: Sequence[float]) -> tuple[float, float]:
+    """An axis that holds shares and their reference, in tenths."""
+    return math.floor(min(0.9, *values) * 10) / 10, math.ceil(max(1.1, *values) * 10) / 10
+
+
+def _disc(x: str, y: float, number: int, colour: str) -> str:
+    """A numbered result; the number is explained in the legend."""
+    return (
+        f'<circle cx="{x}" cy="{y:.1f}" r="8" fill="{colour}" '
+        'stroke="var(--body-background-fill,Canvas)" stroke-width="2"/>'
+        f'<text x="{x}" y="{y + 3.5:.1f}" text-anchor="middle" fill="#fff" '
+        f'font-size="10" font-weight="600">{number}</text>'
+    )
 
 
 def _figure(drawing: str, legend: Sequence[tuple[str, str, str]], caption: str) -> str:

@@ -5,7 +5,8 @@
     adapter ┘
 
 The same prompts at the same seeds are drawn by the untouched base and by the adapter at each
-strength of a sweep; so differences are taken in pairs, and two runs compare.
+strength of a sweep; so differences are taken in pairs, and two runs compare. Every picture is kept
+until the report is written, so that it can be made in parts as a run is (`reporting`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 
 import torch
@@ -23,10 +24,10 @@ from torch import Tensor, nn
 from personalization import adapter as adapters
 from personalization import generate, judges, metrics
 from personalization.adapter import Adapter, Description
+from personalization.bank import Prompt, bank, unrelated, with_article
 from personalization.bases.base import Base
-from personalization.concept import Kind
 from personalization.errors import AdapterError, PersonalizationError, PhotoError
-from personalization.events import Stage
+from personalization.events import SliceEnded, Stage
 from personalization.formats import diffusers_metadata
 from personalization.judges import Panel
 from personalization.metrics import interval
@@ -45,70 +46,13 @@ from personalization.report import (
 )
 from personalization.runs import LossRow, Run
 from personalization.stack import Slot, Stack, applied
+from personalization.studio import Album, Paused, Studio
 
 STRENGTHS = (0.2, 0.5, 0.8, 1.1, 1.5)
 SEED = 20_000  # far from the small numbers that people and previews use
 SECONDS = 60.0  # that a report may take, about
 SWEPT_PROMPTS = 3  # shown at every strength
 SAMPLING = 0.7  # of the base's own sampling steps: judged alike, and a third cheaper
-
-# What a picture is asked for, by kind of prompt; {} is the subject. The first of each kind come
-# first. Nothing here is a training caption.
-_CONTEXTS = (
-    "a photo of {} on the beach",
-    "a photo of {} in the snow",
-    "a photo of {} in the forest",
-    "a photo of {} on the moon",
-    "a photo of {} at sunset",
-    "a photo of {} in the city",
-    "a photo of {} underwater",
-)
-_WORN = (
-    "a photo of {} wearing glasses",
-    "a photo of {} wearing a party hat",
-    "a photo of {} wearing a scarf",
-)
-_STYLES = ("a pencil sketch of {}", "a cartoon of {}")
-_POSES: dict[str, tuple[str, ...]] = {
-    "object": ("a photo of {} seen from above", "a photo of {} lying on its side"),
-    "creature": ("a photo of {} jumping", "a photo of {} asleep"),
-    "person": ("a photo of {} sitting on a chair", "a photo of {} seen from the side"),
-}
-_CONTENTS = (
-    "a cat on the beach",
-    "a house in the snow",
-    "a robot in the city",
-    "a flower",
-    "a boat at sunset",
-    "a dog wearing glasses",
-    "a mushroom in the forest",
-    "a car",
-    "a bear wearing a scarf",
-    "a bird on the moon",
-)
-_UNRELATED = (
-    "a photo of a red car in the city",
-    "a photo of a white rabbit in the snow",
-    "a photo of a blue house on the beach",
-    "a photo of a yellow flower in the forest",
-    "a photo of a green frog",
-    "a photo of a brown bear wearing a scarf",
-    "a photo of a pink bird at sunset",
-    "a photo of a grey robot on the moon",
-    "a photo of an orange cat wearing glasses",
-    "a pencil sketch of a dog",
-    "a photo of a purple mug in a room",
-    "a photo of a red boat at sunset",
-    "a photo of a striped fish underwater",
-)
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """`asked` calls the subject by its word; `plain` says the same of its class."""
-
-    asked: str
-    plain: str
 
 
 @dataclass(frozen=True)
@@ -138,9 +82,6 @@ PLANS = (
 )
 TRIED_FIRST = 0.8  # a strength of every plan: its pictures are timed
 
-Drawing = Callable[[float, Sequence[str], Sequence[int]], list[Image.Image]]
-"""draw(strength, prompts, seeds): a picture for each prompt; strength 0 is the untouched base."""
-
 
 @dataclass(frozen=True)
 class Subject:
@@ -159,14 +100,14 @@ class Subject:
 def of_run(run: Run, base: Base) -> Subject:
     """A finished run. Raises `AdapterError` where its adapter is missing."""
     adapter = adapters.read(run.adapter_path)
-    cuda = base.device.type == "cuda"
     cost = Cost(
         seconds=run.state.seconds,
         gpu_seconds=run.state.seconds if base.device.type != "cpu" else 0.0,
-        memory=torch.cuda.max_memory_allocated() if cuda else None,
+        memory=run.state.memory,
         size=run.adapter_path.stat().st_size,
         steps=run.state.step,
         device=base.device.type,
+        whole=2 * sum(p.numel() for m in base.modules.values() for p in m.parameters()),
     )
     return Subject(adapter, run.concept.photos, cost, tuple(run.losses()))
 
@@ -190,7 +131,7 @@ def evaluate(
     for event in evaluating(base, subject, photos, seconds=seconds, plans=plans):
         if isinstance(event, Report):
             return event
-        if on_progress:
+        if on_progress and isinstance(event, Stage):
             on_progress(event)
     raise AssertionError("evaluating ends with a Report")
 
@@ -202,15 +143,17 @@ def evaluating(
     *,
     seconds: float | None = SECONDS,
     plans: Sequence[Plan] = PLANS,
-    base_pictures: dict[tuple[str, int], Image.Image] | None = None,
-) -> Iterator[Stage | Report]:
+    album: Album | None = None,
+    over: Callable[[float], bool] = lambda seconds: False,
+) -> Iterator[Stage | SliceEnded | Report]:
     """Tell how far it is, then give the report.
 
     `photos` are needed with an adapter alone; a run has its own. `seconds` is about what it may
-    take: fewer prompts are drawn where the machine is slow. `base_pictures` remembers what the
-    untouched base drew, for the next report on it. Where the judge cannot be loaded, the report has
-    pictures and cost, and says why it has no figures. Raises `PhotoError` where there are no photos
-    to compare with, and what `stack.applied` raises.
+    take: fewer prompts are drawn where the machine is slow. `album` remembers what was drawn and
+    how much was planned, for whoever goes on or compares. `over(seconds)` says whether so many
+    seconds are too many now: then it ends with `SliceEnded`, its steps being pictures. Where the
+    judge cannot be loaded, the report has pictures and cost, and says why it has no figures. Raises
+    `PhotoError` where there are no photos to compare with, and what `stack.applied` raises.
     """
     if isinstance(subject, Run):
         subject = of_run(subject, base)
@@ -232,16 +175,12 @@ def evaluating(
         with _taught(base, adapter, strength):
             return generate.draw_each(base, prompts, seeds, steps=steps)
 
+    how = f"{base.fingerprint}/{base.spec.size}/{steps}/{sampling.guidance:g}"
+    studio = Studio(draw, album, base=how, taught=f"{how}/{adapter.sha256}", over=over)
     crops = [crop(photo, base.spec.size) for photo in subject.photos]
+    poses = base.spec.judge != "pocket"
     for event in measuring(
-        subject,
-        crops,
-        draw,
-        panel,
-        plans=plans,
-        seconds=seconds,
-        base_pictures=base_pictures,
-        poses=base.spec.judge != "pocket",
+        subject, crops, studio, panel, plans=plans, seconds=seconds, poses=poses
     ):
         if isinstance(event, Report):
             evidence = event.evidence | {
@@ -251,6 +190,8 @@ def evaluating(
                 **{name: version(name) for name in ("torch", "diffusers", "transformers")},
             }
             limits = (missing, *event.limits) if missing else event.limits
+            if base.spec.judge == "pocket" and judges.POCKET_AGREEMENT < judges.AGREES:
+                limits = (*limits, judges.DOUBT)
             event = replace(event, evidence=evidence, limits=limits)
         yield event
 
@@ -258,17 +199,17 @@ def evaluating(
 def measuring(
     subject: Subject,
     photos: Sequence[Image.Image],
-    draw: Drawing,
+    studio: Studio,
     panel: Panel | None,
     *,
     plans: Sequence[Plan] = PLANS,
     seconds: float | None = None,
-    base_pictures: dict[tuple[str, int], Image.Image] | None = None,
     poses: bool = False,
-) -> Iterator[Stage | Report]:
+) -> Iterator[Stage | SliceEnded | Report]:
     """The report over any way of drawing. `photos` are cropped as trained on.
 
-    Without a `panel` it draws one strip and measures nothing. Raises `PhotoError` without photos.
+    Without a `panel` it draws one strip and measures nothing. Where the studio's time is over it
+    ends with `SliceEnded`. Raises `PhotoError` without photos.
     """
     if not photos:
         raise PhotoError(
@@ -276,15 +217,29 @@ def measuring(
             field="photos",
         )
     description = subject.description
-    word = description.method == "word"
     captions = [photo.caption or "" for photo in subject.photos]
-    studio = _Studio(draw, {} if base_pictures is None else base_pictures)
-    if panel is None:
-        yield from _unmeasured(subject, studio, bank(description, 8, captions, poses=poses))
-        return
+    try:
+        if panel is None:
+            prompts = bank(description, 8, captions, poses=poses)
+            yield (yield from _unmeasured(subject, studio, prompts))
+        else:
+            plan = yield from _afforded(studio, description, captions, plans, seconds, poses=poses)
+            prompts = bank(description, plan.prompts, captions, poses=poses)
+            yield (yield from _measured(subject, photos, studio, panel, plan, prompts))
+    except Paused:
+        yield SliceEnded(studio.done, max(studio.done, studio.total))
 
-    plan = yield from _afforded(studio, description, captions, plans, seconds, poses=poses)
-    prompts = bank(description, plan.prompts, captions, poses=poses)
+
+def _measured(
+    subject: Subject,
+    photos: Sequence[Image.Image],
+    studio: Studio,
+    panel: Panel,
+    plan: Plan,
+    prompts: Sequence[Prompt],
+) -> Generator[Stage, None, Report]:
+    description = subject.description
+    word = description.method == "word"
     asked, plain = [p.asked for p in prompts], [p.plain for p in prompts]
     n = len(prompts)
     seeds = _seeds(n, plan.seeds)  # every prompt once, then every prompt again
@@ -345,7 +300,7 @@ def measuring(
             float(seen.prompt[i]),
         )
 
-    yield Report(
+    return Report(
         learned=_learned(description),
         cost=subject.cost,
         losses=subject.losses,
@@ -357,14 +312,39 @@ def measuring(
             for at, seen in zip(strengths, swept, strict=True)
         ),
         limits=_limits(figures, scale.photos, description),
-        evidence={"judges": ", ".join(dict.fromkeys(figures.judges)), "prompts": asked},
+        evidence={"judges": list(dict.fromkeys(figures.judges)), "prompts": asked},
     )
+
+
+def reporting(
+    base: Base, run: Run, *, seconds: float | None = SECONDS, part: float | None = None
+) -> Iterator[Stage | SliceEnded | Report]:
+    """One part of a finished run's report, at most about `part` seconds long.
+
+    Ends with `SliceEnded` where time is over or `run.stop()` was called: the pictures stay in the
+    run's folder, and the next part goes on from them. Ends with the `Report` once it is written
+    into the folder and the adapter. Raises what `evaluating` does, and `RunError` where somebody
+    else works on the run.
+    """
+    end = None if part is None else time.monotonic() + part
+    album = Album(run.folder / "cache" / "report")
+
+    def over(needed: float) -> bool:
+        return run.stop_requested or (end is not None and time.monotonic() + needed > end)
+
+    with run.locked():
+        for event in evaluating(base, run, seconds=seconds, album=album, over=over):
+            if isinstance(event, Report):
+                store(run, event)
+                album.delete()
+            yield event
 
 
 def store(run: Run, report: Report) -> Adapter:
     """Write the report beside the run, and its strength and figures into the adapter's header."""
     adapter = adapters.read(run.adapter_path)
-    strength = report.figures.balance.strength if report.figures else 1.0
+    known = adapter.description.strength
+    strength = report.figures.balance.strength if report.figures else known
     adapter = adapter.described(strength=strength, report=report.summary())
     adapter.save(run.adapter_path, metadata=diffusers_metadata(adapter))
     report.save(run.folder)
@@ -374,51 +354,19 @@ def store(run: Run, report: Report) -> Adapter:
 def comparing(
     base: Base, subjects: Mapping[str, Run | Subject], *, seconds: float | None = SECONDS
 ) -> Iterator[Stage | Comparison]:
-    """The same photos taught in several ways, by name; the base's pictures are drawn once.
+    """The same photos taught in several ways, by name, on one plan; the base is drawn once.
 
     `seconds` is for each.
     """
-    base_pictures: dict[tuple[str, int], Image.Image] = {}
+    album = Album()
     reports = {}
     for name, subject in subjects.items():
-        for event in evaluating(base, subject, seconds=seconds, base_pictures=base_pictures):
+        for event in evaluating(base, subject, seconds=seconds, album=album):
             if isinstance(event, Report):
                 reports[name] = event
-            else:
+            elif isinstance(event, Stage):
                 yield replace(event, name=f"{name}: {event.name}")
     yield Comparison(reports)
-
-
-def bank(
-    description: Description, count: int, captions: Sequence[str] = (), *, poses: bool = False
-) -> list[Prompt]:
-    """The first `count` prompts for a concept, taking turns between the kinds of prompt.
-
-    What one of the training `captions` already says is left out. `poses` are asked of bases that
-    know any.
-    """
-    noun = description.noun or "thing"
-    if description.kind == "style":
-        style = f", {description.trigger} style" if description.trigger else ""
-        found = [Prompt(f"{content}{style}", content) for content in _CONTENTS]
-    else:
-        kind: Kind | str = description.kind or "object"
-        groups = [_CONTEXTS, _STYLES, _POSES.get(kind, ()) if poses else ()]
-        if kind != "object" or not poses:  # no real mug wears glasses
-            groups.insert(1, _WORN)
-        name = description.trigger or _with_article(noun)
-        found = [
-            Prompt(template.format(name), template.format(_with_article(noun)))
-            for template in _in_turns(groups)
-            if not any(template.rpartition("{} ")[2] in caption for caption in captions)
-        ]
-    return found[:count]
-
-
-def unrelated(description: Description, count: int) -> list[str]:
-    """Prompts that have nothing to do with the concept."""
-    noun = description.noun.split()[-1:] or ["\0"]
-    return [prompt for prompt in _UNRELATED if noun[0] not in prompt.split()][:count]
 
 
 @contextmanager
@@ -456,33 +404,6 @@ def _taught(base: Base, adapter: Adapter, strength: float) -> Iterator[None]:
         finally:
             for parameter, original in originals.items():
                 parameter.data = original
-
-
-class _Studio:
-    """Draws in batches, each picture once, says how far it is, and remembers the base's."""
-
-    def __init__(self, draw: Drawing, base_pictures: dict[tuple[str, int], Image.Image]):
-        self._draw = draw
-        self._base_pictures = base_pictures
-        self._pictures = {(0.0, *key): picture for key, picture in base_pictures.items()}
-        self.done = 0
-        self.total = 0
-
-    def draw(
-        self, name: str, strength: float, prompts: Sequence[str], seeds: Sequence[int]
-    ) -> Generator[Stage, None, list[Image.Image]]:
-        """Yields progress, returns the pictures: ``pictures = yield from studio.draw(...)``."""
-        keys = [(strength, prompt, seed) for prompt, seed in zip(prompts, seeds, strict=True)]
-        missing = [key for key in dict.fromkeys(keys) if key not in self._pictures]
-        for start in range(0, len(missing), generate.PER_BATCH):
-            part = missing[start : start + generate.PER_BATCH]
-            drawn = self._draw(strength, [key[1] for key in part], [key[2] for key in part])
-            self._pictures |= dict(zip(part, drawn, strict=True))
-            self.done += len(part)
-            yield Stage(name, self.done, max(self.done, self.total))
-        if not strength:
-            self._base_pictures |= {key[1:]: self._pictures[key] for key in keys}
-        return [self._pictures[key] for key in keys]
 
 
 @dataclass(frozen=True)
@@ -530,7 +451,7 @@ class _Scale:
 
 
 def _afforded(
-    studio: _Studio,
+    studio: Studio,
     description: Description,
     captions: Sequence[str],
     plans: Sequence[Plan],
@@ -538,11 +459,15 @@ def _afforded(
     *,
     poses: bool,
 ) -> Generator[Stage, None, Plan]:
-    """The largest plan that fits into `seconds`.
+    """The plan that was agreed on before, or the largest one that fits into `seconds`.
 
     The base warms up, then the adapter is timed: its pictures are never remembered ones.
     """
     word = description.method == "word"
+    if agreed := studio.album.plan:
+        plan = Plan(**agreed | {"strengths": tuple(agreed["strengths"])})
+        studio.total = plan.pictures(word=word)
+        return plan
     first = bank(description, plans[-1].prompts, captions, poses=poses)
     seeds = _seeds(len(first))
     yield from studio.draw("the base", 0.0, [p.plain for p in first], seeds)
@@ -554,12 +479,13 @@ def _afforded(
         (p for p in plans if seconds is None or each * p.pictures(word=word) <= seconds),
         plans[-1],
     )
+    studio.album.agree(asdict(plan))
     studio.total = plan.pictures(word=word)
     return plan
 
 
 def _drift(
-    studio: _Studio, scale: _Scale, description: Description, plan: Plan, strength: float
+    studio: Studio, scale: _Scale, description: Description, plan: Plan, strength: float
 ) -> Generator[Stage, None, Drift]:
     """What the adapter does to prompts that do not name the concept.
 
@@ -569,7 +495,7 @@ def _drift(
     others = unrelated(description, plan.unrelated)
     of_class: list[str] = []
     if description.kind != "style":
-        of_class = [f"a photo of {_with_article(description.noun or 'thing')}"]
+        of_class = [f"a photo of {with_article(description.noun or 'thing')}"]
         of_class *= plan.class_pictures
     prompts = others + of_class
     seeds = [SEED + 5000 + i for i in range(len(others))]
@@ -609,13 +535,13 @@ def _copying(outputs: Sequence[Image.Image], photos: Sequence[Image.Image]) -> C
 
 
 def _unmeasured(
-    subject: Subject, studio: _Studio, prompts: Sequence[Prompt]
-) -> Iterator[Stage | Report]:
+    subject: Subject, studio: Studio, prompts: Sequence[Prompt]
+) -> Generator[Stage, None, Report]:
     studio.total = len(prompts)
     seeds = _seeds(len(prompts))
     asked = [prompt.asked for prompt in prompts]
     pictures = yield from studio.draw("pictures", 1.0, asked, seeds)
-    yield Report(
+    return Report(
         learned=_learned(subject.description),
         cost=subject.cost,
         losses=subject.losses,
@@ -641,12 +567,11 @@ def _limits(figures: Figures, photos: Tensor, description: Description) -> tuple
             "There are two photos only: how alike they are is one number, without an interval."
         )
     style = description.kind == "style"
-    if len(photos) > 1 and figures.reference <= figures.base.subject.high:
-        thing = f"any {description.noun}" if description.noun and not style else "any picture"
-        limits.append(
-            f"The photos are no more like each other than {thing} is like them. "
-            "If they show different things, teach them one by one"
-            + ("." if style else "; if they share a look, teach it as a style.")
+    if not figures.one_thing:
+        limits.insert(
+            0,
+            "Photos that are hardly alike can be of different things: teach those one by one"
+            + ("." if style else "; if it is a look that they share, teach it as a style."),
         )
     elif len(photos) > 2:
         own = metrics.among_themselves(photos)
@@ -664,23 +589,16 @@ def _limits(figures: Figures, photos: Tensor, description: Description) -> tuple
 
 
 def _learned(description: Description) -> Learned:
+    prior = description.recipe.get("prior")
     return Learned(
         trigger=description.trigger,
         noun=description.noun,
         kind=description.kind or "object",
         method=description.method,
         rank=description.rank,
+        prior=str(prior.get("kind", "")) if isinstance(prior, dict) else "",
     )
 
 
 def _seeds(n: int, rounds: int = 1) -> list[int]:
     return [SEED + 1000 * round_ + i for round_ in range(rounds) for i in range(n)]
-
-
-def _in_turns(groups: Sequence[Sequence[str]]) -> list[str]:
-    longest = max(len(group) for group in groups)
-    return [group[i] for i in range(longest) for group in groups if i < len(group)]
-
-
-def _with_article(noun: str) -> str:
-    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"

@@ -89,6 +89,25 @@ class Library:
         self.make_room(source.stat().st_size)
         return self._entry(write_atomically(self._free_path(title), source.read_bytes()))
 
+    def copies(self, path: Path) -> tuple[Entry, ...]:
+        """The visitor's own entries that were added from the file that a run has made."""
+        told = adapter.own_description(adapter.read_header(path))
+        if told is None or not told.created:
+            return ()
+        own = map(self._entry, sorted(_files(self.folder).values()))
+        return tuple(
+            entry
+            for entry in own
+            if entry.description and _origin(entry.description) == _origin(told)
+        )
+
+    def renew(self, path: Path) -> None:
+        """Make the copies of a run's file what it is now: its strength and report may be new."""
+        told = adapter.own_description(adapter.read_header(path))
+        for entry in self.copies(path):
+            if entry.description != told:
+                write_atomically(entry.path, path.read_bytes())
+
     def remove(self, name: str) -> None:
         """Delete one of the visitor's own. Raises `AdapterError` for any other."""
         path = self._path(name)
@@ -164,6 +183,11 @@ def _glance(path: Path, size: int) -> Description | None:
         return adapter.own_description(adapter.Header(dict(metadata), {}))
     except (ValueError, TypeError):
         return None
+
+
+def _origin(told: Description) -> tuple[object, ...]:
+    """When, of what and how a run has made it: what no later word about it changes."""
+    return told.created, told.trigger, told.fingerprint, told.recipe
 
 
 def _modified(path: Path) -> int:

@@ -5,20 +5,17 @@ It holds pictures that the models drew and never a photo: it is made to be hande
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
 
-from personalization import charts
-from personalization.charts import size_words
+from personalization import charts, sheet
 from personalization.files import write_atomically
 from personalization.metrics import Estimate, interval
 from personalization.runs import LossRow
@@ -40,6 +37,7 @@ class Learned:
     kind: str
     method: str
     rank: int = 0
+    prior: str = ""  # images, adapter_off, or none: what kept the class
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,7 @@ class Cost:
     size: int | None = None  # bytes of the file
     steps: int | None = None
     device: str = ""
+    whole: int | None = None  # bytes of the base's own full fine-tune, to compare with
 
 
 @dataclass(frozen=True)
@@ -120,6 +119,12 @@ class Figures:
     pictures: int
 
     @property
+    def one_thing(self) -> bool:
+        """Whether the photos are more like each other than the base's pictures are like them: if
+        not, nothing can be said about likeness to them. Of one photo it is not known."""
+        return self.real is None or self.reference > self.base.subject.high
+
+    @property
     def way(self) -> float:
         """How far from the untouched base to the real photos, 0 to 1."""
         room = max(self.reference - self.base.subject.mean, 1e-6)
@@ -173,8 +178,25 @@ class Report:
                 + " ".join(self.limits)
             ).strip()
         sentences = [_knows(self.learned, self.figures), _follows(self.figures)]
-        worst = _worst(self.learned, self.figures) or (self.limits[0] if self.limits else "")
+        worst = _worst(self.learned, self.figures)
+        if self.limits and not (worst and self.figures.one_thing):
+            worst = self.limits[0]
         return " ".join(filter(None, [*sentences, worst]))
+
+    @property
+    def failures(self) -> list[str]:
+        """Where it is known to fail, in sentences."""
+        if self.figures is None:
+            return []
+        f = self.figures
+        said = [f"It does worst at “{f.stability.worst}”."]
+        if f.holds_until is not None:
+            said.append(f"Above strength {f.holds_until:g} it ignores the scene.")
+        if f.copying.copies:
+            said.append(_copies(f))
+        if f.drift.towards.low > 0:
+            said.append(_drifts(self.learned, f))
+        return said
 
     def strip(self, count: int = 8) -> list[tuple[Image.Image, str]]:
         """Pictures with captions: the best first, the worst last, named as such."""
@@ -223,8 +245,13 @@ class Report:
                 {name: value for name, value in vars(shot).items() if name != "image"}
                 for shot in self.shots
             ],
+            "sweep": [
+                {name: value for name, value in vars(shot).items() if name != "image"}
+                for shot in self.sweep
+            ],
             "losses": [asdict(row) for row in self.losses],
             "limits": list(self.limits),
+            "failures": self.failures,
             "evidence": self.evidence,
         }
 
@@ -232,30 +259,53 @@ class Report:
         return json.dumps(self.as_dict(), indent=1)
 
     def html(self, *, whole: bool = True) -> str:
-        """One file with everything in it; `whole=False`: a fragment to put into a page."""
-        body = "".join(
-            [
-                f'<p class="verdict">{escape(self.verdict)}</p>',
-                _strip(self),
-                _charts(self),
-                _table(self),
-                _details(self),
-            ]
-        )
-        title = f"Report: {self.learned.trigger or self.learned.noun or 'an adapter'}"
-        fragment = f'<style>{_STYLE}</style><section class="report">{body}</section>'
-        return _page(title, fragment) if whole else fragment
+        """One file with everything in it; `whole=False`: a fragment to put into a page that says
+        the verdict and shows the loss itself, the evidence folded."""
+        return sheet.report(self, whole=whole)
 
     def markdown(self) -> str:
         """For a model card: the verdict and the table."""
         head = "| | subject | prompt |\n|---|---|---|\n"
-        rows = [f"| {name} | {s} | {p} |" for name, s, p in _rows(self)]
+        rows = [f"| {name} | {s} | {p} |" for name, s, p in sheet.rows(self)]
         return f"{self.verdict}\n\n" + (head + "\n".join(rows) + "\n" if rows else "")
 
     def save(self, folder: Path) -> None:
-        """report.json and report.html in `folder`."""
-        write_atomically(folder / "report.json", self.json())
+        """report.html, report.json and its pictures in report/; the JSON last: then it is whole."""
+        for name, shots in (("shot", self.shots), ("sweep", self.sweep)):
+            for index, shot in enumerate(shots):
+                buffer = io.BytesIO()
+                shot.image.save(buffer, "PNG")
+                write_atomically(folder / "report" / f"{name}-{index:02d}.png", buffer.getvalue())
         write_atomically(folder / "report.html", self.html())
+        write_atomically(folder / "report.json", self.json())
+
+    @classmethod
+    def open(cls, folder: Path) -> Report | None:
+        """What `save` wrote into `folder`; None where there is none that can be read."""
+
+        def shots(name: str) -> tuple[Shot, ...]:
+            given = data["shots" if name == "shot" else name]
+            paths = [folder / "report" / f"{name}-{i:02d}.png" for i in range(len(given))]
+            return tuple(
+                Shot(_opened(path), **said) for path, said in zip(paths, given, strict=True)
+            )
+
+        try:
+            data = json.loads((folder / "report.json").read_text())
+            if data["format"] != FORMAT:
+                return None
+            return cls(
+                learned=Learned(**data["learned"]),
+                cost=Cost(**data["cost"]),
+                figures=_figures(data["figures"]),
+                shots=shots("shot"),
+                losses=tuple(LossRow(**row) for row in data["losses"]),
+                sweep=shots("sweep"),
+                limits=tuple(data["limits"]),
+                evidence=data["evidence"],
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
 
 
 @dataclass(frozen=True)
@@ -285,7 +335,10 @@ class Comparison:
         """Who is ahead on subject and on prompt; what no interval tells apart is not told apart."""
         subject, prompt = self._ahead(0), self._ahead(1)
         if not subject:
-            return "Nothing was measured: look at the pictures and judge for yourself."
+            return (
+                "Nothing was measured on the same prompts: look at the pictures and judge for "
+                "yourself."
+            )
         if len(subject) == len(prompt) == len(self.reports):
             return "In subject and in prompt there is no difference between them."
         return (
@@ -300,9 +353,9 @@ class Comparison:
             for name, report in self.reports.items()
             if report.figures
         }
-        if not values:
+        shared = sorted(set.intersection(*(set(v) for v in values.values()))) if values else []
+        if not shared:
             return []
-        shared = sorted(set.intersection(*(set(v) for v in values.values())))
         table = {name: torch.tensor([v[prompt] for prompt in shared]) for name, v in values.items()}
         best = max(table, key=lambda name: float(table[name].mean()))
         return [name for name in table if not interval(table[best] - table[name]).low > 0]
@@ -314,66 +367,65 @@ class Comparison:
             for name, report in self.reports.items()
             if report.cost.size
         ]
-        full = [mark.size for mark in marks if mark.method == "full"]
-        return charts.spectrum(marks, whole=max(full, default=charts.WHOLE_MODEL))
+        whole = [report.cost.whole for report in self.reports.values() if report.cost.whole]
+        return charts.spectrum(marks, whole=max(whole, default=charts.WHOLE_MODEL))
+
+    def trade_off(self) -> str:
+        """Subject fidelity over prompt fidelity, a point for each way."""
+        points = [
+            (
+                name,
+                r.learned.method,
+                _triple(f.balance.prompt_share),
+                _triple(f.balance.subject_share),
+            )
+            for name, r in self.reports.items()
+            if (f := r.figures)
+        ]
+        return charts.trade_off(points) if points else ""
 
     def json(self) -> str:
         return json.dumps({name: report.as_dict() for name, report in self.reports.items()})
 
-    def table(self) -> str:
-        """An HTML table whose cells show the figure, its interval and a bar."""
-        head = "".join(
-            f'<th scope="col">{name}</th>'
-            for name in ("", "subject", "prompt", "drift", "strength", "file", "time")
-        )
-        body = []
-        for row in self.rows():
-            cells = [
-                _bar(row["subject"], "subject"),
-                _bar(row["prompt"], "prompt"),
-                _bar(row["drift"], "drift"),
-                "–" if row["strength"] is None else f"{row['strength']:g}",
-                "–" if row["size"] is None else size_words(row["size"]),
-                "–" if row["seconds"] is None else f"{row['seconds']:.0f} s",
-            ]
-            body.append(
-                f'<tr><th scope="row">{escape(row["name"])}</th>'
-                + "".join(f"<td>{cell}</td>" for cell in cells)
-                + "</tr>"
-            )
-        rows = "".join(body)
-        table = f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
-        return f'<div class="wide">{table}</div>'
-
-    def strips(self) -> str:
-        """The same prompts and seeds, a line of pictures for each way."""
-        lines = []
-        first = next(iter(self.reports.values()))
-        wanted = [s.seed for s in sorted(first.shots, key=lambda shot: shot.seed)][:4]
-        for name, report in self.reports.items():
-            by_seed = {shot.seed: shot for shot in report.shots}
-            pictures = "".join(
-                f"<figure>{_img(by_seed[seed].image, by_seed[seed].prompt)}</figure>"
-                for seed in wanted
-                if seed in by_seed
-            )
-            lines.append(f'<h3>{escape(name)}</h3><div class="strip">{pictures}</div>')
-        return "".join(lines)
-
     def html(self, *, whole: bool = True) -> str:
         """One file with everything in it; `whole=False`: a fragment to put into a page."""
-        notes = (
-            '<p class="note">Subject is the share of the real photos\' likeness to each other, '
-            "prompt the share of what the untouched base follows, drift how far the class moves "
-            "towards the subject when the word is not said. Where two intervals overlap, call it "
-            "no difference.</p>"
-        )
-        fragment = (
-            f'<style>{_STYLE}</style><section class="report">'
-            f'<p class="verdict">{escape(self.verdict)}</p>{self.spectrum()}'
-            f"{self.table()}{notes}{self.strips()}</section>"
-        )
-        return _page("Compared", fragment) if whole else fragment
+        return sheet.comparison(self, whole=whole)
+
+
+# Read back
+
+
+def _figures(data: dict[str, Any] | None) -> Figures | None:
+    if data is None:
+        return None
+    return Figures(
+        levels=tuple(_level(level) for level in data["levels"]),
+        base=_level(data["base"]),
+        real=_estimate(data["real"]),
+        balance=_level(data["balance"]),
+        gained=Estimate(**data["gained"]),
+        reference=data["reference"],
+        drift=Drift(**{name: _estimate(value) for name, value in data["drift"].items()}),
+        copying=Copying(**data["copying"]),
+        stability=Stability(**data["stability"]),
+        by_prompt={prompt: (pair[0], pair[1]) for prompt, pair in data["by_prompt"].items()},
+        judges=(data["judges"][0], data["judges"][1]),
+        pictures=data["pictures"],
+    )
+
+
+def _level(data: dict[str, Any]) -> Level:
+    return Level(**{name: _estimate(value) for name, value in data.items()})
+
+
+def _estimate(value: Any) -> Any:
+    """An `Estimate` where it was one, anything else as it is."""
+    return Estimate(**value) if isinstance(value, dict) else value
+
+
+def _opened(path: Path) -> Image.Image:
+    with Image.open(path) as file:
+        return file.convert("RGB")
 
 
 # Words
@@ -381,6 +433,11 @@ class Comparison:
 
 def _knows(learned: Learned, figures: Figures) -> str:
     what, pronoun = _subject(learned)
+    if not figures.one_thing:
+        return (
+            f"Whether it knows {what} cannot be said: the photos are no more like each other than "
+            f"{_any(learned)} is like them."
+        )
     if not figures.gained.low > 0:
         return (
             f"It has not learned {what}: with the word it draws no more of {pronoun} than the "
@@ -404,25 +461,41 @@ def _follows(figures: Figures) -> str:
 
 def _worst(learned: Learned, figures: Figures) -> str:
     """What most needs saying of what went wrong, or right."""
-    copying, drift = figures.copying, figures.drift
-    if copying.copies:
-        return (
-            f"It redraws photo {copying.photo} closely: add photos with other backgrounds, "
-            "or train for fewer steps."
-        )
-    others = (
-        f"every {learned.noun}" if learned.noun and learned.kind != "style" else "every picture"
-    )
-    if drift.towards.mean >= DRIFTS and drift.towards.low > 0:
-        return (
-            f"Without the word, {others} now drifts towards it ({drift.towards.mean:.0%} of the "
-            "way): switch prior preservation on."
-        )
-    if drift.none_by_design:
+    if figures.copying.copies:
+        return _copies(figures)
+    if figures.drift.towards.mean >= DRIFTS and figures.drift.towards.low > 0:
+        more = "Give prior preservation more weight, or train for fewer steps."
+        remedy = more if learned.prior else "Switch prior preservation on."
+        return f"{_drifts(learned, figures)} {remedy}"
+    if figures.drift.none_by_design:
         return "Nothing else has changed: a word changes no weights."
-    if figures.gained.low > 0 and not drift.towards.low > 0:
-        return f"Without the word, {others} stays as it was."
+    if figures.gained.low > 0 and not figures.drift.towards.low > 0:
+        return f"Without the word, {_others(learned)} stays as it was."
     return ""
+
+
+def _copies(figures: Figures) -> str:
+    return (
+        f"It redraws photo {figures.copying.photo} closely: add photos with other backgrounds, "
+        "or train for fewer steps."
+    )
+
+
+def _drifts(learned: Learned, figures: Figures) -> str:
+    share = figures.drift.towards.mean
+    return f"Without the word, {_others(learned)} now drifts towards it ({share:.0%} of the way)."
+
+
+def _others(learned: Learned) -> str:
+    return f"every {_class(learned)}"
+
+
+def _any(learned: Learned) -> str:
+    return f"any {_class(learned)}"
+
+
+def _class(learned: Learned) -> str:
+    return learned.noun if learned.noun and learned.kind != "style" else "picture"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -438,228 +511,9 @@ def _subject(learned: Learned) -> tuple[str, str]:
     return (f"your {learned.noun}" if learned.noun else "your subject"), "it"
 
 
-# HTML
-
-_STYLE = """
-.report{max-width:720px;font-size:14px;line-height:1.5}
-.report .verdict{font-size:1.25em;line-height:1.4;margin:0 0 16px;font-weight:600;text-wrap:pretty}
-.report h3{font-size:13px;font-weight:600;margin:24px 0 8px}
-.report .strip{display:grid;grid-template-columns:repeat(auto-fill,minmax(max(72px,22%),1fr));
-gap:8px}
-.report figure{margin:0}
-.report .strip img{width:100%;display:block;border-radius:6px}
-.report .strip figcaption{font-size:11px;line-height:1.3;opacity:.75;margin-top:3px}
-.report .strip b{font-weight:600}
-.report table{border-collapse:collapse;width:100%;font-size:13px;font-variant-numeric:tabular-nums}
-.report th,.report td{text-align:left;padding:6px 12px 6px 0;font-weight:400;vertical-align:top;
-border:0;border-bottom:1px solid color-mix(in srgb,currentColor 14%,transparent)}
-.report thead th{opacity:.7;font-size:12px}
-.report .wide{overflow-x:auto;margin-top:20px}
-.report .sweep{text-align:center}
-.report .range{opacity:.65;font-size:11px;white-space:nowrap}
-.report .bar{height:3px;border-radius:2px;margin-top:4px;min-width:64px;
-background:color-mix(in srgb,currentColor 12%,transparent)}
-.report .bar i{display:block;height:100%;border-radius:2px}
-.report .note,.report li{font-size:12px;line-height:1.45;opacity:.75}
-.report dl{display:grid;grid-template-columns:minmax(88px,max-content) 1fr;gap:4px 16px;
-font-size:12px;margin:0}
-.report dt{opacity:.7}.report dd{margin:0;overflow-wrap:anywhere}
-""".replace("\n", "")
-
-_COLOURS = {"subject": charts.SUBJECT, "prompt": charts.PROMPT, "drift": charts.OTHER}
-
-
-def _page(title: str, fragment: str) -> str:
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{escape(title)}</title><style>:root{{color-scheme:light dark}}"
-        "body{margin:0;padding:32px 20px;display:flex;justify-content:center;"
-        "font-family:system-ui,sans-serif;background:light-dark(#fff,#0b0f19);"
-        "color:light-dark(#1f2430,#e5e7eb)}.report{width:100%}</style></head>"
-        f"<body>{fragment}</body></html>"
-    )
-
-
-def _strip(report: Report) -> str:
-    figures = "".join(
-        f"<figure>{_img(image, caption)}<figcaption>{_caption(caption)}</figcaption></figure>"
-        for image, caption in report.strip()
-    )
-    return f'<div class="strip">{figures}</div>'
-
-
-def _caption(caption: str) -> str:
-    name, colon, rest = caption.partition(": ")
-    if colon and name in ("best", "worst"):
-        return f"<b>{name}</b> {escape(rest)}"
-    return escape(caption)
-
-
-def _charts(report: Report) -> str:
-    parts = []
-    figures = report.figures
-    if figures and len(figures.levels) > 1:
-        parts.append("<h3>Which strength</h3>")
-        parts.append(
-            charts.fidelity_chart(
-                [level.strength for level in figures.levels],
-                [_triple(level.subject_share) for level in figures.levels],
-                [_triple(level.prompt_share) for level in figures.levels],
-                base_subject=figures.base.subject_share.mean,
-                balance=figures.balance.strength,
-            )
-        )
-    if report.sweep:
-        prompts = list(dict.fromkeys(shot.prompt for shot in report.sweep))
-        strengths = list(dict.fromkeys(shot.strength for shot in report.sweep))
-        if len(strengths) > 1:
-            sheet = [[s.image for s in report.sweep if s.prompt == p] for p in prompts]
-            columns = f"grid-template-columns:repeat({len(strengths)},1fr)"
-            cells = "".join(
-                f"<figure>{_img(image, f'{prompt}, strength {strength:g}')}"
-                + (f"<figcaption>{strength:g}</figcaption>" if prompt == prompts[-1] else "")
-                + "</figure>"
-                for prompt, row in zip(prompts, sheet, strict=True)
-                for strength, image in zip(strengths, row, strict=True)
-            )
-            parts.append("<h3>The same seeds at each strength</h3>")
-            parts.append(f'<div class="strip sweep" style="{columns}">{cells}</div>')
-    if report.losses:
-        steps = report.cost.steps or report.losses[-1].step
-        parts.append("<h3>Training</h3>" + charts.loss_curve(report.losses, steps))
-    return "".join(parts)
-
-
-def _rows(report: Report) -> list[tuple[str, str, str]]:
-    """The table with its two reference rows."""
-    f = report.figures
-    if f is None:
-        return []
-    real = f"{f.real}" if f.real else "one photo: not known"
-    return [
-        ("real photos among themselves", real, "–"),
-        ("untouched base", str(f.base.subject), str(f.base.prompt)),
-        *(
-            (f"strength {level.strength:g}", str(level.subject), str(level.prompt))
-            for level in f.levels
-        ),
-        (
-            f"chosen, {f.balance.strength:g}, all seeds",
-            str(f.balance.subject),
-            str(f.balance.prompt),
-        ),
-    ]
-
-
-def _table(report: Report) -> str:
-    rows = _rows(report)
-    if not rows:
-        return ""
-    body = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{_ranged(subject)}</td>'
-        f"<td>{_ranged(prompt)}</td></tr>"
-        for name, subject, prompt in rows
-    )
-    return (
-        "<h3>Fidelity</h3><table><thead><tr><th></th><th>subject</th><th>prompt</th></tr></thead>"
-        f"<tbody>{body}</tbody></table>"
-    )
-
-
-def _details(report: Report) -> str:
-    parts = []
-    if f := report.figures:
-        d, c, s = f.drift, f.copying, f.stability
-        entries = [
-            (
-                "towards the subject",
-                "not at all: a word changes no weights"
-                if d.none_by_design
-                else f"{_percent(d.towards)} of the way",
-            ),
-            ("likeness (PRES)", f"{d.preservation}; untouched {d.base_preservation}"),
-            ("variety (DIV)", f"{d.diversity}; untouched {d.base_diversity}"),
-            ("unrelated prompts", f"moved by {d.unrelated}"),
-        ]
-        parts.append("<h3>What changed without the word</h3>" + _list(entries))
-        entries = [
-            (
-                "nearest",
-                f"photo {c.photo}, likeness {c.likeness:.2f}; a copy from {c.threshold:.2f}",
-            ),
-            ("copies", f"{c.copies} of {c.outputs} pictures"),
-        ]
-        parts.append("<h3>Copying</h3>" + _list(entries))
-        entries = [("over prompts", f"± {s.over_prompts:.2f}; worst: {s.worst}")]
-        if s.over_seeds is not None:
-            entries.append(("over seeds", f"± {s.over_seeds:.2f}"))
-        parts.append("<h3>Stability</h3>" + _list(entries))
-    cost = report.cost
-    entries = [
-        ("time", "" if cost.seconds is None else f"{cost.seconds:.0f} s on {cost.device}"),
-        ("GPU time", f"{cost.gpu_seconds:.0f} s" if cost.gpu_seconds else ""),
-        ("GPU memory, peak", size_words(cost.memory) if cost.memory else ""),
-        ("file", size_words(cost.size) if cost.size else ""),
-    ]
-    parts.append("<h3>Cost</h3>" + _list([(k, v) for k, v in entries if v]))
-    evidence = [("method", _method(report.learned))]
-    if report.figures:
-        candidates = ", ".join(f"{x.strength:g}: {x.product:.2f}" for x in report.figures.levels)
-        why = "subject times prompt, each at most its reference"
-        evidence.append(("strengths tried", f"{candidates} ({why}; the largest is chosen)"))
-        evidence.append(("pictures judged", str(report.figures.pictures)))
-    for key, value in report.evidence.items():
-        said = "; ".join(value) if isinstance(value, list) else str(value)
-        evidence.append((key, said))
-    parts.append("<h3>Evidence</h3>" + _list(evidence))
-    if report.limits and report.figures:
-        items = "".join(f"<li>{escape(limit)}</li>" for limit in report.limits)
-        parts.append(f"<h3>What this report cannot say</h3><ul>{items}</ul>")
-    return "".join(parts)
-
-
-def _method(learned: Learned) -> str:
-    rank = f", rank {learned.rank}" if learned.rank and learned.method != "word" else ""
-    return f"{learned.method}{rank}, {learned.kind}"
-
-
-def _list(entries: Sequence[tuple[str, str]]) -> str:
-    inner = "".join(f"<dt>{escape(name)}</dt><dd>{escape(said)}</dd>" for name, said in entries)
-    return f"<dl>{inner}</dl>"
-
-
-def _ranged(estimate: str) -> str:
-    mean, bracket, rest = estimate.partition(" [")
-    return escape(mean) + (f' <span class="range">[{escape(rest)}</span>' if bracket else "")
-
-
-def _bar(estimate: Estimate | None, series: str) -> str:
-    if estimate is None:
-        return "–"
-    width = 100 * min(1.0, max(0.0, estimate.mean))
-    return (
-        f'{estimate.mean:.0%} <span class="range">{estimate.low:.0%} to {estimate.high:.0%}</span>'
-        f'<div class="bar"><i style="width:{width:.0f}%;background:{_COLOURS[series]}"></i></div>'
-    )
-
-
-def _img(image: Image.Image, said: str) -> str:
-    """The picture inside the page: PNG where it is small, JPEG where that is much smaller."""
-    buffer = io.BytesIO()
-    kind = "png" if max(image.size) <= 160 else "jpeg"
-    image.convert("RGB").save(buffer, kind, **({} if kind == "png" else {"quality": 88}))
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img src="data:image/{kind};base64,{data}" alt="{escape(said)}" loading="lazy">'
-
-
-def _percent(estimate: Estimate) -> str:
-    return f"{estimate.mean:.0%} ({estimate.low:.0%} to {estimate.high:.0%})"
+def _rounded(estimate: Estimate) -> list[float]:
+    return [round(value, 4) for value in _triple(estimate)]
 
 
 def _triple(estimate: Estimate) -> charts.Interval:
     return estimate.mean, estimate.low, estimate.high
-
-
-def _rounded(estimate: Estimate) -> list[float]:
-    return [round(value, 4) for value in _triple(estimate)]

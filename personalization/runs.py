@@ -8,6 +8,7 @@
     previews/              step-000050-0.png ...
     cache/                 what can be computed again
     adapter.safetensors    the result
+    report.json, report/   how well it worked, and the pictures that show it; report.html is both
 
 Whatever ends a process (an allocation that is over, a cancel, a kill, a full disk), the run
 continues from its folder.
@@ -60,6 +61,7 @@ class State:
     step: int = 0  # of the checkpoint
     seconds: float = 0.0  # spent up to the checkpoint, over all slices
     error: str = ""
+    memory: int | None = None  # bytes of the GPU at most, up to the checkpoint; None on a CPU
 
 
 class Run:
@@ -138,12 +140,14 @@ class Run:
     def checkpoint_path(self) -> Path:
         return self.folder / "checkpoint.safetensors"
 
-    def save_checkpoint(self, tensors: Mapping[str, Tensor], step: int, seconds: float) -> None:
+    def save_checkpoint(
+        self, tensors: Mapping[str, Tensor], step: int, seconds: float, memory: int | None = None
+    ) -> None:
         """One file, so that tensors, optimizer and step are always of the same moment."""
         metadata = {"step": str(step), "seconds": repr(seconds)}
         content = save_tensors(dict(tensors), metadata=metadata)
         write_atomically(self.checkpoint_path, content)
-        self.set_state(State("running", step, seconds))
+        self.set_state(State("running", step, seconds, memory=memory))
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], int, float] | None:
         """Tensors, step and seconds of the last checkpoint, or None before the first."""
@@ -203,7 +207,7 @@ class Run:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise RunError(
-                    "This run is being trained already, perhaps in another tab. Wait for it, "
+                    "Somebody works on this run already, perhaps you in another tab. Wait for it, "
                     "or cancel it there."
                 ) from error
             yield

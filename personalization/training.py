@@ -109,6 +109,8 @@ def _slice(
             yield SliceEnded(run.state.step, steps)
             return
     yield Stage("photos", 0, 1)
+    if base.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     with installed(base, run.concept, recipe) as method, _recomputing(base, recipe):
         session = _Session(base, run, method)
         session.prepare(cache)
@@ -245,9 +247,15 @@ class _Session:
                 tensors[f"{key}/{name}"] = moment.detach().cpu().contiguous()
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise self.diverged(self.step)  # the loss would say so one step too late
-        self.run.save_checkpoint(tensors, self.step, self.spent)
+        self.run.save_checkpoint(tensors, self.step, self.spent, self.memory())
         self.checkpoint_seconds = max(self.checkpoint_seconds, time.monotonic() - started)
         return Checkpointed(self.step)
+
+    def memory(self) -> int | None:
+        """Bytes of the GPU that the run has held at most, over all slices."""
+        if self.base.device.type != "cuda":
+            return None
+        return max(torch.cuda.max_memory_allocated(), self.run.state.memory or 0)
 
     def diverged(self, step: int) -> RunError:
         """The run has failed, and its last checkpoint is from before that."""
@@ -468,7 +476,7 @@ def _export(session: _Session, *, stopped_early: bool) -> Finished:
     )
     adapter = Adapter(description, export.tensors)
     adapter.save(run.adapter_path, metadata=diffusers_metadata(adapter))
-    run.set_state(State("finished", session.step, session.spent))
+    run.set_state(State("finished", session.step, session.spent, memory=run.state.memory))
     return Finished(session.step, run.adapter_path, session.spent, stopped_early)
 
 

@@ -156,6 +156,7 @@ def test_every_endpoint_explains_each_of_its_arguments():
     assert set(public) == {
         "teach_word", "teach_subject", "check_token", "list_bases", "draw_stack", "sweep_stack",
         "compare_adapters", "save_stack", "export_adapter", "add_from_hub", "list_adapters",
+        "report", "compare",
     }  # fmt: skip
     for function in public.values():
         assert function.__doc__

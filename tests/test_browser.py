@@ -28,7 +28,7 @@ LONG = 120_000  # milliseconds: what a slow machine may need for six steps
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("browser")) as app:
+    with running(tmp_path_factory.mktemp("browser"), PERSONALIZATION_REPORT="1") as app:
         yield app
 
 
@@ -76,6 +76,10 @@ def test_a_word_is_taught_and_drawn(page):
     expect(page.locator("#word-gallery img").first).to_be_visible(timeout=LONG)
     expect(page.locator("#word-verdict")).to_contain_text("<king>")
     expect(page.locator("#word-download")).to_be_visible()
+    # Then, unasked, whether it worked; and the result has its place on the spectrum.
+    expect(page.locator("#word-report img").first).to_be_visible(timeout=LONG)
+    expect(page.locator("#word-verdict")).not_to_contain_text("is trained")
+    expect(page.locator("#head")).to_contain_text("your <king>")
 
 
 def test_a_subject_is_taught_found_again_after_a_reload_and_sent_to_the_stack(page):
@@ -84,11 +88,14 @@ def test_a_subject_is_taught_found_again_after_a_reload_and_sent_to_the_stack(pa
     set_steps(page, "subject", 6)
     page.locator("#teach-subject-button").click()
     expect(page.locator("#subject-gallery img").first).to_be_visible(timeout=LONG)
+    page.locator("#subject-skip").click()
+    expect(page.locator("#subject-measure")).to_be_visible()
 
     page.reload()
     page.get_by_role("tab", name="Teach a subject").click()
     expect(page.locator("#subject-gallery img").first).to_be_visible(timeout=LONG)
     expect(page.locator("#subject-crops img")).to_have_count(5)
+    expect(page.locator("#subject-measure")).to_be_visible()
 
     page.locator("#subject-send").click()
     expect(page.locator("#draw-button")).to_be_visible(timeout=LONG)

@@ -29,7 +29,8 @@ CHARTS = {
     "fidelity": charts.fidelity_chart(
         [0.5, 1, 1.5], interval(0.6, 0.9, 1), interval(1, 0.9, 0.5), base_subject=0.4, balance=1
     ),
-    "spectrum": charts.spectrum([Mark(EVIL, "lora", 2_000_000, 40.0)]),
+    "spectrum": charts.spectrum([Mark(EVIL, "lora", 2_000_000, 40.0, EVIL)]),
+    "trade-off": charts.trade_off([(EVIL, "lora", (1, 0.9, 1.2), (0.7, 0.3, 0.8))]),
     "heat map": charts.heat_map([EVIL, "b"], [[1, 0.3], [0.3, 1]], EVIL),
 }
 
@@ -41,7 +42,7 @@ def test_every_chart_is_well_formed_and_names_in_it_are_text(name):
     assert not figure.findall(".//img")
 
 
-@pytest.mark.parametrize("name", ["loss", "fidelity", "spectrum"])
+@pytest.mark.parametrize("name", ["loss", "fidelity", "spectrum", "trade-off"])
 def test_ink_is_the_pages_own_so_that_dark_and_light_both_work(name):
     assert "currentColor" in CHARTS[name]
     assert not re.search(r"(fill|stroke)=\"(black|white|#000)", CHARTS[name])
@@ -89,6 +90,17 @@ def test_results_lie_on_the_spectrum_in_the_order_of_their_size():
     assert at == sorted(at)
     thousand = (at[1] - at[0]) / math.log10(2000)
     assert (at[2] - at[1]) / math.log10(1000) == pytest.approx(thousand, abs=0.02)
+
+
+def test_in_the_trade_off_what_is_better_lies_further_up_and_right():
+    points = [
+        ("worse", "word", (0.7, 0.6, 0.8), (0.4, -0.2, 0.9)),
+        ("better", "lora", (1.0, 0.9, 1.3), (0.8, 0.7, 0.9)),
+    ]
+    at = re.findall(r'<circle cx="([\d.]+)%" cy="([\d.]+)"', charts.trade_off(points))
+    (x0, y0), (x1, y1) = [tuple(map(float, pair)) for pair in at]
+    assert 0 < x0 < x1 < 100
+    assert y0 > y1 > 0
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from zlib import crc32
 
 import numpy as np
@@ -23,20 +24,30 @@ from torch.nn.functional import normalize
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
 from personalization import evaluate, metrics
-from personalization.adapter import Adapter, Description
+from personalization.adapter import Adapter, Description, read
 from personalization.concept import Concept
 from personalization.errors import AdapterError, HubError, PhotoError
 from personalization.evaluate import Plan, Subject, bank, measuring
-from personalization.events import Stage
-from personalization.judges import PLACES, POCKET, Apart, ClipJudge, Panel
+from personalization.events import SliceEnded, Stage
+from personalization.judges import (
+    AGREES,
+    PLACES,
+    POCKET,
+    POCKET_AGREEMENT,
+    Apart,
+    ClipJudge,
+    Panel,
+)
 from personalization.metrics import Estimate, interval
 from personalization.photos import Photo, crop
 from personalization.pocket import world
 from personalization.recipe import LowRank, Recipe
 from personalization.report import Comparison, Cost, Report
 from personalization.runs import LossRow, Run, State
+from personalization.studio import Album, Studio
 from tests import tiny
 
+EXAMPLES = Path(__file__).parents[1] / "assets" / "examples"
 MUG = Description("lora", "tiny", token="sks", noun="mug", kind="object", rank=8, alpha=8)
 PLAN = Plan(prompts=6, seeds=2, class_pictures=6, unrelated=6)
 
@@ -148,9 +159,15 @@ def test_a_copied_photo_is_flagged_and_the_same_thing_elsewhere_is_not():
     assert flagged <= 1
 
 
-@pytest.mark.xfail(strict=True, reason="the first judge reaches 0.44: it sees mostly places")
-def test_likeness_ranks_scenes_as_their_true_attributes_do():
-    judge = Apart(ClipJudge(POCKET))
+@pytest.fixture(scope="module")
+def pocket_judge() -> ClipJudge:
+    return ClipJudge(POCKET)
+
+
+@pytest.fixture(scope="module")
+def agreement(pocket_judge) -> float:
+    """How likeness ranks scenes beside their true attributes, Spearman's, over six subjects."""
+    judge = Apart(pocket_judge)
     rng = np.random.default_rng(5)
     truth, likeness = [], []
     for _ in range(6):
@@ -173,7 +190,36 @@ def test_likeness_ranks_scenes_as_their_true_attributes_do():
             )
         )
     correlations = [metrics.rank_correlation(t, x) for t, x in zip(truth, likeness, strict=True)]
-    assert np.mean(correlations) >= 0.7
+    return float(np.mean(correlations))
+
+
+@pytest.mark.xfail(strict=True, reason="the first judge reaches 0.44: it sees mostly places")
+def test_likeness_ranks_scenes_as_their_true_attributes_do(agreement):
+    assert agreement >= AGREES
+
+
+def test_how_far_the_pocket_judge_can_be_trusted_is_said_as_measured(agreement):
+    assert agreement == pytest.approx(POCKET_AGREEMENT, abs=0.01)
+
+
+@pytest.mark.parametrize(("example", "one_thing"), [("owl", True), ("pixel-art", False)])
+def test_a_style_taught_as_a_subject_is_noticed_by_the_real_judge(pocket_judge, example, one_thing):
+    """Drawings of the class stand for what the untouched base draws of it."""
+    folder = EXAMPLES / example
+    photos = [Image.open(path).convert("RGB") for path in sorted(folder.glob("[0-9]*.png"))]
+    description = replace(MUG, noun="bird", kind="creature")
+
+    def draw(strength: float, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+        scenes = [world.sample(np.random.default_rng(seed), wordless=False) for seed in seeds]
+        return [world.draw(replace(s, kind="bird", style="cartoon"), 128) for s in scenes]
+
+    plan = Plan(prompts=6, seeds=1, class_pictures=4, unrelated=4, strengths=(0.8,))
+    panel = Panel(Apart(pocket_judge), pocket_judge)
+    subject = subject_of(description, photos)
+    *_, report = measuring(subject, photos, Studio(draw), panel, plans=[plan])
+    assert report.figures.one_thing == one_thing
+    assert ("cannot be said" in report.verdict) != one_thing
+    assert ("teach it as a style" in report.verdict) != one_thing
 
 
 # A model and a judge whose every truth is known
@@ -288,7 +334,8 @@ def report_of(model: Model, photos: Sequence[Image.Image] | None = None, **optio
     photos = mug_photos() if photos is None else photos
     description = options.pop("description", MUG)
     subject = subject_of(description, photos)
-    events = list(measuring(subject, photos, model, model.panel, plans=[PLAN], **options))
+    studio = Studio(model, options.pop("album", None), taught=str(id(model)))
+    events = list(measuring(subject, photos, studio, model.panel, plans=[PLAN], **options))
     assert all(isinstance(event, Stage) for event in events[:-1])
     return events[-1]
 
@@ -332,7 +379,8 @@ def test_the_same_weights_as_the_bases_give_exactly_the_bases_figures():
         0.0, [plain_of(model, p) for p in prompts], seeds
     )
     subject = subject_of(MUG, mug_photos())
-    *_, report = measuring(subject, mug_photos(), base_only, model.panel, plans=[PLAN])
+    studio = Studio(base_only)
+    *_, report = measuring(subject, mug_photos(), studio, model.panel, plans=[PLAN])
     f = report.figures
     assert f.balance.subject == f.base.subject
     assert f.balance.prompt_share == Estimate(1, 1, 1)
@@ -362,6 +410,10 @@ def test_a_class_that_turns_into_the_subject_is_called_drift(good):
     assert report.figures.drift.towards.low > good.figures.drift.towards.high
     assert report.figures.drift.preservation.low > report.figures.drift.base_preservation.high
     assert "every mug now drifts towards it" in report.verdict
+    assert report.verdict.endswith("Switch prior preservation on.")
+    guarded = replace(MUG, recipe={"prior": {"kind": "images"}})
+    report = report_of(Model(guarded, leaks=0.8), description=guarded)
+    assert "Give prior preservation more weight" in report.verdict
     assert "every mug stays as it was" in good.verdict
 
 
@@ -381,13 +433,57 @@ def test_the_base_and_the_adapter_draw_the_same_prompts_at_the_same_seeds():
 
 
 def test_a_second_report_draws_nothing_anew_of_the_base():
-    model, memory = Model(), {}
-    first = report_of(model, base_pictures=memory)
-    model.drawn.clear()
-    second = report_of(model, base_pictures=memory)
-    assert all(strength for strength, _, _ in model.drawn)
+    album, other = Album(), Model()
+    first = report_of(Model(), album=album)
+    second = report_of(other, album=album)
+    assert other.drawn
+    assert all(strength for strength, _, _ in other.drawn)
     assert second.figures.balance == first.figures.balance
     assert second.figures.base == first.figures.base
+
+
+def test_a_report_cut_into_parts_is_the_report_in_one_piece(tmp_path, good):
+    model, parts = Model(), 0
+    photos = mug_photos()
+    subject = subject_of(MUG, photos)
+    report: Report | None = None
+    while report is None:
+        parts += 1
+        asked = iter(range(3))  # batches of this part
+        studio = Studio(
+            model, Album(tmp_path), over=lambda _, asked=asked: next(asked, None) is None
+        )
+        for event in measuring(subject, photos, studio, model.panel, plans=[PLAN]):
+            if isinstance(event, Report):
+                report = event
+        if report is None:
+            assert isinstance(event, SliceEnded)
+            assert 0 < event.step < event.steps == PLAN.pictures(word=False)
+    assert parts > 3
+    assert len(model.drawn) == len(set(model.drawn))  # nothing twice
+    assert report.as_dict() == good.as_dict()
+    drawn, once = ([s.image.convert("L").tobytes() for s in r.shots] for r in (report, good))
+    assert drawn == once
+
+
+def test_a_report_that_ended_before_its_plan_starts_anew(tmp_path):
+    model = Model()
+    studio = Studio(model, Album(tmp_path), over=lambda _: bool(model.drawn))
+    *_, event = measuring(subject_of(MUG, mug_photos()), mug_photos(), studio, model.panel)
+    assert isinstance(event, SliceEnded)
+    assert list(tmp_path.glob("*.png"))
+    assert Album(tmp_path).plan is None
+    assert not tmp_path.exists()
+
+
+def test_a_report_is_read_back_as_it_was_saved(tmp_path, good):
+    assert Report.open(tmp_path) is None
+    good.save(tmp_path)
+    again = Report.open(tmp_path)
+    assert again == good
+    assert again.shots[0].image.convert("L").tobytes() == good.shots[0].image.tobytes()
+    (tmp_path / "report" / "shot-00.png").unlink()
+    assert Report.open(tmp_path) is None
 
 
 def test_as_many_pictures_are_drawn_as_the_plan_says():
@@ -401,7 +497,7 @@ def test_on_a_slow_machine_fewer_prompts_are_drawn():
     model = Model()
     subject, photos = subject_of(MUG, mug_photos()), mug_photos()
     plans = [Plan(), Plan(prompts=4, seeds=1, class_pictures=4, unrelated=4)]
-    *_, report = measuring(subject, photos, model, model.panel, plans=plans, seconds=0.0)
+    *_, report = measuring(subject, photos, Studio(model), model.panel, plans=plans, seconds=0.0)
     assert report.figures.pictures == plans[1].pictures(word=False)
 
 
@@ -434,8 +530,9 @@ def test_photos_of_different_things_are_named_as_such(good):
         vector[-1 - i], vector[CLASS] = 1.0, 0.2
         mixed.append(written(vector, layout=i))
     report = report_of(Model(), mixed)
-    assert any("no more like each other" in limit for limit in report.limits)
-    assert any("teach it as a style" in limit for limit in report.limits)
+    assert report.verdict.startswith("Whether it knows your mug cannot be said")
+    assert "no more like each other than any mug" in report.verdict
+    assert "teach it as a style" in report.verdict
     assert not good.limits
 
 
@@ -449,7 +546,7 @@ def test_one_photo_of_something_else_is_named():
 def test_without_photos_nothing_is_drawn():
     model = Model()
     with pytest.raises(PhotoError):
-        next(measuring(subject_of(MUG, []), [], model, model.panel))
+        next(measuring(subject_of(MUG, []), [], Studio(model), model.panel))
     assert not model.drawn
 
 
@@ -683,14 +780,40 @@ def test_a_run_is_measured_end_to_end_and_the_adapter_remembers_its_strength(tmp
     base.spec = replace(base.spec, judge=clip, sampling=sampling)
     run = finished_run(tmp_path)
     stages: list[Stage] = []
-    report = evaluate.evaluate(base, run, seconds=0.0, on_progress=stages.append)
+    before = read(run.adapter_path)
+    parts = 0
+    report: Report | None = None
+    while report is None:
+        parts += 1
+        for event in evaluate.reporting(base, run, seconds=0.0, part=0.0):
+            if isinstance(event, Stage):
+                stages.append(event)
+            elif isinstance(event, Report):
+                report = event
+    assert parts > 2
     assert stages[-1].done == stages[-1].total == report.figures.pictures
-    assert all(a.done <= b.done for a, b in pairwise(stages))
-    adapter = evaluate.store(run, report)
-    assert adapter.description.strength == report.figures.balance.strength
-    assert adapter.description.report["verdict"] == report.verdict
+    after = read(run.adapter_path)
+    assert after.sha256 == before.sha256
+    assert after.description.strength == report.figures.balance.strength
+    assert after.description.report["verdict"] == report.verdict
     assert (run.folder / "report.html").read_text() == report.html()
+    assert Report.open(run.folder) == report
+    assert not (run.folder / "cache" / "report").exists()
     assert not base.lock.locked()
+
+
+def test_a_report_can_be_skipped_and_made_later(tmp_path, clip):
+    base = tiny.base()
+    base.spec = replace(base.spec, judge=clip, sampling=replace(base.spec.sampling, steps=1))
+    run = finished_run(tmp_path)
+    before = run.adapter_path.read_bytes()
+    run.stop()
+    *_, event = evaluate.reporting(base, run, seconds=0.0)
+    assert isinstance(event, SliceEnded)
+    assert run.adapter_path.read_bytes() == before
+    run.clear_stop()
+    *_, event = evaluate.reporting(base, run, seconds=0.0)
+    assert isinstance(event, Report)
 
 
 def test_a_full_fine_tune_is_measured_and_the_base_is_its_own_again(tmp_path, clip):
@@ -717,6 +840,7 @@ def test_photos_are_judged_as_they_were_trained_on(tmp_path, clip):
     judge = ClipJudge(clip)
     model = Model()
     subject = Subject(Adapter(MUG, {}), concept.photos, Cost())
-    *_, report = measuring(subject, crops, model, Panel(judge, model.panel.prompt), plans=[PLAN])
+    panel = Panel(judge, model.panel.prompt)
+    *_, report = measuring(subject, crops, Studio(model), panel, plans=[PLAN])
     expected = metrics.among_themselves(judge.images(crops)).mean()
     assert report.figures.reference == pytest.approx(float(expected))

@@ -52,6 +52,23 @@ def test_a_copied_file_is_the_same_to_the_byte(library: Library, tmp_path: Path)
     assert library.add(file, "Mug").path.read_bytes() == file.read_bytes()
 
 
+def test_a_copy_says_what_its_run_says_later_and_nothing_else_does(library, tmp_path):
+    made = adapter("dog").described(created="2026-11-21T10:00:00Z", recipe={"seed": 1})
+    file = made.save(tmp_path / "run" / "adapter.safetensors")
+    copy = library.add(file, "dog")
+    others = [
+        library.add(made.described(created="2026-11-21T10:00:09Z"), "a later run"),
+        library.add(made.described(recipe={"seed": 2}), "another seed"),
+        library.add(adapter("dog"), "of nobody knows when"),
+    ]
+    assert [entry.name for entry in library.copies(file)] == [copy.name]
+    made.described(strength=0.8, report={"verdict": "It knows your dog."}).save(file)
+    library.renew(file)
+    assert copy.path.read_bytes() == file.read_bytes()
+    assert library.entry(copy.name).description.strength == 0.8
+    assert all(library.entry(other.name) == other for other in others)
+
+
 def test_own_ones_come_first_and_the_newest_first_of_all(library: Library):
     for age, name in enumerate(("newest", "older", "oldest")):
         os.utime(library.add(adapter(), name).path, (1e9 - age, 1e9 - age))

@@ -35,9 +35,12 @@ def test_a_run_longer_than_one_allocation_finishes_over_several(tmp_path):
         PERSONALIZATION_SLICE="16",
         ZERO_ALLOWANCE="30",
         ZERO_LOG=str(log),
+        PERSONALIZATION_REPORT="4",
     ) as app:
         client = Client(app.url, verbose=False, download_files=str(tmp_path / "files"))
         status, adapter, pictures = teach(client, 60)
+        said, figures, page = client.predict(status["session"], status["run"], api_name="/report")
+        own = [a for a in client.predict(status["session"], api_name="/list_adapters") if a["own"]]
         client.close()
     assert status["state"] == "finished"
     assert read(Path(adapter)).description.recipe["steps done"] == 60
@@ -46,6 +49,15 @@ def test_a_run_longer_than_one_allocation_finishes_over_several(tmp_path):
     assert len(training) >= 2
     assert {entry["ended"] for entry in training} == {"done"}  # it left in time, each time
     assert all(entry["asked"] <= 16 for entry in training)
+    assert said["state"] == "finished"
+    assert said["verdict"] == figures["verdict"]
+    assert figures["figures"]["pictures"] == said["done"] == said["total"]
+    assert figures["verdict"].split(".")[0] in Path(page).read_text()
+    assert [a["strength"] for a in own] == [said["strength"]]
+    measuring = [entry for entry in allocations(log) if entry["task"] == "gpu_measure"]
+    assert measuring
+    assert {entry["ended"] for entry in measuring} == {"done"}
+    assert all(entry["asked"] <= 16 for entry in measuring)
 
 
 def test_a_spent_quota_is_said_in_words_and_the_run_is_kept(tmp_path):

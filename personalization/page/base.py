@@ -23,7 +23,8 @@ class BaseChoice:
 
     def __init__(self) -> None:
         self.name = remembered("base", "")
-        self.head = gr.HTML(self.header(POCKET), elem_id="head")
+        where = html.device_words(device(), shared=ON_ZERO)
+        self.head = gr.HTML(html.header(POCKET.title, where), elem_id="head")
         with gr.Accordion("Choose the base", open=False, elem_id="base"):
             self.offer = gr.Radio(
                 [(html.terms(POCKET), POCKET.name)],
@@ -53,9 +54,6 @@ class BaseChoice:
         self.offer.input(choose, [*head, self.offer, *rest], shown, **event)
         gr.on([self.load.click, self.own.submit], choose, [*head, self.own, *rest], shown, **event)
 
-    def header(self, spec: BaseSpec) -> str:
-        return html.header(spec.title, html.device_words(device(), shared=ON_ZERO))
-
     def restore(self, name: str) -> tuple[dict, str]:
         """What a visitor finds: their base, or the process's own where that is gone."""
         own, said = home()
@@ -82,14 +80,13 @@ class BaseChoice:
         return {self.offer: spec_of(current).name, self.notes: html.problems([sentence])}
 
     def show(self, spec: BaseSpec) -> dict:
-        """The head and the list, with `spec` as the chosen one."""
+        """The list, with `spec` as the chosen one."""
         listed = options(home()[0], bases.best_device())
         can = [option.spec for option in listed if not option.why_not or option.spec == spec]
         if spec.name not in [each.name for each in can]:
             can.append(spec)
         return {
             self.name: spec.name,
-            self.head: self.header(spec),
             self.offer: gr.update(choices=self.choices(can), value=spec.name),
             self.cannot: html.bases(listed, VARIABLE),
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 import gradio as gr
@@ -10,9 +11,12 @@ import gradio as gr
 from personalization.bases import best_device
 from personalization.choice import options
 from personalization.concept import Kind
-from personalization.events import Finished, StepDone
+from personalization.events import Finished, SliceEnded, StepDone
+from personalization.metrics import Estimate
 from personalization.photos import problems as photo_problems
 from personalization.recipe import Recipe
+from personalization.report import Report
+from personalization.runs import Run
 
 from . import html
 from .common import (
@@ -29,7 +33,8 @@ from .common import (
     take_uploads,
     workspace_of,
 )
-from .gpu import keep_adapter, show_off, start_run, train_slice
+from .gpu import keep_adapter, measure_part, show_off, start_run, train_slice
+from .report import Pace, compared, is_measured
 from .stack_endpoints import build_stack_endpoints
 from .teach import SUBJECT, WORD
 
@@ -132,6 +137,62 @@ def teach_subject(
         yield from teach(base, recipe, photos, (token, noun, kind), session)
 
 
+def report(session: str, run: str) -> Iterator[tuple[dict[str, Any], dict | None, str | None]]:
+    """Measure whether a finished run worked, and write the recommended strength into its adapter.
+
+    Subject and prompt fidelity over the adapter's strength beside the untouched base and the real
+    photos, drift, copying, cost. What was measured already is given at once.
+
+    Args:
+        session: what /teach_word or /teach_subject returned as "session".
+        run: what it returned as "run".
+
+    Returns:
+        The status (state, done and total pictures, verdict, strength), and at the end the report
+        with every figure, and as one HTML file with its pictures.
+    """
+    with raised():
+        workspace = workspace_of(session)
+        opened = Run.open(workspace.run_folder(run))
+        opened.clear_stop()
+        status: dict[str, Any] = {"session": workspace.id, "run": run, "state": "measuring"}
+        done = Report.open(opened.folder) if is_measured(opened) else None
+        pace, left = Pace(), 0
+        while done is None:
+            for event in measure_part(workspace, opened, pace.each, left):
+                if isinstance(event, Report):
+                    done = event
+                elif isinstance(event, SliceEnded):
+                    pace, left = Pace(pace.each), event.steps - event.step
+                else:
+                    pace.take(event)
+                    status |= {"done": event.done, "total": event.total}
+                    yield status, None, None
+    status |= {"state": "finished", "verdict": done.verdict}
+    if done.figures:
+        status["strength"] = done.figures.balance.strength
+    yield status, done.as_dict(), handed_out(opened.folder / "report.html")
+
+
+def compare_runs(session: str, runs: list[str]) -> list[dict[str, Any]]:
+    """Say what several measured runs learned, forgot, weigh and cost, side by side.
+
+    Args:
+        session: what /teach_word or /teach_subject returned as "session".
+        runs: what they returned as "run"; /report must have measured each.
+
+    Returns:
+        For each its name, method, strength, size in bytes, seconds, and subject, prompt and drift
+        as {mean, low, high}, shares of their references.
+    """
+    with raised():
+        rows = compared(workspace_of(session), runs).rows()
+    return [
+        {name: asdict(v) if isinstance(v, Estimate) else v for name, v in row.items()}
+        for row in rows
+    ]
+
+
 def read_token(token: str, base: str = "") -> dict[str, Any]:
     """Say how the base reads a word, and whether it can be taught.
 
@@ -184,5 +245,9 @@ def build_endpoints() -> None:
             back = [gr.JSON(label="status"), gr.File(label="adapter"), gr.Gallery(label="pictures")]
             gr.Button().click(function, given, back, api_name=function.__name__, **ON_GPU)
         build_stack_endpoints()
+        given = [gr.Textbox(label="session"), gr.Textbox(label="run")]
+        back = [gr.JSON(label="status"), gr.JSON(label="report"), gr.File(label="page")]
+        gr.Button().click(report, given, back, api_name="report", **ON_GPU)
+    gr.api(compare_runs, api_name="compare", queue=False)
     gr.api(read_token, api_name="check_token", queue=False)
     gr.api(list_bases, api_name="list_bases", queue=False)

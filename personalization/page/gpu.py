@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,15 @@ import gradio as gr
 import spaces  # before torch
 from PIL import Image
 
+from personalization import judges
 from personalization.adapter import Adapter
 from personalization.concept import Concept, Kind, check_photos
-from personalization.errors import PersonalizationError
-from personalization.events import Event, Finished
+from personalization.errors import HubError, PersonalizationError
+from personalization.events import Event, Finished, SliceEnded, Stage
 from personalization.generate import Picture, Settings
 from personalization.photos import Photo
 from personalization.recipe import Recipe, Word
+from personalization.report import Report
 from personalization.runs import Run
 from personalization.stack import Merged, Slot, Stack, record
 from personalization.sweep import Axis, Grid
@@ -30,6 +32,9 @@ from .common import ON_ZERO, WORKSPACES, base, check_new, check_start, spec_of
 
 SLICE = int(os.environ.get("PERSONALIZATION_SLICE", "60"))  # seconds of one allocation on ZeroGPU
 MARGIN = 10  # of these, to load, to save and to leave
+# Seconds that a report may take, about; on ZeroGPU they are the visitor's.
+REPORT = int(os.environ.get("PERSONALIZATION_REPORT", "30" if ON_ZERO else "60"))
+PART = 15  # of a report, elsewhere: between two parts others have their turn
 
 
 @contextmanager
@@ -61,6 +66,16 @@ def gpu_finish(folder: Path) -> Finished:
     with told():
         run = Run.open(folder)
         return finish(base(run.base), run)
+
+
+@spaces.GPU(duration=lambda folder, part: part + MARGIN)
+def gpu_measure(folder: Path, part: int) -> Iterator[Stage | SliceEnded | Report]:
+    """One part of a finished run's report, of about `part` seconds."""
+    from personalization.evaluate import reporting
+
+    with told():
+        run = Run.open(folder)
+        yield from reporting(base(run.base), run, seconds=REPORT, part=part)
 
 
 @spaces.GPU(duration=30)
@@ -196,6 +211,24 @@ def train_slice(run: Run) -> Iterator[Event]:
         left = seconds * (1 - run.state.step / run.recipe.steps)
         asked = min(asked, round(1.3 * left) + 10)
     yield from gpu_train(run.folder, asked)
+
+
+def measure_part(
+    workspace: Workspace, run: Run, each: float | None = None, left: int = 0
+) -> Iterator[Stage | SliceEnded | Report]:
+    """One part of the report, as long as its machine allows; at its end the library knows.
+
+    `each` is what a picture takes and `left` how many there are, where that has been seen.
+    """
+    part = PART
+    if ON_ZERO:
+        with suppress(HubError):  # fetched here and now, not in the allocation; else it says why
+            judges.panel(spec_of(run.base))
+        part = min(SLICE - MARGIN, round(1.3 * each * left) + 5 if each else REPORT)
+    for event in gpu_measure(run.folder, part):
+        if isinstance(event, Report):
+            workspace.library.renew(run.adapter_path)
+        yield event
 
 
 def keep_adapter(workspace: Workspace, run: Run, done: Finished) -> None:

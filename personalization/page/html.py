@@ -20,7 +20,7 @@ from PIL import Image
 
 from personalization.adapter import Description
 from personalization.bases.spec import CATALOG, BaseSpec
-from personalization.charts import loss_curve, size_words, spectrum
+from personalization.charts import WHOLE_MODEL, Mark, loss_curve, size_words, spectrum
 from personalization.choice import Option
 from personalization.events import (
     Checkpointed,
@@ -34,6 +34,7 @@ from personalization.events import (
 from personalization.hub import Found
 from personalization.library import Entry
 from personalization.photos import Photo, crop
+from personalization.report import Report
 from personalization.runs import LossRow, Run
 
 if TYPE_CHECKING:  # takes seconds to import
@@ -65,6 +66,14 @@ TAKE_HINT = (
 NOTHING_TO_TAKE = "There is nothing on the rack to take away. Add an adapter first."
 NO_RECORD = "This picture holds no settings: only PNG files that the app drew do."
 
+# What a report draws, by the names of its stages.
+_MEASURED = {
+    "the base": "What the base draws by itself",
+    "first try": "With the word",
+    "more seeds": "More seeds at the best strength",
+    "without the word": "What becomes of everything else",
+    "pictures": "With the word",
+}
 _STEPS = {
     "word": (
         ("A new word", "is added to the model’s dictionary, at the place of one that it knows."),
@@ -155,14 +164,14 @@ def status(view: RunView) -> str:
         "waiting": (f"Teaching {name}", "Waiting for the machine…"),
         "preparing": (f"Teaching {name}", view.doing),
         "learning": (f"Teaching {name}", f"Step {view.step} of {view.steps}"),
-        "drawing": (f"{name} is learned", "Drawing the first pictures with it…"),
+        "drawing": (f"{name} is trained", "Drawing the first pictures with it…"),
         "stopped": (
             f"{name} is not finished",
             f"Kept up to step {view.step} of {view.steps}. "
             + ("Continue, or take it as it is." if view.step else "Continue when you like."),
         ),
         "failed": (f"{name} did not work out", escape(view.error)),
-        "finished": (f"{name} is learned", f"{view.step} steps"),
+        "finished": (f"{name} is trained", f"{view.step} steps"),
     }[view.phase]
     left = ""
     if view.phase == "learning" and view.seconds_left is not None:
@@ -267,13 +276,49 @@ def word_chips(token: str, pieces: Sequence[str], start: Sequence[str], learned:
     return f'<div class="chips"><span class="lead">Read as</span>{reading}{noun}</div>'
 
 
-def verdict(run: Run, size: int) -> str:
-    """The first line under a finished run: what there is now, and what it cost."""
+def verdict(run: Run, size: int, report: Report | None = None) -> str:
+    """The first lines under a finished run: whether it worked, what there is, what it cost."""
     method, state = METHODS[run.recipe.method_name], run.state
+    name = f'<b class="token">{escape(trigger(run))}</b>'
+    said = escape(report.verdict) if report else f"{name} is trained."
+    what = f"{name}: {method}" if report else method[0].upper() + method[1:]
+    best = ""
+    if report and report.figures and len(report.figures.levels) > 1:
+        best = f" Best at strength {report.figures.balance.strength:g}."
     return (
-        f'<div class="verdict"><p><b class="token">{escape(trigger(run))}</b> is learned.</p>'
-        f'<p class="hint">{method[0].upper() + method[1:]} of {size_words(size)}: {state.step} '
-        f"steps in {duration(state.seconds, about=False)}.</p></div>"
+        f'<div class="verdict"><p>{said}</p><p class="hint">{what} of {size_words(size)}, '
+        f"{state.step} steps in {duration(state.seconds, about=False)}.{best}</p></div>"
+    )
+
+
+def measuring(event: Stage | None = None, seconds_left: float | None = None) -> str:
+    """How far the report is."""
+    left = f'<span class="left">{duration(seconds_left)} left</span>' if seconds_left else ""
+    share, doing = 0.0, "Waiting for the machine…"
+    if event and event.done == event.total > 1 and event.name in ("the base", "first try"):
+        doing = f"Finding out how fast this machine draws: {event.done} pictures"
+    elif event and event.total > 1:
+        share = 100 * event.done / event.total
+        strength = event.name.removeprefix("strength ")
+        doing = _MEASURED.get(event.name, f"At strength {strength}")
+        doing = f"{doing}: {event.done} of {event.total} pictures"
+    elif event:
+        doing = "Calling the judge…"
+    busy = "" if share else " busy"
+    return (
+        '<div class="run"><div class="run-line"><span>Measuring whether it worked</span>'
+        f'{left}</div><div class="bar{busy}" role="progressbar" aria-valuemin="0" '
+        f'aria-valuemax="100" aria-valuenow="{share:.0f}" aria-label="Pictures">'
+        f'<i style="width:{share or 100:.1f}%"></i></div>'
+        f'<div class="run-detail">{doing}</div></div>'
+    )
+
+
+def unmeasured(seconds: float) -> str:
+    """That there is no report, and what one takes."""
+    return (
+        '<p class="hint">Whether it worked has not been measured: how like your photos, how well '
+        f"it follows a prompt, what it changed besides. It takes {duration(seconds)}.</p>"
     )
 
 
@@ -409,15 +454,18 @@ def outlook(said: Outlook, device: str, *, shared: bool) -> str:
     return f'<p class="hint">{line[0].upper()}{line[1:]}</p>'
 
 
-def header(base: str, device: str) -> str:
-    """The title, one sentence, the spectrum, and which base draws on what."""
+def header(base: str, device: str, last: Mark | None = None, whole: int = WHOLE_MODEL) -> str:
+    """The title, one sentence, the spectrum with the visitor's `last` result, the base.
+
+    `whole` is what a full fine-tune of this base weighs, in bytes.
+    """
     return (
         '<header><div class="head-line"><h1>Personalization</h1>'
         f'<p class="state"><i class="dot"></i>{escape(base)}<span class="sep">·</span>'
         f"{escape(device)}</p></div>"
         '<p class="lede">Show a text-to-image model a few photos, give them a word, '
         "and draw with it.</p>"
-        f'<div class="spectrum">{spectrum()}</div></header>'
+        f'<div class="spectrum">{spectrum([last] if last else [], whole=whole)}</div></header>'
     )
 
 

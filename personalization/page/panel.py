@@ -1,4 +1,4 @@
-"""The right side of a teaching tab: a run's progress, then what came of it."""
+"""The right side of a teaching tab: a run's progress, then what came of it; `report` measures."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from .common import (
     in_words,
 )
 from .gpu import draw_stack, gpu_finish, keep_adapter, own_adapter, show_off, showcase, train_slice
+from .report import ReportPanel
 
 REFRESH = 0.4  # seconds between two updates of a run's panel
 
@@ -43,8 +44,8 @@ class Panel:
         self.build(prefix)
         self.parts = [
             *(self.current, self.turn, self.teach, self.intro, self.status, self.cancel),
-            *(self.resume, self.keep, self.result, self.verdict, self.gallery, self.prompt),
-            *(self.download, self.curve, self.strip, self.draw_notes),
+            *(self.resume, self.keep, self.result, self.gallery, self.prompt),
+            *(self.download, self.curve, self.strip, self.draw_notes, *self.report.parts),
         ]
         self.wire()
 
@@ -74,6 +75,7 @@ class Panel:
             with gr.Row():
                 self.download = gr.DownloadButton(min_width=150, elem_id=f"{prefix}-download")
                 self.send = gr.Button("Use in a stack", min_width=150, elem_id=f"{prefix}-send")
+            self.report = ReportPanel(prefix, self.visitor, self.current, self.verdict)
         self.curve = gr.HTML(visible=False, elem_id=f"{prefix}-curve")
         self.strip = gr.HTML(visible=False, elem_id=f"{prefix}-strip")
 
@@ -130,11 +132,12 @@ class Panel:
             if turn["do"] == "learn":
                 yield from self.learn(workspace, run, view)
             elif turn["do"] == "finish":
+                run.clear_stop()  # it ended the learning, not the report
                 keep_adapter(workspace, run, gpu_finish(run.folder))
                 yield self.next_turn(run, "show")
             else:
                 show_off(run)
-                yield self.show_result(run)
+                yield {**self.show_result(workspace, run), **self.report.next_part(run)}
         except Exception as error:
             view.phase, view.error = "failed", in_words(error)
             yield self.show(view)
@@ -168,10 +171,10 @@ class Panel:
     def run(self, visitor: str, current: str) -> Run:
         return Run.open(WORKSPACES.open(visitor).run_folder(current))
 
-    def find(self, run: Run) -> dict:
-        """A run as it was left, its pictures where it has them."""
-        drawn = (run.folder / "pictures" / "0.png").exists()
-        shown = self.show_result(run) if drawn else self.show(html.RunView.of(run))
+    def find(self, workspace: Workspace, run: Run) -> dict:
+        """A run as it was left, its pictures and its report where it has them."""
+        done = run.state.status == "finished"
+        shown = self.show_result(workspace, run) if done else self.show(html.RunView.of(run))
         return {**shown, self.current: run.folder.name}
 
     def stop(self, visitor: str, current: str) -> dict:
@@ -189,8 +192,8 @@ class Panel:
         """Take what a stopped run has learned so far."""
         return self.next_turn(self.run(visitor, current), "finish")
 
-    def show_result(self, run: Run) -> dict:
-        """The verdict, the pictures, the file."""
+    def show_result(self, workspace: Workspace, run: Run) -> dict:
+        """The pictures, the file, and the report as far as it is."""
         view = html.RunView.of(run)
         view.phase = "finished"
         size = run.adapter_path.stat().st_size
@@ -200,7 +203,6 @@ class Panel:
         return {
             **self.show(view),
             self.current: run.folder.name,
-            self.verdict: html.verdict(run, size),
             self.gallery: gr.update(value=pictures, selected_index=None),
             self.prompt: showcase(run)[0] + ", on the beach",
             self.download: gr.update(
@@ -208,6 +210,7 @@ class Panel:
                 label=f"Download ({charts.size_words(size)})",
             ),
             self.draw_notes: "",
+            **self.report.show(workspace, run),
         }
 
     def try_prompt(

@@ -413,5 +413,5 @@ class TeachTab:
         reply |= dict(zip((self.token, self.noun, self.kind), fields, strict=True))
         for run in map(Run.open, workspace.runs()):
             if (run.recipe.method_name == "word") == (self.lesson is WORD):
-                return {**reply, **self.panel.find(run)}
+                return {**reply, **self.panel.find(workspace, run)}
         return reply

@@ -1,0 +1,250 @@
+"""Under a finished run: whether it worked. The verdict, the report part by part, other ways beside.
+
+A part of the report is a request of its own, as a slice of a run is: between two parts others have
+their turn, and a closed tab loses the part at hand.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from personalization.adapter import read_header
+from personalization.charts import Mark
+from personalization.events import SliceEnded, Stage
+from personalization.recipe import LowRank
+from personalization.report import Comparison, Report
+from personalization.runs import Run
+from personalization.workspace import Workspace
+
+from . import html
+from .common import ON_GPU, QUEUED, QUIET, WORKSPACES, base, handed_out, in_words, spec_of
+from .gpu import REPORT, measure_part
+
+
+@dataclass
+class Pace:
+    """How fast pictures come, seen from the outside."""
+
+    each: float | None = None  # seconds of one
+    done: int | None = None
+    since: float = 0.0
+
+    def take(self, event: Stage, now: float | None = None) -> float | None:
+        """Take a batch in; returns the seconds that are left, where that can be said."""
+        now = time.monotonic() if now is None else now
+        if self.done is None:  # what was kept from before counts for nothing
+            self.done, self.since = event.done, now
+        elif event.done > self.done:
+            self.each = (now - self.since) / (event.done - self.done)
+        return self.each and self.each * (event.total - event.done)
+
+
+class ReportPanel:
+    """What came of a run, in words and figures; measured unasked, skipped and resumed at will."""
+
+    def __init__(
+        self, prefix: str, visitor: gr.BrowserState, current: gr.State, verdict: gr.HTML
+    ) -> None:
+        """`verdict` is the place above the pictures for the report's first sentences."""
+        self.visitor, self.current, self.verdict = visitor, current, verdict
+        # Apart from the run's own turn: a new run must not lose its turn to an old one's report.
+        self.turn = gr.State(None)
+        self.status = gr.HTML(visible=False, elem_id=f"{prefix}-measuring")
+        with gr.Row(elem_classes="actions"):
+            self.skip = gr.Button("Skip", visible=False, size="md", elem_id=f"{prefix}-skip")
+            self.measure = gr.Button("Measure it", visible=False, elem_id=f"{prefix}-measure")
+        self.card = gr.HTML(visible=False, elem_id=f"{prefix}-report", elem_classes="report-card")
+        with gr.Row(visible=False) as self.files:
+            self.page = gr.DownloadButton("Report (HTML)", size="md", min_width=150)
+            self.data = gr.DownloadButton("Report (JSON)", size="md", min_width=150)
+        self.others = gr.CheckboxGroup(
+            label="Compare with",
+            info="What else you taught with the same photos.",
+            visible=False,
+            elem_id=f"{prefix}-compare",
+        )
+        self.comparison = gr.HTML(visible=False, elem_classes="report-card")
+        self.compared = gr.DownloadButton(
+            "Comparison (HTML)", size="md", visible=False, elem_classes="alone"
+        )
+        self.beside = [self.comparison, self.compared]
+        self.parts = [
+            *(self.turn, self.verdict, self.status, self.skip, self.measure, self.card),
+            *(self.files, self.page, self.data, self.others, *self.beside),
+        ]
+        self.wire()
+
+    def wire(self) -> None:
+        run = [self.visitor, self.current]
+        advance: dict[str, Any] = {**QUEUED, **ON_GPU, "trigger_mode": "multiple"}
+        self.turn.change(self.advance, [*run, self.turn], self.parts, **advance)
+        self.skip.click(self.leave, run, self.parts, **QUIET)
+        self.measure.click(self.again, run, self.parts, **QUEUED)
+        self.others.change(self.lay_beside, [*run, self.others], self.beside, **QUIET)
+
+    def next_part(self, run: Run, pace: Pace | None = None, left: int = 0) -> dict:
+        """Ask the browser for a new request, which measures one part."""
+        each = pace.each if pace else None
+        turn = {"run": run.folder.name, "each": each, "left": left, "at": time.time()}
+        reply: dict = {self.turn: turn}
+        if pace is None:  # the first one
+            reply |= {
+                self.status: gr.update(value=html.measuring(), visible=True),
+                self.skip: gr.update(visible=True),
+                self.measure: gr.update(visible=False),
+            }
+        return reply
+
+    def advance(self, visitor: str, current: str, turn: dict[str, Any] | None) -> Iterator[dict]:
+        """One request's share of a report."""
+        if not turn or turn["run"] != current:  # the visitor has gone on to another run
+            yield {self.status: gr.skip()}
+            return
+        run: Run | None = None
+        try:
+            workspace = WORKSPACES.open(visitor)
+            run = Run.open(workspace.run_folder(current))
+            if run.stop_requested or is_measured(run):
+                yield self.show(workspace, run)
+                return
+            pace = Pace(turn["each"])
+            for event in measure_part(workspace, run, turn["each"], turn["left"]):
+                if isinstance(event, Report):
+                    yield self.show(workspace, run)
+                elif run.stop_requested:  # skipped: it is said already
+                    continue
+                elif isinstance(event, SliceEnded):
+                    yield self.next_part(run, pace, event.steps - event.step)
+                else:
+                    said = html.measuring(event, pace.take(event))
+                    yield {self.status: gr.update(value=said, visible=True)}
+        except Exception as error:
+            sorry = html.problems([in_words(error)])
+            yield {
+                self.status: gr.update(value=sorry, visible=True),
+                self.skip: gr.update(visible=False),
+                self.measure: gr.update(visible=run is not None),
+            }
+
+    def leave(self, visitor: str, current: str) -> dict:
+        """Not now: the part at hand ends with the pictures that it draws."""
+        workspace = WORKSPACES.open(visitor)
+        run = Run.open(workspace.run_folder(current))
+        run.stop()
+        return self.show(workspace, run)
+
+    def again(self, visitor: str, current: str) -> dict:
+        """Measure what was skipped, or cut off."""
+        run = Run.open(WORKSPACES.open(visitor).run_folder(current))
+        run.clear_stop()
+        return self.next_part(run)
+
+    def show(self, workspace: Workspace, run: Run) -> dict:
+        """The report as the run's folder has it, or that there is none yet."""
+        report = Report.open(run.folder)
+        measured = bool(report and report.figures)
+        others = [(way(other), other.folder.name) for other in comparable(workspace, run)]
+        reply: dict = {
+            self.verdict: html.verdict(run, run.adapter_path.stat().st_size, report),
+            self.status: gr.update(value=html.unmeasured(REPORT), visible=report is None),
+            self.skip: gr.update(visible=False),
+            self.measure: gr.update(visible=not measured),
+            self.card: gr.update(
+                value=report.html(whole=False) if report else "", visible=bool(report)
+            ),
+            self.files: gr.update(visible=bool(report)),
+            self.others: gr.update(choices=others, value=[], visible=measured and bool(others)),
+            **dict.fromkeys(self.beside, gr.update(visible=False)),
+        }
+        if report:
+            name = run.folder.name.split("-", 3)[-1]
+            reply[self.page] = handed_out(run.folder / "report.html", f"{name}-report.html")
+            reply[self.data] = handed_out(run.folder / "report.json", f"{name}-report.json")
+        return reply
+
+    def lay_beside(self, visitor: str, current: str, chosen: list[str]) -> dict:
+        """The run beside the chosen ones."""
+        if not chosen:
+            return dict.fromkeys(self.beside, gr.update(visible=False))
+        workspace = WORKSPACES.open(visitor)
+        found = compared(workspace, [current, *chosen])
+        path = workspace.run_folder(current) / "cache" / "comparison.html"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(found.html())
+        return {
+            self.comparison: gr.update(value=found.html(whole=False), visible=True),
+            self.compared: gr.update(value=handed_out(path), visible=True),
+        }
+
+
+def is_measured(run: Run) -> bool:
+    """Whether the report is there, with figures."""
+    report = Report.open(run.folder)
+    return bool(report and report.figures)
+
+
+def comparable(workspace: Workspace, run: Run) -> list[Run]:
+    """The visitor's other runs that were measured on the same photos, the newest first."""
+    photos = _photos(run.folder)
+    return [
+        Run.open(folder)
+        for folder in workspace.runs()
+        if folder != run.folder and (folder / "report.json").exists() and _photos(folder) == photos
+    ]
+
+
+def compared(workspace: Workspace, names: list[str]) -> Comparison:
+    """The reports of these runs side by side. Raises `WorkspaceError` for a run of nobody's."""
+    runs = [Run.open(workspace.run_folder(name)) for name in dict.fromkeys(names)]
+    reports: dict[str, Report] = {}
+    for run in runs:
+        report = Report.open(run.folder)
+        if report:
+            same = sum(name.startswith(way(run)) for name in reports)
+            reports[way(run) + (f" ({same + 1})" if same else "")] = report
+    return Comparison(reports)
+
+
+def way(run: Run) -> str:
+    """How a run teaches, on a line: what distinguishes it from others on the same photos."""
+    recipe = run.recipe
+    said = [html.METHODS[recipe.method_name].removeprefix("a ")]
+    if isinstance(recipe.method, LowRank):
+        said.append(f"rank {recipe.method.rank}")
+    if recipe.method_name != "word":
+        prior = {"images": "class images", "adapter_off": "adapter off"}
+        said.append(prior[recipe.prior.kind] if recipe.prior else "no prior")
+    return ", ".join([*said, f"{run.state.step} steps"])
+
+
+def last_result(workspace: Workspace, base_name: str) -> tuple[Mark, int] | None:
+    """The visitor's newest finished run on that base, for the spectrum: its size and what it
+    changes; and the bytes of a full fine-tune of the base."""
+    for run in map(Run.open, workspace.runs()):
+        if run.state.status != "finished" or run.base != spec_of(base_name).name:
+            continue
+        shapes = read_header(run.adapter_path).shapes.values()
+        whole = sum(p.numel() for m in base(base_name).modules.values() for p in m.parameters())
+        share = sum(map(prod, shapes)) / whole
+        method = run.recipe.method_name
+        changed = {"word": "no weight changed", "full": "every weight changed"}.get(
+            method, f"a layer of {share:.1%} over the weights"
+        )
+        size = run.adapter_path.stat().st_size
+        mark = Mark(f"your {html.trigger(run)}", method, size, run.state.seconds, changed)
+        return mark, 2 * whole
+    return None
+
+
+def _photos(run: Path) -> list[str]:
+    """The photos in a run's folder by their content, in no order."""
+    files = (run / "photos").glob("[0-9][0-9][0-9].png")
+    return sorted(sha256(path.read_bytes()).hexdigest() for path in files)
