@@ -10,7 +10,7 @@ the fine-tune have it. That the other ratios are best has not been measured.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal
 
 from personalization.bases.spec import BaseSpec
 from personalization.concept import Kind
@@ -52,7 +52,7 @@ def choose(
 def recipe_of(spec: BaseSpec, way: Way, wish: Wish) -> Recipe:
     """The recipe for a way to teach a subject that the visitor names."""
     recipe = spec.recipes["full" if way == "full" else "subject"]
-    if isinstance(recipe.method, LowRank) and way in get_args(LowRankKind):
+    if isinstance(recipe.method, LowRank) and way != "full":
         method = replace(recipe.method, kind=way)
         if wish.where == "stack":
             method = _scaled(replace(method, text_encoder=False), 0.5)

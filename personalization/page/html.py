@@ -53,6 +53,15 @@ RESTORE_HINT = (
 )
 NO_RECORD = "This picture holds no settings: only PNG files that the app drew do."
 
+# A line on each way to teach a subject.
+WAYS = {
+    "lora": "A LoRA: two thin matrices beside each layer. Small, quick, read by every program.",
+    "loha": "A LoHa: products of thin matrices. Of a higher rank at twice the size of a LoRA.",
+    "lokr": "A LoKr: Kronecker products. The smallest file; other programs get it as a LoRA.",
+    "dora": "A DoRA: a LoRA that learns lengths and directions apart. Close, and slower.",
+    "full": "A full fine-tune: every weight learns. The closest; the file holds the whole model.",
+}
+
 _STEPS = {
     "word": (
         ("A new word", "is added to the model’s dictionary, at the place of one that it knows."),
@@ -223,6 +232,11 @@ def example_sets(sets: Iterable[tuple[str, str, Sequence[Path]]]) -> str:
     return (
         f'<div class="examples"><span class="hint">or try</span>{buttons}</div>' if buttons else ""
     )
+
+
+def reason(sentence: str) -> str:
+    """Why this recipe."""
+    return f'<p class="hint">{escape(sentence)}</p>'
 
 
 def problems(sentences: Sequence[str]) -> str:

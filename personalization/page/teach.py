@@ -9,11 +9,11 @@ from typing import Any, Literal
 import gradio as gr
 
 from personalization import charts, pace
-from personalization.concept import Kind, check_photos
+from personalization.concept import Kind, captioned, check_photos
 from personalization.errors import PersonalizationError, WorkspaceError
 from personalization.photos import Photo, open_photos
 from personalization.photos import problems as photo_problems
-from personalization.recipe import LowRank, Prior, Recipe, Word
+from personalization.recipe import Recipe
 from personalization.runs import Run
 from personalization.workspace import Workspace
 
@@ -37,6 +37,7 @@ from .common import (
 )
 from .gpu import start_run
 from .panel import Panel
+from .recipe_form import RecipeForm
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ WORD = Lesson(
     "good for a look, a style, or a rough likeness that you want to share.",
     token="<my-word>",
     noun=("Starts from", "The closest word it knows.", "mug, dog, painting …"),
-    method="Textual inversion: one new vector is learned, everything else stays as it is.",
+    method="Textual inversion: new vectors are learned, everything else stays as it is.",
 )
 SUBJECT = Lesson(
     "subject",
@@ -71,24 +72,9 @@ SUBJECT = Lesson(
     "stays what it was: the closest likeness, in a small file that stacks with others.",
     token="sks",
     noun=("It is a …", "What anyone would call it.", "dog, mug, robot …"),
-    method="DreamBooth with a LoRA: the model learns your photos, and its own pictures of the "
-    "class keep the class as it was.",
+    method="DreamBooth: the model learns your photos, and its own pictures of the class keep the "
+    "class as it was.",
 )
-
-# The advanced settings that are numbers: label, help, digits after the point (None: any).
-NUMBERS: dict[str, tuple[str, str, int | None]] = {
-    "steps": ("Steps", "More: closer, then a copy.", 0),
-    "rate": ("Learning rate", "Too high breaks it.", None),
-    "vectors": ("Vectors", "More hold more detail.", 0),
-    "rank": ("Rank", "Capacity, and file size.", 0),
-    "alpha": ("Alpha", "Scale: alpha / rank.", None),
-    "text_rate": ("Text learning rate", "Of the text encoder.", None),
-    "prior_weight": ("Prior weight", "How much the class counts.", None),
-    "images": ("Class images", "Drawn once, then kept.", 0),
-    "batch": ("Batch", "Photos in a step.", 0),
-    "every": ("Previews", "Steps from one to the next.", 0),
-    "seed": ("Seed", "The same seed, the same run.", 0),
-}
 
 
 class TeachTab:
@@ -118,6 +104,14 @@ class TeachTab:
             elem_classes="drop",
         )
         self.photo_notes = gr.HTML(elem_id=f"{prefix}-photo-notes")
+        with gr.Accordion("Captions", open=False, elem_id=f"{prefix}-captions-fold"):
+            self.captions = gr.Textbox(
+                label="Captions",
+                info="A line for each photo, in their order: what else is in it, so that it is "
+                "not taken for a part of the subject. An empty line leaves it to the app.",
+                lines=4,
+                elem_id=f"{prefix}-captions",
+            )
         sets = html.example_sets(each[:3] for each in example_sets(prefix))
         self.examples = gr.HTML(sets, js_on_load=PICK, elem_id=f"{prefix}-examples")
         gr.HTML(html.section(2, "The word"))
@@ -142,72 +136,27 @@ class TeachTab:
         self.chips = gr.HTML(elem_id=f"{prefix}-chips")
         self.word_notes = gr.HTML(elem_id=f"{prefix}-word-notes")
         gr.HTML(html.section(3, "Teach", lesson.method))
-        with gr.Accordion("Advanced", open=False, elem_id=f"{prefix}-advanced"):
-            self.settings = self.build_settings()
+        self.form = RecipeForm(lesson.purpose)
         self.setting_notes = gr.HTML(elem_id=f"{prefix}-setting-notes")
         self.teach = gr.Button("Teach", variant="primary", elem_id=f"teach-{prefix}-button")
         self.estimate = gr.HTML(elem_id=f"{prefix}-estimate")
 
-    def build_settings(self) -> dict[str, Any]:
-        """Every choice of a recipe, in the field's terms, with a line of help each."""
-        recipe, method = self.lesson.recipe, self.lesson.recipe.method
-        parts: dict[str, Any] = {}
-
-        def numbers(**values: float) -> None:
-            with gr.Row():
-                for name, value in values.items():
-                    label, info, digits = NUMBERS[name]
-                    parts[name] = gr.Number(
-                        value, label=label, info=info, precision=digits, min_width=120
-                    )
-
-        numbers(steps=recipe.steps, rate=method.learning_rate)
-        if isinstance(method, LowRank):
-            prior = recipe.prior or Prior()
-            parts["method"] = gr.Radio(
-                [("LoRA", "lora"), ("LoHa", "loha"), ("LoKr", "lokr"), ("DoRA", "dora")],
-                value=method.kind,
-                label="Method",
-                info="LoRA is the common one, LoKr the smallest, DoRA slower and closer.",
-            )
-            numbers(rank=method.rank, alpha=method.alpha)
-            parts["prior"] = gr.Radio(
-                [("class images", "images"), ("adapter off", "adapter_off"), ("none", "none")],
-                value=prior.kind,
-                label="Prior preservation",
-                info="What keeps the class: its own pictures, or the base itself as the teacher.",
-            )
-            numbers(prior_weight=prior.weight, images=prior.images)
-            parts["text"] = gr.Checkbox(
-                method.text_encoder,
-                label="Text encoder too",
-                info="Learns the word faster, and leaks more.",
-            )
-            numbers(text_rate=method.text_learning_rate, batch=recipe.batch_size)
-        else:
-            numbers(vectors=1, batch=recipe.batch_size)
-        numbers(every=recipe.preview_every, seed=recipe.seed)
-        parts["flip"] = gr.Checkbox(
-            recipe.flip,
-            label="Mirrored photos too",
-            info="Not for faces, words, or anything with a left and a right.",
-        )
-        return parts
-
     def wire(self) -> None:
         visitor, keys = self.visitor, self.keys
-        word: list[Any] = [self.token, self.noun, self.kind]
-        settings = list(self.settings.values())
+        word: list[Any] = [self.token, self.noun, self.kind, self.captions]
+        settings = self.form.inputs
         photos = [visitor, keys, self.crops, self.photo_notes]
         notes = [self.photo_notes, self.word_notes, self.setting_notes]
         said = [self.chips, self.word_notes, self.fields]
         latest: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
         self.everything = [*photos[1:], *word, *said, self.estimate, *self.panel.parts]
         self.drop.upload(self.add_photos, [visitor, keys, self.drop], [*photos, self.drop], **QUIET)
-        self.crops.click(self.remove_photo, [visitor, keys], photos, **QUIET)
+        remaining = [*photos, self.captions]
+        self.crops.click(self.remove_photo, [visitor, keys, self.captions], remaining, **QUIET)
         self.examples.click(self.pick_example, visitor, [*photos, *word], **QUIET)
         gr.on([field.change for field in word], self.read_word, word, said, **latest)
         gr.on([s.change for s in settings], self.say_estimate, settings, self.estimate, **latest)
+        self.form.wire(self.kind)
         begin = [visitor, keys, *word, *settings]
         self.teach.click(self.begin, begin, [*notes, *self.panel.parts], **QUEUED)
 
@@ -237,9 +186,16 @@ class TeachTab:
             visitor, keys = workspace.id, [*keys, *workspace.save_photos(photos)]
         return {**self.show_photos(visitor, list(dict.fromkeys(keys)), errors), self.drop: None}
 
-    def remove_photo(self, visitor: str, keys: list[str], event: gr.EventData) -> dict:
-        """Take one photo out."""
-        return self.show_photos(visitor, [key for key in keys if key != event.key])
+    def remove_photo(
+        self, visitor: str, keys: list[str], captions: str, event: gr.EventData
+    ) -> dict:
+        """Take one photo out, and its caption with it."""
+        lines = captions.split("\n")
+        kept = [i for i in range(max(len(keys), len(lines))) if keys[i : i + 1] != [event.key]]
+        return {
+            **self.show_photos(visitor, [keys[i] for i in kept if i < len(keys)]),
+            self.captions: "\n".join(lines[i] for i in kept if i < len(lines)),
+        }
 
     def pick_example(self, visitor: str, event: gr.EventData) -> dict:
         """An example set in place of the photos that are there, with its word and noun."""
@@ -250,11 +206,12 @@ class TeachTab:
             workspace = workspace_of(visitor)
             visitor, keys = workspace.id, workspace.save_photos(open_photos(paths)[0])
         word = {self.token: about["token"][self.prefix], self.noun: about["noun"]}
+        word[self.captions] = ""
         return {**self.show_photos(visitor, keys, errors), **word, self.kind: about["kind"]}
 
     # The word and the recipe
 
-    def read_word(self, token: str, noun: str, kind: Kind) -> dict:
+    def read_word(self, token: str, noun: str, kind: Kind, captions: str) -> dict:
         """How the base reads the word, as it is typed."""
         errors: list[str] = []
         with collected(errors):
@@ -269,42 +226,13 @@ class TeachTab:
         return {
             self.chips: html.word_chips(token, pieces_of(token), start, self.lesson is WORD),
             self.word_notes: html.problems(errors) + html.warnings(warnings),
-            self.fields: [token, noun, kind],
+            self.fields: [token, noun, kind, captions],
         }
-
-    def recipe(self, values: Sequence[Any]) -> Recipe:
-        """The recipe that the advanced settings say. Raises `RecipeError`."""
-        got = dict(zip(self.settings, values, strict=True))
-        # An emptied number falls back to the recipe's own.
-        got = {n: self.settings[n].value if v is None else v for n, v in got.items()}
-        prior = None
-        if self.lesson is WORD:
-            method: Word | LowRank = Word(got["vectors"], learning_rate=got["rate"])
-        else:
-            method = LowRank(
-                got["method"],
-                got["rank"],
-                got["alpha"],
-                text_encoder=got["text"],
-                learning_rate=got["rate"],
-                text_learning_rate=got["text_rate"],
-            )
-            if got["prior"] != "none":
-                prior = Prior(got["prior"], got["prior_weight"], got["images"])
-        return self.lesson.recipe.changed(
-            method=method,
-            prior=prior,
-            steps=got["steps"],
-            batch_size=got["batch"],
-            preview_every=got["every"],
-            flip=got["flip"],
-            seed=got["seed"],
-        )
 
     def say_estimate(self, *values: Any) -> str:
         """What the run will take, and leave."""
         try:
-            recipe = self.recipe(values)
+            recipe = self.form.recipe(values)
         except PersonalizationError as error:
             return html.problems([str(error)])
         size = pace.size(recipe, base())
@@ -315,7 +243,14 @@ class TeachTab:
     # The run
 
     def begin(
-        self, visitor: str, keys: list[str], token: str, noun: str, kind: Kind, *values: Any
+        self,
+        visitor: str,
+        keys: list[str],
+        token: str,
+        noun: str,
+        kind: Kind,
+        captions: str,
+        *values: Any,
     ) -> dict:
         """Check all that the visitor entered; then make the run, and take its first turn."""
         about_photos: list[str] = []
@@ -323,7 +258,7 @@ class TeachTab:
         about_settings: list[str] = []
         photos: list[Photo] = []
         with collected(about_settings):
-            recipe = self.recipe(values)
+            recipe = self.form.recipe(values)
         with collected(about_word):
             check_new(token)
         with collected(about_word):
@@ -332,6 +267,7 @@ class TeachTab:
             workspace = WORKSPACES.open(visitor)
             photos = workspace.photos(keys)
             check_photos(photos)
+            photos = captioned(photos, captions)
         above = len(about_photos + about_word)
         started: dict = {}
         if above:
@@ -353,9 +289,11 @@ class TeachTab:
         """What a visitor who comes back finds: photos, word, the newest run."""
         known = set(workspace.photo_keys())
         reply = self.show_photos(workspace.id, [key for key in keys if key in known])
-        reply |= dict(zip((self.token, self.noun, self.kind), fields, strict=True))
+        fields = [*fields, ""][:4]  # a browser may remember those of before there were captions
+        word = (self.token, self.noun, self.kind, self.captions)
+        reply |= dict(zip(word, fields, strict=True))
         reply |= self.read_word(*fields)
-        reply[self.estimate] = self.say_estimate(*(part.value for part in self.settings.values()))
+        reply[self.estimate] = self.say_estimate(*self.form.values)
         for run in map(Run.open, workspace.runs()):
             if (run.recipe.method_name == "word") == (self.lesson is WORD):
                 return {**reply, **self.panel.find(run)}
