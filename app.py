@@ -124,7 +124,8 @@ with gr.Blocks(
     for tab in (word_tab, subject_tab):
         onto = [*stack_tab.board, stack_tab.prompt, tabs]
         tab.panel.send.click(send_to_stack, [browser, tab.panel.current, *rack], onto, **QUIET)
-        tab.panel.turn.change(stack_tab.refresh, [browser, *rack], stack_tab.board, **QUIET)
+        for grown in (tab.panel.turn.change, tab.panel.extract.done.then):
+            grown(stack_tab.refresh, [browser, *rack], stack_tab.board, **QUIET)
     forget_me.click(forget, browser, browser, js=ASK_FIRST, **QUIET).then(
         None, browser, None, js=START_ANEW
     )

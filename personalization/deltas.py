@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from personalization.adapter import Adapter
-from personalization.errors import AdapterError
+from personalization.errors import AdapterError, RecipeError
 
 # A key with "lora" in it and no component before it: `load_lora_weights` takes files in which
 # every key says "lora", and passes over those of no component.
@@ -400,6 +400,26 @@ def weights(modules: Mapping[str, nn.Module]) -> dict[Place, nn.Parameter]:
                 found.setdefault(Place(component, f"text_model.{path}"), parameter)
                 found.setdefault(Place(component, path.removeprefix("text_model.")), parameter)
     return found
+
+
+def check_targets(modules: Mapping[str, nn.Module], targets: Sequence[str]) -> None:
+    """Raise `RecipeError` unless each of these ends the name of a layer outside the text encoders.
+
+    PEFT passes over one that fits nothing as long as another fits.
+    """
+    layers = [
+        name
+        for component, module in modules.items()
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d) and not component.startswith("text_encoder")
+    ]
+    for target in targets:
+        if not any(name == target or name.endswith(f".{target}") for name in layers):
+            raise RecipeError(
+                f"No layer of the base is called “{target[:40]}”. Name target modules by the ends "
+                "of their names, such as to_q or ff.net.2, or leave the field empty.",
+                field="targets",
+            )
 
 
 def _fits(change: Change, weight: Tensor) -> bool:

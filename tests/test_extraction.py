@@ -12,7 +12,7 @@ from torch import nn
 from personalization import extraction, formats, merge
 from personalization.adapter import Adapter, Description
 from personalization.bases.unet import UNetBase
-from personalization.deltas import located
+from personalization.deltas import check_targets, located
 from personalization.errors import AdapterError, RecipeError, StackError
 from personalization.generate import draw_each
 from personalization.stack import Slot, Stack, applied, merged
@@ -182,3 +182,10 @@ def test_what_cannot_be_done_with_a_fine_tune_is_said(base, full, tmp_path):
         merge.overlap(full, lora)
     with pytest.raises(AdapterError, match="extract it as a LoRA"):
         formats.export(full, tmp_path / "full.safetensors")
+
+
+def test_target_modules_that_no_layer_ends_in_are_named(base):
+    check_targets(base.modules, ("to_q", "ff.net.2", "conv_in"))
+    for wrong in ("q", "to_qq", "norm1", "q_proj"):  # the last is the text encoder's
+        with pytest.raises(RecipeError, match=f"“{wrong}”"):
+            check_targets(base.modules, ("to_q", wrong))

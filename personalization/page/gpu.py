@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import spaces  # before torch
@@ -15,17 +15,21 @@ from PIL import Image
 from personalization import pace
 from personalization.adapter import Adapter
 from personalization.concept import Concept, Kind, check_photos
+from personalization.deltas import check_targets
 from personalization.errors import PersonalizationError
 from personalization.events import Event, Finished
 from personalization.generate import Picture, Settings
 from personalization.photos import Photo
-from personalization.recipe import Recipe, Word
+from personalization.recipe import Full, LowRank, Recipe, Word
 from personalization.runs import Run
 from personalization.stack import Slot, Stack
 from personalization.workspace import Workspace
 
 from . import html
 from .common import BASE, ON_ZERO, WORKSPACES, base, check_new, check_start, device
+
+if TYPE_CHECKING:
+    from personalization.extraction import Extracted
 
 SLICE = int(os.environ.get("PERSONALIZATION_SLICE", "60"))  # seconds of one allocation on ZeroGPU
 MARGIN = 10  # of these, to load, to save and to leave
@@ -78,6 +82,16 @@ def gpu_draw(
 
 
 @spaces.GPU(duration=60)
+def gpu_extract(fine_tune: Path, rank: int) -> Extracted:
+    """A full fine-tune's file as a LoRA."""
+    from personalization.adapter import read
+    from personalization.extraction import extract
+
+    with told():
+        return extract(base(), read(fine_tune), rank)
+
+
+@spaces.GPU(duration=60)
 def gpu_sweep(stack: Stack, settings: Settings) -> Image.Image:
     """The same picture at several strengths of the first adapter."""
     from personalization.sweep import sweep
@@ -119,6 +133,11 @@ def start_run(
     check_new(token)
     check_start(noun, is_word=isinstance(recipe.method, Word), kind=kind)
     concept = Concept(kind, token, noun.strip(), tuple(photos))
+    if isinstance(recipe.method, LowRank):
+        check_targets(base().modules, recipe.method.targets)
+    if isinstance(recipe.method, Full) and (size := pace.size(recipe, base())):
+        # The run's file, the library's copy, and a checkpoint of three times twice the precision.
+        workspace.make_room(8 * size)
     folder = workspace.new_run_folder(concept.name)
     return Run.create(folder, concept, recipe.check(), BASE.name)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from html import escape
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from PIL import Image
 
@@ -32,6 +32,9 @@ from personalization.library import Entry
 from personalization.photos import Photo, crop
 from personalization.runs import LossRow, Run
 
+if TYPE_CHECKING:
+    from personalization.extraction import Extracted
+
 Phase = Literal["waiting", "preparing", "learning", "drawing", "stopped", "failed", "finished"]
 Part = Literal["status", "curve", "strip"]
 
@@ -46,6 +49,10 @@ METHODS = {
 STACK_PROMISE = (
     '<p class="promise">Adapters add up. Put several on the base, say how much of each, and call '
     "them by their words.</p>"
+)
+EXTRACT = (
+    '<p class="hint">This file holds the model’s own weights as they became. Other programs want '
+    "an adapter: extract one, small enough to share and to stack.</p>"
 )
 EMPTY_RACK = '<p class="rack-empty">Nothing on the rack: pictures come from the base as it is.</p>'
 RESTORE_HINT = (
@@ -399,6 +406,22 @@ def data_uri(picture: Image.Image | Path, side: int = 256) -> str:
     buffer = io.BytesIO()
     small.save(buffer, "WEBP", quality=88, method=2)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def extracted(made: Extracted) -> str:
+    """What a LoRA keeps of a full fine-tune, over all and layer by layer."""
+    beside = made.beside / made.change
+    rows = "".join(
+        f"<tr><td>{escape(str(layer.place))}</td><td>{layer.residual:.1%}</td></tr>"
+        for layer in sorted(made.layers, key=lambda layer: -layer.residual)
+    )
+    return (
+        f'<div class="extracted"><p>A LoRA of rank {made.adapter.description.rank} is in your '
+        f"library. It leaves out <b>{made.residual:.1%}</b> of what the fine-tune changed, by the "
+        f"size of the change (Frobenius norm); biases and norms, which no LoRA holds, are "
+        f"{beside:.1%}. A higher rank leaves out less.</p><details><summary>Left out, layer by "
+        f"layer</summary><table>{rows}</table></details></div>"
+    )
 
 
 def _short(value: Any) -> str:

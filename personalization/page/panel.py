@@ -27,6 +27,7 @@ from .common import (
     handed_out_pictures,
     in_words,
 )
+from .extract import Extract
 from .gpu import draw_stack, gpu_finish, keep_adapter, own_adapter, show_off, showcase, train_slice
 
 REFRESH = 0.4  # seconds between two updates of a run's panel
@@ -44,7 +45,7 @@ class Panel:
         self.parts = [
             *(self.current, self.turn, self.teach, self.intro, self.status, self.cancel),
             *(self.resume, self.keep, self.result, self.verdict, self.gallery, self.prompt),
-            *(self.download, self.curve, self.strip, self.draw_notes),
+            *(self.download, self.curve, self.strip, self.draw_notes, *self.extract.parts),
         ]
         self.wire()
 
@@ -74,6 +75,7 @@ class Panel:
             with gr.Row():
                 self.download = gr.DownloadButton(min_width=150, elem_id=f"{prefix}-download")
                 self.send = gr.Button("Use in a stack", min_width=150, elem_id=f"{prefix}-send")
+            self.extract = Extract(prefix, self.visitor, self.current)
         self.curve = gr.HTML(visible=False, elem_id=f"{prefix}-curve")
         self.strip = gr.HTML(visible=False, elem_id=f"{prefix}-strip")
 
@@ -199,6 +201,7 @@ class Panel:
         name = run.folder.name.split("-", 3)[-1] + ".safetensors"
         return {
             **self.show(view),
+            **self.extract.show(run),
             self.current: run.folder.name,
             self.verdict: html.verdict(run, size),
             self.gallery: gr.update(value=pictures, selected_index=None),

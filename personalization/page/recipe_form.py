@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import gradio as gr
-import torch
 
 from personalization import presets
 from personalization.concept import Kind
 from personalization.errors import PersonalizationError, RecipeError
-from personalization.estimate import estimate
 from personalization.presets import Wish
 from personalization.recipe import Full, LowRank, Method, Prior, Recipe, Word
 
@@ -193,6 +191,10 @@ def room_for_full() -> bool:
     """Whether a full fine-tune of the base fits this machine, and a visitor's folder."""
     if BASE.architecture is None:
         return True
+    import torch
+
+    from personalization.estimate import estimate
+
     cost = estimate(BASE.name, BASE.recipes["full"])
     disk = 16 * cost.trained  # the file twice in half precision, and the checkpoint's three floats
     memory = cost.memory
