@@ -118,6 +118,7 @@ class RunView:
         match event:
             case Stage(name, done, total):
                 self.phase = "preparing"
+                self.seconds_left = event.seconds_left
                 self.doing = _doing(name, done, total)
                 return frozenset({"status"})
             case StepDone():
@@ -169,7 +170,7 @@ def status(view: RunView) -> str:
         "finished": (f"{name} is learned", f"{view.step} steps"),
     }[view.phase]
     left = ""
-    if view.phase == "learning" and view.seconds_left is not None:
+    if view.phase in ("preparing", "learning") and view.seconds_left is not None:
         left = f'<span class="left">{duration(view.seconds_left)} left</span>'
     busy = view.phase in ("waiting", "preparing", "drawing")
     share = 100 * view.step / max(1, view.steps)
