@@ -76,7 +76,7 @@ def extract(base: Base, fine_tune: Adapter, rank: int) -> Extracted:
     beside = 0.0
     with base.lock, torch.no_grad():
         for parameter, (found, change) in located(base.modules, fine_tune, name).items():
-            place = _in_files(found)
+            place = _in_files(base, found)
             delta = _double(change.delta(parameter))
             size = float(delta.norm())
             if parameter not in holders:
@@ -121,9 +121,11 @@ def cut(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     return left * root, (left.T @ matrix) / root[:, None]
 
 
-def _in_files(place: Place) -> Place:
+def _in_files(base: Base, place: Place) -> Place:
     """As adapter files name it, with the level of CLIP that transformers 5 dropped."""
-    if not place.component.startswith("text_encoder") or place.path.startswith("text_model."):
+    is_text = place.component.startswith("text_encoder")
+    dropped = is_text and not hasattr(base.modules[place.component], "text_model")
+    if not dropped or place.path.startswith("text_model."):
         return place
     return Place(place.component, f"text_model.{place.path}")
 

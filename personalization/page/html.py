@@ -29,7 +29,7 @@ from personalization.events import (
     StepDone,
 )
 from personalization.library import Entry
-from personalization.photos import Photo, crop
+from personalization.photos import Photo, crop, crop_mask
 from personalization.runs import LossRow, Run
 
 if TYPE_CHECKING:
@@ -49,6 +49,11 @@ METHODS = {
 STACK_PROMISE = (
     '<p class="promise">Adapters add up. Put several on the base, say how much of each, and call '
     "them by their words.</p>"
+)
+MASKS = (
+    '<p class="hint">A mask says which part of a photo is the subject: add a picture of the same '
+    "size, white there and black elsewhere, together with its photo, as mug-mask.png for mug.png. "
+    "What it leaves out is shown faint, and hardly learned.</p>"
 )
 EXTRACT = (
     '<p class="hint">This file holds the model’s own weights as they became. Other programs want '
@@ -217,7 +222,8 @@ def crops(photos: Sequence[tuple[str, Photo]], size: int) -> str:
     if not photos:
         return ""
     cells = "".join(
-        f'<figure class="crop"><img src="{data_uri(crop(photo, size))}" alt="{escape(photo.name)}">'
+        f'<figure class="crop"><img src="{data_uri(_seen(photo, size))}" '
+        f'alt="{escape(photo.name)}">'
         f'<button type="button" data-key="{key}" title="Take {escape(photo.name)} out" '
         f'aria-label="Take {escape(photo.name)} out">×</button>'
         f"<figcaption>{escape(photo.name)}</figcaption></figure>"
@@ -423,6 +429,15 @@ def extracted(made: Extracted) -> str:
         f"{beside:.1%}. A higher rank leaves out less.</p><details><summary>Left out, layer by "
         f"layer</summary><table>{rows}</table></details></div>"
     )
+
+
+def _seen(photo: Photo, size: int) -> Image.Image:
+    """The crop; what a mask leaves out is faint."""
+    image, mask = crop(photo, size), crop_mask(photo, size)
+    if mask is None:
+        return image
+    faint = Image.blend(image, Image.new("RGB", image.size, (128, 128, 128)), 0.75)
+    return Image.composite(image, faint, mask)
 
 
 def _short(value: Any) -> str:

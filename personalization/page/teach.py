@@ -104,14 +104,16 @@ class TeachTab:
             elem_classes="drop",
         )
         self.photo_notes = gr.HTML(elem_id=f"{prefix}-photo-notes")
-        with gr.Accordion("Captions", open=False, elem_id=f"{prefix}-captions-fold"):
+        with gr.Accordion("Captions and masks", open=False, elem_id=f"{prefix}-captions-fold"):
             self.captions = gr.Textbox(
                 label="Captions",
                 info="A line for each photo, in their order: what else is in it, so that it is "
                 "not taken for a part of the subject. An empty line leaves it to the app.",
+                placeholder="on a wooden table\nin the snow",
                 lines=4,
                 elem_id=f"{prefix}-captions",
             )
+            gr.HTML(html.MASKS)
         sets = html.example_sets(each[:3] for each in example_sets(prefix))
         self.examples = gr.HTML(sets, js_on_load=PICK, elem_id=f"{prefix}-examples")
         gr.HTML(html.section(2, "The word"))
