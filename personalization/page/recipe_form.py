@@ -213,17 +213,14 @@ class RecipeForm:
         self.parts: dict[str, Any] = {}
         self.preset = gr.State({**self.first, "picked": False})
         subject = purpose == "subject"
-        with gr.Row(elem_classes="asked"):
-            self.where = gr.Radio(
-                WHERE,
-                value="here",
-                label="Where will you use it?",
-                visible=subject,
-                elem_id=f"{purpose}-where",
-            )
-            self.exact = gr.Radio(
-                EXACT, value="close", label="How exact?", elem_id=f"{purpose}-exact"
-            )
+        self.where = gr.Radio(
+            WHERE,
+            value="here",
+            label="Where will you use it?",
+            visible=subject,
+            elem_id=f"{purpose}-where",
+        )
+        self.exact = gr.Radio(EXACT, value="close", label="How exact?", elem_id=f"{purpose}-exact")
         if subject:
             self.parts["method"] = gr.Radio(
                 WAYS, value=first.recipe.method_name, label="Method", elem_id=f"{purpose}-method"

@@ -104,6 +104,8 @@ class TeachTab:
             elem_classes="drop",
         )
         self.photo_notes = gr.HTML(elem_id=f"{prefix}-photo-notes")
+        sets = html.example_sets(each[:3] for each in example_sets(prefix))
+        self.examples = gr.HTML(sets, js_on_load=PICK, elem_id=f"{prefix}-examples")
         with gr.Accordion("Captions and masks", open=False, elem_id=f"{prefix}-captions-fold"):
             self.captions = gr.Textbox(
                 label="Captions",
@@ -114,8 +116,6 @@ class TeachTab:
                 elem_id=f"{prefix}-captions",
             )
             gr.HTML(html.MASKS)
-        sets = html.example_sets(each[:3] for each in example_sets(prefix))
-        self.examples = gr.HTML(sets, js_on_load=PICK, elem_id=f"{prefix}-examples")
         gr.HTML(html.section(2, "The word"))
         with gr.Row():
             self.token = gr.Textbox(
