@@ -165,7 +165,8 @@ with gr.Blocks(
         onto = [*stack_tab.board, stack_tab.prompt, tabs]
         sent = [browser, base_name, tab.panel.current, *rack]
         stack_tab.then_meet(tab.panel.send.click(send_to_stack, sent, onto, **QUIET))
-        tab.panel.turn.change(stack_tab.refresh, [browser, *rack], stack_tab.board, **QUIET)
+        for grown in (tab.panel.turn.change, tab.panel.extract.done.then):
+            grown(stack_tab.refresh, [browser, *rack], stack_tab.board, **QUIET)
         tab.panel.report.turn.change(place_result, [browser, base_name], base_choice.head, **QUIET)
     forget_me.click(forget, browser, browser, js=ASK_FIRST, **QUIET).then(
         None, browser, None, js=START_ANEW

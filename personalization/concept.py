@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from personalization.errors import ConceptError, PhotoError
@@ -67,6 +67,26 @@ class Concept:
             return None
         words = self.name if with_noun else self.token
         return caption if self.token in caption else f"{words}, {caption}"
+
+
+def captioned(photos: Sequence[Photo], text: str) -> list[Photo]:
+    """The photos with the lines of `text` for captions, in their order.
+
+    An empty line leaves a photo the caption that it has. Raises `ConceptError` where there are more
+    lines than photos.
+    """
+    lines = [line.strip() for line in text.rstrip().splitlines()]
+    if len(lines) > len(photos):
+        raise ConceptError(
+            f"There are {len(lines)} captions for {len(photos)} photos. Take "
+            f"{len(lines) - len(photos)} out: one line for each photo, in their order.",
+            field="captions",
+        )
+    lines += [""] * (len(photos) - len(lines))
+    return [
+        replace(photo, caption=line or photo.caption)
+        for photo, line in zip(photos, lines, strict=True)
+    ]
 
 
 def check_token(token: str) -> None:

@@ -1,9 +1,10 @@
 """From an adapter's tensors to what each weight of a base changes by.
 
-    tensors -> Change (LowRank | Hadamard | Kronecker, Decomposed around any) -> delta(W0)
+    tensors -> Change (LowRank | Hadamard | Kronecker, Decomposed around any; Whole) -> delta(W0)
 
-A change is small; its delta has the shape of the weight. Every change is linear in its strength:
-a weight w asks for W0 + w * delta, also for DoRA, so that weight zero is the base.
+A change is small, but for a full fine-tune's; its delta has the shape of the weight. Every change
+is linear in its strength: a weight w asks for W0 + w * delta, also for DoRA, so that weight zero is
+the base.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from personalization.adapter import Adapter
-from personalization.errors import AdapterError
+from personalization.errors import AdapterError, RecipeError
 
 # A key with "lora" in it and no component before it: `load_lora_weights` takes files in which
 # every key says "lora", and passes over those of no component.
 WORD = "lora_word."
 
+FULL = "full"  # the method of files that hold parameters as they became, not adapters
 MAGNITUDE = "lora_magnitude_vector"
 SUFFIXES = (
     "lora_A.weight",
@@ -34,7 +36,10 @@ SUFFIXES = (
 
 
 class Place(NamedTuple):
-    """A weight of a base: the pipeline component, and the module's path in it."""
+    """A weight of a base: the pipeline component, and the module's path in it.
+
+    Of a parameter that is no weight the path names it too ("mid_block.attentions.0.proj_in.bias").
+    """
 
     component: str
     path: str
@@ -177,6 +182,24 @@ class Decomposed:
         return directed * (magnitude.reshape(shape) / norm) - weight
 
 
+@dataclass(frozen=True)
+class Whole:
+    """W - W0: the parameter W that a full fine-tune has in place of the base's."""
+
+    taught: Tensor
+
+    @property
+    def rank(self) -> int:
+        return min(self.size)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.taught.shape[0], self.taught[0].numel()
+
+    def delta(self, weight: Tensor) -> Tensor:
+        return _fine(weight, self.taught).reshape(weight.shape) - weight
+
+
 def plain(change: Change) -> Any:
     """The change without its magnitude: LowRank, Hadamard or Kronecker."""
     return change.inner if isinstance(change, Decomposed) else change
@@ -224,6 +247,8 @@ def changes(adapter: Adapter) -> dict[Place, Change]:
     """
     if adapter.description.method == "word":
         return {}
+    if adapter.description.method == FULL:
+        return {_parameter(name): Whole(tensor) for name, tensor in adapter.tensors.items()}
     by_place: dict[Place, dict[str, Tensor]] = {}
     for name, tensor in adapter.tensors.items():
         if not name.startswith(WORD):
@@ -231,6 +256,12 @@ def changes(adapter: Adapter) -> dict[Place, Change]:
             by_place.setdefault(place, {})[suffix] = tensor
     alpha, rank = adapter.description.alpha, adapter.description.rank
     return {place: _change(place, parts, alpha, rank) for place, parts in by_place.items()}
+
+
+def _parameter(name: str) -> Place:
+    """From "unet.conv_in.weight" to the place of the module, from "...bias" to its own."""
+    component, _, path = name.partition(".")
+    return Place(component, path.removesuffix(".weight"))
 
 
 def _change(place: Place, parts: Mapping[str, Tensor], alpha: float, rank: int) -> Change:
@@ -356,19 +387,39 @@ def _halves(matrix: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def weights(modules: Mapping[str, nn.Module]) -> dict[Place, nn.Parameter]:
-    """Every weight of a base, by the place that adapter files name.
+    """Every parameter of a base, by the place that adapter files name.
 
     A text encoder's are found with and without the level that transformers 5 dropped.
     """
     found = {}
     for component, module in modules.items():
         for name, parameter in module.named_parameters():
-            path, _, kind = name.rpartition(".")
-            if kind == "weight":
-                found[Place(component, path)] = parameter
-                if component.startswith("text_encoder"):
-                    found.setdefault(Place(component, f"text_model.{path}"), parameter)
+            path = name.removesuffix(".weight")
+            found[Place(component, path)] = parameter
+            if component.startswith("text_encoder"):
+                found.setdefault(Place(component, f"text_model.{path}"), parameter)
+                found.setdefault(Place(component, path.removeprefix("text_model.")), parameter)
     return found
+
+
+def check_targets(modules: Mapping[str, nn.Module], targets: Sequence[str]) -> None:
+    """Raise `RecipeError` unless each of these ends the name of a layer outside the text encoders.
+
+    PEFT passes over one that fits nothing as long as another fits.
+    """
+    layers = [
+        name
+        for component, module in modules.items()
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d) and not component.startswith("text_encoder")
+    ]
+    for target in targets:
+        if not any(name == target or name.endswith(f".{target}") for name in layers):
+            raise RecipeError(
+                f"No layer of the base is called “{target[:40]}”. Name target modules by the ends "
+                "of their names, such as to_q or ff.net.2, or leave the field empty.",
+                field="targets",
+            )
 
 
 def _fits(change: Change, weight: Tensor) -> bool:

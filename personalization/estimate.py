@@ -186,13 +186,19 @@ def _device_name(device: torch.device) -> str:
 def _file(base: Base, recipe: Recipe) -> int | None:
     """Bytes of the file, by the modules of a base that is loaded."""
     method = recipe.method
+    models: list[Any] = [encoder.model for encoder in base.text_encoders]
+    widths = [model.get_input_embeddings().weight.shape[-1] for model in models]
+    rows = sum(4 * recipe.word.vectors * width for width in widths) if recipe.word else 0
     if isinstance(method, Word):
-        models: list[Any] = [encoder.model for encoder in base.text_encoders]
-        widths = [model.get_input_embeddings().weight.shape[-1] for model in models]
-        return _HEADER["word"] + sum(4 * method.vectors * width for width in widths)
-    if not isinstance(method, LowRank) or method.kind not in ("lora", "dora"):
+        return _HEADER["word"] + rows
+    if isinstance(method, Full):
+        texts = {encoder.name for encoder in base.text_encoders if not method.text_encoder}
+        trained = [module for name, module in base.modules.items() if name not in texts]
+        return 2 * sum(p.numel() for module in trained for p in module.parameters())
+    if method.kind == "lokr":  # by how a width divides into two
         return None
-    total = _HEADER["low_rank"]
+    total = _HEADER["low_rank"] + rows
+    pairs = 2 if method.kind == "loha" else 1
     for name, module in base.modules.items():
         is_text = name.startswith("text_encoder")
         if is_text and not method.text_encoder:
@@ -200,5 +206,5 @@ def _file(base: Base, recipe: Recipe) -> int | None:
         targets = base.spec.text_targets if is_text else method.targets or base.spec.targets
         for path, layer in module.named_modules():
             if path.endswith(targets) and hasattr(layer, "weight"):
-                total += 4 * method.rank * sum(layer.weight.shape[:2])
+                total += 4 * pairs * method.rank * sum(layer.weight.shape[:2])
     return total

@@ -13,20 +13,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from personalization import adapter as adapters
 from personalization import generate, judges, metrics
 from personalization.adapter import Adapter, Description
 from personalization.bank import Prompt, bank, unrelated, with_article
 from personalization.bases.base import Base
-from personalization.errors import AdapterError, PersonalizationError, PhotoError
+from personalization.errors import PersonalizationError, PhotoError
 from personalization.events import SliceEnded, Stage
 from personalization.formats import diffusers_metadata
 from personalization.judges import Panel
@@ -172,7 +171,7 @@ def evaluating(
     steps = max(1, round(SAMPLING * sampling.steps))
 
     def draw(strength: float, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
-        with _taught(base, adapter, strength):
+        with applied(base, Stack((Slot(adapter, strength),) if strength else ())):
             return generate.draw_each(base, prompts, seeds, steps=steps)
 
     how = f"{base.fingerprint}/{base.spec.size}/{steps}/{sampling.guidance:g}"
@@ -367,43 +366,6 @@ def comparing(
             elif isinstance(event, Stage):
                 yield replace(event, name=f"{name}: {event.name}")
     yield Comparison(reports)
-
-
-@contextmanager
-def _taught(base: Base, adapter: Adapter, strength: float) -> Iterator[None]:
-    """The base with the adapter at `strength`; at 0 as it is, and nobody else's adapter on.
-
-    A full fine-tune is no adapter that stacks: its weights are mixed into the base's own, W0 + s
-    (W - W0), and taken out again.
-    """
-    if adapter.description.method != "full" or not strength:
-        with applied(base, Stack((Slot(adapter, strength),) if strength else ())):
-            yield
-        return
-    with base.lock:
-        originals: dict[nn.Parameter, Tensor] = {}
-        parameters = {
-            f"{component}.{path}": parameter
-            for component, module in base.modules.items()
-            for path, parameter in module.named_parameters()
-        }
-        try:
-            for name, tensor in adapter.tensors.items():
-                parameter = parameters.get(name)
-                if parameter is None or parameter.shape != tensor.shape:
-                    raise AdapterError(
-                        f"This fine-tune does not fit {base.spec.title}: "
-                        "it was made for another base.",
-                        field="adapter",
-                    )
-                originals[parameter] = parameter.data
-                taught = tensor.to(parameter.device, torch.float32)
-                mixed = torch.lerp(parameter.data.float(), taught, strength)
-                parameter.data = mixed.to(parameter.dtype)
-            yield
-        finally:
-            for parameter, original in originals.items():
-                parameter.data = original
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ class Stage:
     name: str
     done: int
     total: int
+    seconds_left: float | None = None  # of the whole run, where that can be told
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from personalization.adapter import Adapter
-from personalization.deltas import Change, Decomposed, Place, as_factors, changes, plain
+from personalization.deltas import Change, Decomposed, Place, Whole, as_factors, changes, plain
+from personalization.errors import AdapterError
 
 COMBINATIONS: dict[str, str] = {
     "sum": "Adds them up. For one or two adapters, or any that change different things.",
@@ -158,8 +159,15 @@ def factors(change: Change, weight: Tensor | None = None) -> tuple[Tensor, Tenso
     """up (out, r) and down (r, in * kernel) of a change as matrices, in float32 or finer.
 
     A DoRA's change depends on W0: with `weight` it is taken apart; without it, the low-rank part
-    alone is given, and what the magnitudes add is left out.
+    alone is given, and what the magnitudes add is left out. A full fine-tune has no such factors:
+    raises `AdapterError`.
     """
+    if isinstance(change, Whole):
+        raise AdapterError(
+            "A full fine-tune changes every weight, in no small number of directions. "
+            "Extract it as a LoRA first, and use that.",
+            field="adapter",
+        )
     if isinstance(change, Decomposed) and weight is not None:
         left, values, right = torch.linalg.svd(change.delta(weight).flatten(1), full_matrices=False)
         return left[:, : change.rank] * values[: change.rank], right[: change.rank]

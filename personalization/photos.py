@@ -6,7 +6,7 @@ A photo leaves this module as pixels only: EXIF, with the place where it was tak
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import combinations
 from pathlib import Path
@@ -92,14 +92,39 @@ def open_photo(path: Path, name: str | None = None) -> Photo:
 
 
 def open_photos(paths: Iterable[Path]) -> tuple[list[Photo], list[PhotoError]]:
-    """Open each file; those that cannot be used come back as errors, and the others are kept."""
-    photos, errors = [], []
-    for path in paths:
+    """Open each file; those that cannot be used come back as errors, and the others are kept.
+
+    A file called as another with "-mask" or, as OneTrainer has it, "-masklabel" behind is the mask
+    of that photo: white where the subject is.
+    """
+    photos: dict[str, Photo] = {}
+    masks: list[tuple[str, Photo]] = []
+    errors: list[PhotoError] = []
+    for path in map(Path, paths):
         try:
-            photos.append(open_photo(path))
+            photo = open_photo(path)
         except PhotoError as error:
             errors.append(error)
-    return photos, errors
+            continue
+        stem = path.stem.removesuffix("-masklabel").removesuffix("-mask")
+        if stem == path.stem:
+            photos[str(path)] = photo
+        else:
+            masks.append((stem, photo))
+    for stem, mask in masks:
+        owners = [path for path in photos if Path(path).stem == stem]
+        try:
+            if not owners:
+                raise PhotoError(
+                    f"{mask.name} is a mask, and no photo called {stem} came with it. "
+                    "Add the photo and its mask together.",
+                    field="photos",
+                )
+            for owner in owners:
+                photos[owner] = replace(photos[owner], mask=mask.image.convert("L"))
+        except PhotoError as error:
+            errors.append(error)
+    return list(photos.values()), errors
 
 
 def crop(photo: Photo, size: int) -> Image.Image:

@@ -8,6 +8,7 @@ would cost time and blur them.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,16 +33,19 @@ def class_folder(base: Base, prompt: str, cache: Path) -> Path:
 
 
 def draw_class(
-    base: Base, prompt: str, count: int, cache: Path, over: Callable[[float], bool]
+    base: Base,
+    prompt: str,
+    count: int,
+    cache: Path,
+    over: Callable[[float], bool],
+    took: Callable[[float], None] = lambda seconds: None,
 ) -> Iterator[Stage]:
     """Draw what is missing of `count` latents, batch by batch.
 
     `over(seconds)` says whether that many seconds are too many for this slice; then it returns
-    early, and the next slice goes on. Batch b has seeds of its own, so that the pictures do not
-    depend on how the work was cut.
+    early, and the next slice goes on. `took(seconds)` is told of each batch that is drawn. Batch b
+    has seeds of its own, so that the pictures do not depend on how the work was cut.
     """
-    import time
-
     folder = class_folder(base, prompt, cache)
     batches = -(-count // PER_BATCH)
     slowest = 0.0
@@ -54,7 +58,9 @@ def draw_class(
             seeds = [b * PER_BATCH + i for i in range(PER_BATCH)]
             latents = generate.draw_latents(base, [prompt] * PER_BATCH, seeds)
             write_atomically(path, save_tensors({"latents": latents.contiguous()}))
-            slowest = max(slowest, time.monotonic() - started)
+            seconds = time.monotonic() - started
+            took(seconds)
+            slowest = max(slowest, seconds)
         yield Stage("class images", min(count, (b + 1) * PER_BATCH), count)
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from math import cos, pi
 from statistics import pvariance
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from personalization.errors import RecipeError
 
@@ -90,6 +90,7 @@ class Recipe:
     checkpoint_every: int = 50
     gradient_checkpointing: bool = False  # compute activations twice in place of keeping them
     stop_early: bool = False  # end when the loss on one fixed batch has settled (see `settled`)
+    background: float = 0.1  # what it counts beside the subject, in photos that have a mask
 
     def check(self) -> Recipe:
         """Return self, or raise `RecipeError` with the setting, its limits and the remedy."""
@@ -118,17 +119,32 @@ class Recipe:
             ("batch size", self.batch_size, 1, 64),
             ("seed", self.seed, 0, 2**32 - 1),
             ("learning rate", self.method.learning_rate, 1e-8, 1.0),
+            ("warm-up", self.warmup, 0, 20_000),
+            ("gradient norm", self.max_grad_norm, 1e-6, 1e6),
+            ("weight decay", self.weight_decay, 0, 1),
+            ("background", self.background, 0, 1),
+            ("steps between previews", self.preview_every, 0, 20_000),
+            ("steps between checkpoints", self.checkpoint_every, 1, 20_000),
         ]
         if isinstance(self.method, LowRank):
             limits += [("rank", self.method.rank, 1, 256), ("alpha", self.method.alpha, 0.01, 1024)]
-        word = self.method if isinstance(self.method, Word) else getattr(self.method, "word", None)
-        if word:
-            limits.append(("vectors", word.vectors, 1, 16))
+        if not isinstance(self.method, Word) and self.method.text_encoder:
+            limits.append(("text learning rate", self.method.text_learning_rate, 1e-8, 1.0))
+        if self.word:
+            limits.append(("vectors", self.word.vectors, 1, 16))
+            limits.append(("word learning rate", self.word.learning_rate, 1e-8, 1.0))
         if self.prior:
             limits.append(("prior weight", self.prior.weight, 0, 10))
             if self.prior.kind == "images":
                 limits.append(("class images", self.prior.images, 1, 1000))
         return limits
+
+    @property
+    def word(self) -> Word | None:
+        """The word that is learned, alone or beside an adapter (pivotal tuning), or None."""
+        if isinstance(self.method, LowRank):
+            return self.method.word
+        return self.method if isinstance(self.method, Word) else None
 
     @property
     def method_name(self) -> str:
@@ -172,20 +188,43 @@ class Recipe:
     def from_json(cls, text: str) -> Recipe:
         """Read what `to_json` wrote; raises `RecipeError` on anything else."""
         try:
-            data = json.loads(text)
+            data = dict(json.loads(text))
             method = dict(data.pop("method"))
             kind = _METHODS[method.pop("type")]
             if method.get("word"):
-                method["word"] = Word(**method["word"])
-            if "targets" in method:
+                method["word"] = _read(Word, method["word"])
+            if isinstance(method.get("targets"), list):
                 method["targets"] = tuple(method["targets"])
-            prior = data.pop("prior", None)
-            known = {f.name for f in fields(cls)}
-            unknown = set(data) - known
-            if unknown:
-                raise RecipeError(f"The recipe names an unknown setting: {min(unknown)}.")
-            return cls(
-                method=kind(**method), prior=Prior(**prior) if prior else None, **data
-            ).check()
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise RecipeError(f"This is not a recipe that the app wrote ({error}).") from error
+            data["method"] = _read(kind, method)
+            if data.get("prior"):
+                data["prior"] = _read(Prior, data["prior"])
+            return _read(cls, data).check()
+        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
+            raise RecipeError(
+                "This is not a recipe that the app wrote. Save one here, or check the file.",
+                field="recipe",
+            ) from None
+
+
+def _read(kind: type, data: dict[str, Any]) -> Any:
+    """`data` as a `kind`, every setting known and of its own type. Raises `RecipeError`."""
+    types = get_type_hints(kind)
+    for name, value in data.items():
+        if name not in types:
+            raise RecipeError(f"The recipe names an unknown setting: {name[:40]}.", field="recipe")
+        if not _is(value, types[name]):
+            raise RecipeError(
+                f"The recipe says {name} is {str(value)[:40]}, which is of the wrong kind.",
+                field="recipe",
+            )
+    return kind(**data)
+
+
+def _is(value: Any, expected: Any) -> bool:
+    if get_origin(expected) is Literal:
+        return value in get_args(expected)
+    if get_origin(expected) is tuple:
+        return isinstance(value, tuple) and all(isinstance(each, str) for each in value)
+    if expected in (int, float) and isinstance(value, bool):
+        return False
+    return isinstance(value, (int, float) if expected is float else expected)

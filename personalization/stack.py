@@ -23,7 +23,7 @@ from personalization import effective, merge
 from personalization.adapter import Adapter, Description
 from personalization.bases.base import Base, TextEncoder
 from personalization.bases.spec import BaseSpec
-from personalization.deltas import WORD, Place, words
+from personalization.deltas import FULL, WORD, Place, words
 from personalization.embedding import ExtendedEmbedding, extended_tokenizer
 from personalization.errors import AdapterError, StackError
 
@@ -61,6 +61,11 @@ class Slot:
             return self.weight if self.text_weight is None else self.text_weight
         keys = [k for k in self.blocks if f"{place.path}.".startswith(f"{k}.")]
         return self.weight * (self.blocks[max(keys, key=len)] if keys else 1.0)
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is a full fine-tune: at 1 the base becomes it, at 0.5 it is half way."""
+        return self.adapter.description.method == FULL
 
     @property
     def empty(self) -> bool:
@@ -124,6 +129,13 @@ class Stack:
                     field="adapter",
                 )
         _check_words(self.active)
+        whole = next((slot for slot in self.active if slot.whole), None)
+        if whole and self.combine in ("svd", "orthogonal"):
+            raise StackError(
+                f"“{whole.name}” is a full fine-tune, which has no small rank to combine by "
+                f"“{self.combine}”. Take another way, or extract it as a LoRA first.",
+                field="combine",
+            )
         return self
 
     @property
@@ -199,12 +211,18 @@ def merged(base: Base, stack: Stack, rank: int = 0, title: str = "") -> Merged:
     Every other combination, and any `rank` that is asked for, goes through an SVD of each layer's
     change, cut at `rank` (0: the adapters' own ranks added up); `residual` is the norm of what was
     cut off, over all layers, as a part of the whole. Raises `StackError` for what no one file can
-    hold: two words, a combination in time, or no change at all.
+    hold: two words, a full fine-tune, a combination in time, or no change at all.
     """
     stack.check(base.spec)
     taught = [slot for slot in stack.active if words(slot.adapter)]
-    if len(taught) > 1 or stack.combine in merge.IN_TIME:
-        reason = "two learned words" if len(taught) > 1 else f"“{stack.combine}”, which is in time"
+    reason = ""
+    if len(taught) > 1:
+        reason = "two learned words"
+    elif any(slot.whole for slot in stack.active):
+        reason = "a full fine-tune, which has no small rank: extract it as a LoRA first"
+    elif stack.combine in merge.IN_TIME:
+        reason = f"“{stack.combine}”, which is in time"
+    if reason:
         raise StackError(f"One file cannot hold {reason}. Keep the stack itself.", field="stack")
     tensors: dict[str, Tensor] = {}
     lost = whole = 0.0

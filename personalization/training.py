@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import errno
 import platform
-import statistics
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from personalization import generate, prior
+from personalization import generate, masks, prior
 from personalization.adapter import Adapter, Description
 from personalization.bases import Base, Conditioning, Posterior
 from personalization.batches import batch_at
@@ -41,7 +39,9 @@ from personalization.methods import Method, installed
 from personalization.photos import crop
 from personalization.recipe import LOOK_EVERY, Recipe
 from personalization.runs import LossRow, Run, State
+from personalization.timing import WINDOW, Clock, TimeLeft
 
+PREVIEWS = 3  # pictures each time
 PREVIEW_STEPS = 12  # of the sampler: a preview is looked at, not kept
 REPORT_EVERY = 10  # steps between two looks at the loss on CUDA, where each look is a sync
 
@@ -60,7 +60,7 @@ def train(
     after the step at hand, as `run.stop()` does. Class images lie in `cache`, shared by content.
     Raises `RunError` when the loss is no number or the disk is full; the last checkpoint stays.
     """
-    clock = _Clock(seconds)
+    clock = Clock(seconds)
     run.clear_stop()
 
     def stopping() -> bool:
@@ -94,7 +94,7 @@ def finish(base: Base, run: Run) -> Finished:
 
 
 def _slice(
-    base: Base, run: Run, clock: _Clock, stopping: Callable[[], bool], cache: Path
+    base: Base, run: Run, clock: Clock, stopping: Callable[[], bool], cache: Path
 ) -> Iterator[Event]:
     recipe = run.recipe
     steps = recipe.steps
@@ -104,7 +104,15 @@ def _slice(
 
     if recipe.prior and recipe.prior.kind == "images":
         prompt, count = run.concept.class_prompt(), recipe.prior.images
-        yield from prior.draw_class(base, prompt, count, cache, over)
+        timing = _timing(base, recipe)
+
+        def took(seconds: float) -> None:
+            timing.took("class images", seconds)
+
+        for stage in prior.draw_class(base, prompt, count, cache, over, took):
+            batches = -(-(stage.total - stage.done) // prior.PER_BATCH)
+            left = timing.left(run.state.step, batches)
+            yield replace(stage, seconds_left=left or None)
         if prior.class_latents(base, prompt, count, cache) is None:
             yield SliceEnded(run.state.step, steps)
             return
@@ -119,6 +127,7 @@ def _slice(
         yield Stage("photos", 1, 1)
         while session.step < steps and not recipe.settled(session.fixed_losses):
             if over(session.margin()):
+                yield from session.flush()
                 yield session.checkpoint()
                 yield SliceEnded(session.step, steps)
                 return
@@ -145,22 +154,6 @@ def _recomputing(base: Base, recipe: Recipe) -> Iterator[None]:
             denoiser.disable_gradient_checkpointing()
 
 
-@dataclass
-class _Clock:
-    """How much of the slice is left."""
-
-    seconds: float | None
-
-    def __post_init__(self) -> None:
-        self.started = time.monotonic()
-
-    def over(self, needed: float) -> bool:
-        """Whether `needed` more seconds would not fit."""
-        if self.seconds is None:
-            return False
-        return time.monotonic() - self.started + needed > self.seconds
-
-
 class _Session:
     """What a slice holds in memory: nothing that the folder could not give again."""
 
@@ -171,10 +164,9 @@ class _Session:
         self.method = method
         self.step = 0
         self.spent = run.state.seconds
-        self.checkpoint_seconds = 0.5
-        self.preview_seconds = 0.0
-        self.durations: deque[float] = deque(maxlen=20)
-        self.pending: list[tuple[int, Tensor, float]] = []  # on the device until looked at
+        self.timing = _timing(base, self.recipe)
+        self.mark = time.monotonic()  # when the last part ended
+        self.pending: list[tuple[int, Tensor]] = []  # on the device until looked at
         self.fixed_losses: list[float] = []
         self.parameters: dict[str, nn.Parameter] = {}
         groups: list[dict[str, Any]] = []
@@ -190,6 +182,10 @@ class _Session:
         """Encode what does not change: the photos' posteriors, the prompts, the class."""
         concept, recipe, base = self.run.concept, self.recipe, self.base
         self.posterior = encode_photos(base, self.run, flip=recipe.flip)
+        height, width = self.posterior.mean.shape[-2:]
+        weights = masks.weights(concept.photos, base.spec.size, (height, width), recipe.background)
+        # (2, photos, 1, h, w): as they are, then mirrored.
+        self.weights = None if weights is None else torch.stack([weights, weights.flip(-1)])
         self.prompts = list(concept.prompts(with_noun=self.method.uses_noun))
         self.captions = [
             concept.caption(i, with_noun=self.method.uses_noun) for i in range(len(concept.photos))
@@ -228,6 +224,8 @@ class _Session:
         self.run.truncate_log(self.step)
         rows = self.run.losses()
         self.fixed_losses = [row.fixed_loss for row in rows if row.fixed_loss is not None]
+        self.timing.remember(row.seconds for row in rows[-WINDOW:])
+        self.mark = time.monotonic()
 
     def _step_device(self, parameter: nn.Parameter) -> torch.device:
         # Fused AdamW keeps its counter beside the parameter.
@@ -236,7 +234,7 @@ class _Session:
     def checkpoint(self) -> Checkpointed:
         if self.step == 0:
             return Checkpointed(0)
-        started = time.monotonic()
+        self.mark = time.monotonic()
         tensors = {}
         for name, parameter in self.parameters.items():
             # Empty where no gradient has come yet, as for a layer whose output nobody reads.
@@ -248,7 +246,7 @@ class _Session:
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise self.diverged(self.step)  # the loss would say so one step too late
         self.run.save_checkpoint(tensors, self.step, self.spent, self.memory())
-        self.checkpoint_seconds = max(self.checkpoint_seconds, time.monotonic() - started)
+        self.timing.took("checkpoint", self.since_mark())
         return Checkpointed(self.step)
 
     def memory(self) -> int | None:
@@ -270,13 +268,22 @@ class _Session:
 
     def margin(self) -> float:
         """Seconds that one more step and the way out may need."""
-        step = 2 * max(self.durations, default=1.0)
+        slowest = self.timing.slowest
+        steps = 2 + len(self.pending)  # those that the device has not done yet, too
         due = self.recipe.preview_every and (self.step + 1) % self.recipe.preview_every == 0
-        return step + 2 * self.checkpoint_seconds + (1.5 * self.preview_seconds if due else 0)
+        preview = 1.5 * slowest("preview", 0.0) if due else 0.0
+        return steps * slowest("step", 0.0 if self.timing.seen("step") else 1.0) + (
+            2 * slowest("checkpoint", 0.5) + preview
+        )
+
+    def since_mark(self) -> float:
+        """Seconds since the last part ended; another begins."""
+        now = time.monotonic()
+        seconds, self.mark = now - self.mark, now
+        return seconds
 
     def advance(self) -> Iterator[StepDone]:
         """One optimizer step."""
-        started = time.monotonic()
         factor = self.recipe.learning_rate_factor(self.step)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
@@ -287,14 +294,13 @@ class _Session:
         self.optimizer.zero_grad(set_to_none=True)
         self.method.after_step()
         self.step += 1
-        seconds = time.monotonic() - started
-        self.durations.append(seconds)
-        self.spent += seconds
-        self.pending.append((self.step, losses.detach(), seconds))
+        self.pending.append((self.step, losses.detach()))
         look = self.recipe.stop_early and self.step % LOOK_EVERY == 0
         every = REPORT_EVERY if self.base.device.type == "cuda" else 1
-        if look or len(self.pending) >= every or self.step % self.recipe.checkpoint_every == 0:
-            yield from self.flush(self.fixed_loss() if look else None)
+        # What comes after a step is timed apart from it.
+        due = [n for n in (self.recipe.checkpoint_every, self.recipe.preview_every) if n]
+        if look or len(self.pending) >= every or any(self.step % n == 0 for n in due):
+            yield from self.flush(look=look)
 
     def fixed_loss(self) -> float:
         """The loss on the batch of a step that is never trained on: step -1."""
@@ -322,8 +328,16 @@ class _Session:
             for photo, phrasing in zip(batch.photos.tolist(), batch.prompts.tolist(), strict=True)
         ]
         noise, u = batch.noise.to(device), batch.u.to(device)
+        weights = None
+        if self.weights is not None:
+            weights = self.weights[mirrored, batch.photos].to(device)
         if not recipe.prior:
-            return base.loss(latents, self.conditioning(texts), noise, u).mean().unsqueeze(0)
+            conditioning = self.conditioning(texts)
+            if weights is None:
+                return base.loss(latents, conditioning, noise, u).mean().unsqueeze(0)
+            prediction = base.predict(latents, conditioning, noise, u)
+            errors = _errors(prediction, base.target(latents, noise, u), weights)
+            return errors.mean().unsqueeze(0)
 
         again = batch_at(
             recipe.seed,
@@ -355,7 +369,9 @@ class _Session:
             torch.cat([u, class_u]),
         )
         target = torch.cat([base.target(latents, noise, u), target])
-        errors = (prediction - target).square().flatten(1).mean(1)
+        if weights is not None:  # the class is kept everywhere
+            weights = torch.cat([weights, torch.ones_like(weights)])
+        errors = _errors(prediction, target, weights)
         return torch.stack([errors[:size].mean(), recipe.prior.weight * errors[size:].mean()])
 
     def conditioning(self, texts: list[str]) -> Conditioning:
@@ -369,17 +385,22 @@ class _Session:
         )
         return Conditioning.cat([known[text] for text in texts])
 
-    def flush(self, fixed_loss: float | None = None) -> Iterator[StepDone]:
-        """Look at the losses that are still on the device, and log them."""
+    def flush(self, *, look: bool = False) -> Iterator[StepDone]:
+        """See the losses that are still on the device, and log them; `look` at the fixed batch."""
         rows = []
-        for step, losses, seconds in self.pending:
-            values = losses.tolist()
-            if not all(map(_is_number, values)):
+        values = [(step, losses.tolist()) for step, losses in self.pending]  # waits for the device
+        seconds = self.since_mark() / max(1, len(values))
+        for step, losses in values:
+            if not all(map(_is_number, losses)):
                 raise self.diverged(step)
-            rows.append(LossRow(step, values[0], values[1] if len(values) > 1 else None, seconds))
-        if fixed_loss is not None:
+            rows.append(LossRow(step, losses[0], losses[1] if len(losses) > 1 else None, seconds))
+            self.timing.took("step", seconds)
+            self.spent += seconds
+        if look:
+            fixed_loss = self.fixed_loss()
             rows[-1] = replace(rows[-1], fixed_loss=fixed_loss)
             self.fixed_losses.append(fixed_loss)
+            self.timing.took("look", self.since_mark())
         self.pending.clear()
         self.run.log(rows)
         for row in rows:
@@ -389,18 +410,12 @@ class _Session:
                 row.loss,
                 row.prior_loss,
                 row.seconds,
-                self.seconds_left(),
+                self.timing.left(self.step),
             )
-
-    def seconds_left(self) -> float:
-        left = self.recipe.steps - self.step
-        every = self.recipe.preview_every
-        previews = (self.recipe.steps // every - self.step // every) if every else 0
-        return left * statistics.median(self.durations) + previews * self.preview_seconds
 
     def preview(self) -> Preview:
         """The fixed prompts at their fixed seeds."""
-        started = time.monotonic()
+        self.mark = time.monotonic()
         prompts = preview_prompts(self.run, with_noun=self.method.uses_noun)
         seeds = [self.recipe.seed + i for i in range(len(prompts))]
         pictures = generate.draw_each(self.base, prompts, seeds, steps=PREVIEW_STEPS)
@@ -409,9 +424,25 @@ class _Session:
             record = {"prompt": prompt, "seed": seeds[index], "step": self.step}
             path = self.run.preview_path(self.step, index)
             paths.append(generate.Picture(picture, record).save(path))
-        self.preview_seconds = time.monotonic() - started
-        self.spent += self.preview_seconds
+        seconds = self.since_mark()
+        self.timing.took("preview", seconds)
+        self.spent += seconds
         return Preview(self.step, tuple(paths))
+
+
+def _timing(base: Base, recipe: Recipe) -> TimeLeft:
+    guided = 2 * base.spec.sampling.steps
+    return TimeLeft(
+        recipe,
+        previews=2 * PREVIEWS * PREVIEW_STEPS,
+        class_images=prior.PER_BATCH * guided,
+    )
+
+
+def _errors(prediction: Tensor, target: Tensor, weights: Tensor | None) -> Tensor:
+    """(batch,): the mean squared error of each sample, weighted by place."""
+    errors = (prediction - target).square()
+    return (errors if weights is None else errors * weights).flatten(1).mean(1)
 
 
 def preview_prompts(run: Run, *, with_noun: bool) -> list[str]:

@@ -238,3 +238,26 @@ def test_a_sharp_subject_before_a_soft_background_is_not_blurry():
 def test_too_few_photos_are_named(count: int, said: str):
     photos = [Photo(f"{seed}", texture(seed)) for seed in range(count)]
     assert [said in problem for problem in problems(photos, 128)] == [True]
+
+
+def test_a_file_named_as_a_mask_goes_to_its_photo_and_a_lone_one_is_named(tmp_path: Path) -> None:
+    texture(0).save(tmp_path / "mug.png")
+    texture(1).save(tmp_path / "cup.png")
+    mask = Image.new("L", (160, 160))
+    mask.paste(255, (0, 0, 80, 160))
+    mask.save(tmp_path / "mug-mask.png")
+    mask.save(tmp_path / "cup-masklabel.png")
+    mask.save(tmp_path / "jug-mask.png")
+    mask.resize((80, 80)).save(tmp_path / "small-mask.png")
+    texture(2).save(tmp_path / "small.png")
+    photos, errors = open_photos(sorted(tmp_path.glob("*.png")))
+    found = {photo.name: photo.mask for photo in photos}
+    assert found.keys() == {"cup.png", "mug.png", "small.png"}
+    for name in ("mug.png", "cup.png"):
+        assert found[name] is not None
+        assert found[name].tobytes() == mask.tobytes()
+    assert found["small.png"] is None
+    assert [str(error).split(" is ")[0] for error in errors] == [
+        "jug-mask.png",
+        "The mask of small.png",
+    ]

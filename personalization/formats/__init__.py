@@ -27,7 +27,7 @@ from personalization.adapter import (
     read_tensors,
 )
 from personalization.bases.base import Base
-from personalization.deltas import WORD, Decomposed, Place, changes, located, plain
+from personalization.deltas import FULL, WORD, Decomposed, Place, changes, located, plain
 from personalization.deltas import words as learned_words
 from personalization.errors import AdapterError
 from personalization.formats import diffusers, family, kohya, peft, words
@@ -91,6 +91,9 @@ def told(path: Path, header: Header) -> Contents:
 def _contents(path: Path, headers: Mapping[Path, Header]) -> Contents:
     own = own_description(next(iter(headers.values())))
     shapes = {n: s for f, head in headers.items() for n, s in _named(f, head.shapes).items()}
+    if own and own.method == FULL:
+        text = any(name.startswith("text_encoder") for name in shapes)
+        return Contents(own, sum(name.endswith(".weight") for name in shapes), text, 0)
     if words.is_word(shapes):
         return Contents(own or _word(shapes, path), 0, False, words.vectors(shapes))
     rows = {name: shape for name, shape in shapes.items() if _is_word(name)}
@@ -118,7 +121,9 @@ def read(path: Path, base: Base | None = None) -> Adapter:
     description = describe(path)
     headers = {file: read_header(file) for file in _files(path)}
     tensors = {n: t for file in headers for n, t in _named(file, read_tensors(file)).items()}
-    if words.is_word({name: tuple(tensor.shape) for name, tensor in tensors.items()}):
+    if description.method == FULL:
+        adapter = Adapter(description, tensors)
+    elif words.is_word({name: tuple(tensor.shape) for name, tensor in tensors.items()}):
         adapter = Adapter(description, words.read(tensors, description.token))
     else:
         if description.family in family.TRANSFORMERS and _unread(tensors):
@@ -148,6 +153,12 @@ def export(adapter: Adapter, path: Path, format: Format = "diffusers") -> list[P
     Raises `AdapterError` for what the format cannot hold, or where what was read differs.
     """
     path = Path(path)
+    if adapter.description.method == FULL:
+        raise AdapterError(
+            "A full fine-tune is the base's own parameters, and no adapter: "
+            "extract it as a LoRA, and export that.",
+            field="format",
+        )
     if format == "peft":
         written = peft.write(adapter, path)
     elif format == "kohya":

@@ -71,6 +71,7 @@ class WordMethod:
 def initial_rows(encoder: TextEncoder, words: str, vectors: int, seed: int) -> Tensor:
     """(vectors, width): the rows of `words`, one each while they last, then their mean.
 
+    Where there are fewer vectors than words, each starts from the mean of its share of them.
     Copies of one row are told apart by noise of a hundredth of its norm: equal rows would get
     almost equal gradients. Raises `ConceptError` where there is nothing to start from.
     """
@@ -82,7 +83,8 @@ def initial_rows(encoder: TextEncoder, words: str, vectors: int, seed: int) -> T
         )
     table = encoder.model.get_input_embeddings().weight.detach().float().cpu()
     known = table[torch.tensor(ids)]
-    rows = torch.stack([known[i] if i < len(ids) else known.mean(0) for i in range(vectors)])
+    shares = known.tensor_split(vectors) if vectors < len(ids) else known.split(1)
+    rows = torch.stack([share.mean(0) for share in shares] + [known.mean(0)] * (vectors - len(ids)))
     if vectors > len(ids):
         noise = torch.randn(rows.shape, generator=torch.Generator().manual_seed(seed))
         scale = 0.01 * known.norm(dim=-1).mean() / rows.shape[-1] ** 0.5

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import spaces  # before torch
@@ -16,11 +16,12 @@ from PIL import Image
 from personalization import judges
 from personalization.adapter import Adapter
 from personalization.concept import Concept, Kind, check_photos
+from personalization.deltas import check_targets
 from personalization.errors import HubError, PersonalizationError
 from personalization.events import Event, Finished, SliceEnded, Stage
 from personalization.generate import Picture, Settings
 from personalization.photos import Photo
-from personalization.recipe import Recipe, Word
+from personalization.recipe import Full, LowRank, Recipe, Word
 from personalization.report import Report
 from personalization.runs import Run
 from personalization.stack import Merged, Slot, Stack, record
@@ -29,6 +30,9 @@ from personalization.workspace import Workspace
 
 from . import html
 from .common import ON_ZERO, WORKSPACES, base, check_new, check_start, spec_of
+
+if TYPE_CHECKING:
+    from personalization.extraction import Extracted
 
 SLICE = int(os.environ.get("PERSONALIZATION_SLICE", "60"))  # seconds of one allocation on ZeroGPU
 MARGIN = 10  # of these, to load, to save and to leave
@@ -95,6 +99,16 @@ def gpu_draw(
     with told(), applied(base(name), stack):
         drawn = [draw(base(name), s, image=image, mask=mask, adapters=records) for s in settings]
         return [replace(p, record=p.record | how) for pictures in drawn for p in pictures]
+
+
+@spaces.GPU(duration=60)
+def gpu_extract(name: str, fine_tune: Path, rank: int) -> Extracted:
+    """A full fine-tune's file as a LoRA."""
+    from personalization.adapter import read
+    from personalization.extraction import extract
+
+    with told():
+        return extract(base(name), read(fine_tune), rank)
 
 
 @spaces.GPU(duration=60)
@@ -179,6 +193,13 @@ def start_run(
     check_start(noun, is_word=isinstance(recipe.method, Word), kind=kind)
     concept = Concept(kind, token, noun.strip(), tuple(photos))
     recipe = room_for(base_name, recipe.check())
+    if isinstance(recipe.method, LowRank):
+        check_targets(base(base_name).modules, recipe.method.targets)
+    if isinstance(recipe.method, Full):
+        from personalization.estimate import outlook
+
+        # The run's file, the library's copy, and a checkpoint of three times twice the precision.
+        workspace.make_room(8 * (outlook(base(base_name), recipe).file or 0))
     folder = workspace.new_run_folder(concept.name)
     return Run.create(folder, concept, recipe, spec_of(base_name).name)
 

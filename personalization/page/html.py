@@ -33,12 +33,13 @@ from personalization.events import (
 )
 from personalization.hub import Found
 from personalization.library import Entry
-from personalization.photos import Photo, crop
+from personalization.photos import Photo, crop, crop_mask
 from personalization.report import Report
 from personalization.runs import LossRow, Run
 
-if TYPE_CHECKING:  # takes seconds to import
+if TYPE_CHECKING:  # take seconds to import
     from personalization.estimate import Outlook
+    from personalization.extraction import Extracted
 
 Phase = Literal["waiting", "preparing", "learning", "drawing", "stopped", "failed", "finished"]
 Part = Literal["status", "curve", "strip"]
@@ -55,6 +56,15 @@ STACK_PROMISE = (
     '<p class="promise">Adapters add up. Put several on the base, say how much of each, and call '
     "them by their words.</p>"
 )
+MASKS = (
+    '<p class="hint">A mask says which part of a photo is the subject: add a picture of the same '
+    "size, white there and black elsewhere, together with its photo, as mug-mask.png for mug.png. "
+    "What it leaves out is shown faint, and hardly learned.</p>"
+)
+EXTRACT = (
+    '<p class="hint">This file holds the model’s own weights as they became. Other programs want '
+    "an adapter: extract one, small enough to share and to stack.</p>"
+)
 EMPTY_RACK = '<p class="rack-empty">Nothing on the rack: pictures come from the base as it is.</p>'
 RESTORE_HINT = (
     '<p class="hint">A picture from here holds its settings. Drop it to get them back.</p>'
@@ -65,6 +75,15 @@ TAKE_HINT = (
 )
 NOTHING_TO_TAKE = "There is nothing on the rack to take away. Add an adapter first."
 NO_RECORD = "This picture holds no settings: only PNG files that the app drew do."
+
+# A line on each way to teach a subject.
+WAYS = {
+    "lora": "A LoRA: two thin matrices beside each layer. Small, quick, read by every program.",
+    "loha": "A LoHa: products of thin matrices. Of a higher rank at twice the size of a LoRA.",
+    "lokr": "A LoKr: Kronecker products. The smallest file; other programs get it as a LoRA.",
+    "dora": "A DoRA: a LoRA that learns lengths and directions apart. Close, and slower.",
+    "full": "A full fine-tune: every weight learns. The closest; the file holds the whole model.",
+}
 
 # What a report draws, by the names of its stages.
 _MEASURED = {
@@ -123,6 +142,7 @@ class RunView:
         match event:
             case Stage(name, done, total):
                 self.phase = "preparing"
+                self.seconds_left = event.seconds_left
                 self.doing = _doing(name, done, total)
                 return frozenset({"status"})
             case StepDone():
@@ -174,7 +194,7 @@ def status(view: RunView) -> str:
         "finished": (f"{name} is trained", f"{view.step} steps"),
     }[view.phase]
     left = ""
-    if view.phase == "learning" and view.seconds_left is not None:
+    if view.phase in ("preparing", "learning") and view.seconds_left is not None:
         left = f'<span class="left">{duration(view.seconds_left)} left</span>'
     busy = view.phase in ("waiting", "preparing", "drawing")
     share = 100 * view.step / max(1, view.steps)
@@ -221,7 +241,8 @@ def crops(photos: Sequence[tuple[str, Photo]], size: int) -> str:
     if not photos:
         return ""
     cells = "".join(
-        f'<figure class="crop"><img src="{data_uri(crop(photo, size))}" alt="{escape(photo.name)}">'
+        f'<figure class="crop"><img src="{data_uri(_seen(photo, size))}" '
+        f'alt="{escape(photo.name)}">'
         f'<button type="button" data-key="{key}" title="Take {escape(photo.name)} out" '
         f'aria-label="Take {escape(photo.name)} out">×</button>'
         f"<figcaption>{escape(photo.name)}</figcaption></figure>"
@@ -244,6 +265,11 @@ def example_sets(sets: Iterable[tuple[str, str, Sequence[Path]]]) -> str:
     return (
         f'<div class="examples"><span class="hint">or try</span>{buttons}</div>' if buttons else ""
     )
+
+
+def reason(sentence: str) -> str:
+    """Why this recipe."""
+    return f'<p class="hint">{escape(sentence)}</p>'
 
 
 def problems(sentences: Sequence[str]) -> str:
@@ -526,6 +552,31 @@ def _kind(about: Description) -> str:
 
 def _whose(entry: Entry) -> str:
     return "yours" if entry.own else "ready"
+
+
+def extracted(made: Extracted) -> str:
+    """What a LoRA keeps of a full fine-tune, over all and layer by layer."""
+    beside = made.beside / made.change
+    rows = "".join(
+        f"<tr><td>{escape(str(layer.place))}</td><td>{layer.residual:.1%}</td></tr>"
+        for layer in sorted(made.layers, key=lambda layer: -layer.residual)
+    )
+    return (
+        f'<div class="extracted"><p>A LoRA of rank {made.adapter.description.rank} is in your '
+        f"library. It leaves out <b>{made.residual:.1%}</b> of what the fine-tune changed, by the "
+        f"size of the change (Frobenius norm); biases and norms, which no LoRA holds, are "
+        f"{beside:.1%}. A higher rank leaves out less.</p><details><summary>Left out, layer by "
+        f"layer</summary><table>{rows}</table></details></div>"
+    )
+
+
+def _seen(photo: Photo, size: int) -> Image.Image:
+    """The crop; what a mask leaves out is faint."""
+    image, mask = crop(photo, size), crop_mask(photo, size)
+    if mask is None:
+        return image
+    faint = Image.blend(image, Image.new("RGB", image.size, (128, 128, 128)), 0.75)
+    return Image.composite(image, faint, mask)
 
 
 def _short(value: Any) -> str:

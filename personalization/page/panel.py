@@ -27,6 +27,7 @@ from .common import (
     handed_out_pictures,
     in_words,
 )
+from .extract import Extract
 from .gpu import draw_stack, gpu_finish, keep_adapter, own_adapter, show_off, showcase, train_slice
 from .report import ReportPanel
 
@@ -46,6 +47,7 @@ class Panel:
             *(self.current, self.turn, self.teach, self.intro, self.status, self.cancel),
             *(self.resume, self.keep, self.result, self.gallery, self.prompt),
             *(self.download, self.curve, self.strip, self.draw_notes, *self.report.parts),
+            *self.extract.parts,
         ]
         self.wire()
 
@@ -75,6 +77,7 @@ class Panel:
             with gr.Row():
                 self.download = gr.DownloadButton(min_width=150, elem_id=f"{prefix}-download")
                 self.send = gr.Button("Use in a stack", min_width=150, elem_id=f"{prefix}-send")
+            self.extract = Extract(prefix, self.visitor, self.current)
             self.report = ReportPanel(prefix, self.visitor, self.current, self.verdict)
         self.curve = gr.HTML(visible=False, elem_id=f"{prefix}-curve")
         self.strip = gr.HTML(visible=False, elem_id=f"{prefix}-strip")
@@ -202,6 +205,7 @@ class Panel:
         name = run.folder.name.split("-", 3)[-1] + ".safetensors"
         return {
             **self.show(view),
+            **self.extract.show(run),
             self.current: run.folder.name,
             self.gallery: gr.update(value=pictures, selected_index=None),
             self.prompt: showcase(run)[0] + ", on the beach",

@@ -333,20 +333,21 @@ class Rack:
         try:
             library = WORKSPACES.open(visitor).library
             on = [library.get(name) for name in names]
+            pairs = merge.overlaps(on)
         except PersonalizationError:
             return reply  # what is wrong with it is said where it is used
         called = [adapter.description.trigger or adapter.description.title for adapter in on]
-        return reply | {self.meeting: interference(called, merge.overlaps(on))}
+        return reply | {self.meeting: interference(called, pairs)}
 
     def suggest_weights(self, visitor: str, base: str, rack: list, *weights: float) -> dict:
         """Weights that keep the sum in bounds, onto the sliders."""
         rows = remember(rack, *weights)
         try:
-            stack = stacked(base, WORKSPACES.open(visitor).library, rows)
+            weights = suggest(stacked(base, WORKSPACES.open(visitor).library, rows))
         except PersonalizationError as error:
             return {self.said_of_weights: html.problems([str(error)])}
         # A slider's step towards zero: rounding up would leave the bounds.
-        found = [math.trunc(20 * weight + 1e-6) / 20 for weight in suggest(stack)]
+        found = [math.trunc(20 * weight + 1e-6) / 20 for weight in weights]
         changed = [r._replace(weight=w) for r, w in zip(rows, found, strict=True)]
         return {
             self.rack: kept(changed),

@@ -9,12 +9,11 @@ from typing import Any, Literal
 import gradio as gr
 
 from personalization.bases.spec import BaseSpec
-from personalization.choice import POCKET
-from personalization.concept import Kind, check_photos
+from personalization.concept import Kind, captioned, check_photos
 from personalization.errors import BaseError, PersonalizationError, WorkspaceError
 from personalization.photos import Photo, open_photos
 from personalization.photos import problems as photo_problems
-from personalization.recipe import LowRank, Prior, Recipe, Word
+from personalization.recipe import Recipe
 from personalization.runs import Run
 from personalization.workspace import Workspace
 
@@ -39,6 +38,7 @@ from .common import (
 )
 from .gpu import room_for, start_run
 from .panel import Panel
+from .recipe_form import RecipeForm
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ WORD = Lesson(
     "good for a look, a style, or a rough likeness that you want to share.",
     token="<my-word>",
     noun=("Starts from", "The closest word it knows.", "mug, dog, painting …"),
-    method="Textual inversion: one new vector is learned, everything else stays as it is.",
+    method="Textual inversion: new vectors are learned, everything else stays as it is.",
 )
 SUBJECT = Lesson(
     "subject",
@@ -73,47 +73,9 @@ SUBJECT = Lesson(
     "stays what it was: the closest likeness, in a small file that stacks with others.",
     token="sks",
     noun=("It is a …", "What anyone would call it.", "dog, mug, robot …"),
-    method="DreamBooth with a LoRA: the model learns your photos, and its own pictures of the "
-    "class keep the class as it was.",
+    method="DreamBooth: the model learns your photos, and its own pictures of the class keep the "
+    "class as it was.",
 )
-
-# The advanced settings that are numbers: label, help, digits after the point (None: any).
-NUMBERS: dict[str, tuple[str, str, int | None]] = {
-    "steps": ("Steps", "More: closer, then a copy.", 0),
-    "rate": ("Learning rate", "Too high breaks it.", None),
-    "vectors": ("Vectors", "More hold more detail.", 0),
-    "rank": ("Rank", "Capacity, and file size.", 0),
-    "alpha": ("Alpha", "Scale: alpha / rank.", None),
-    "text_rate": ("Text learning rate", "Of the text encoder.", None),
-    "prior_weight": ("Prior weight", "How much the class counts.", None),
-    "images": ("Class images", "Drawn once, then kept.", 0),
-    "batch": ("Batch", "Photos in a step.", 0),
-    "every": ("Previews", "Steps from one to the next.", 0),
-    "seed": ("Seed", "The same seed, the same run.", 0),
-}
-
-
-def settings_of(recipe: Recipe) -> dict[str, Any]:
-    """What the advanced settings say of a recipe."""
-    method, prior = recipe.method, recipe.prior or Prior()
-    low = method if isinstance(method, LowRank) else LowRank()
-    return {
-        "steps": recipe.steps,
-        "rate": method.learning_rate,
-        "vectors": method.vectors if isinstance(method, Word) else 1,
-        "method": low.kind,
-        "rank": low.rank,
-        "alpha": low.alpha,
-        "prior": prior.kind,
-        "prior_weight": prior.weight,
-        "images": prior.images,
-        "text": low.text_encoder,
-        "text_rate": low.text_learning_rate,
-        "batch": recipe.batch_size,
-        "every": recipe.preview_every,
-        "seed": recipe.seed,
-        "flip": recipe.flip,
-    }
 
 
 class TeachTab:
@@ -145,6 +107,16 @@ class TeachTab:
         self.photo_notes = gr.HTML(elem_id=f"{prefix}-photo-notes")
         sets = html.example_sets(each[:3] for each in example_sets(prefix))
         self.examples = gr.HTML(sets, js_on_load=PICK, elem_id=f"{prefix}-examples")
+        with gr.Accordion("Captions and masks", open=False, elem_id=f"{prefix}-captions-fold"):
+            self.captions = gr.Textbox(
+                label="Captions",
+                info="A line for each photo, in their order: what else is in it, so that it is "
+                "not taken for a part of the subject. An empty line leaves it to the app.",
+                placeholder="on a wooden table\nin the snow",
+                lines=4,
+                elem_id=f"{prefix}-captions",
+            )
+            gr.HTML(html.MASKS)
         gr.HTML(html.section(2, "The word"))
         with gr.Row():
             self.token = gr.Textbox(
@@ -167,78 +139,33 @@ class TeachTab:
         self.chips = gr.HTML(elem_id=f"{prefix}-chips")
         self.word_notes = gr.HTML(elem_id=f"{prefix}-word-notes")
         gr.HTML(html.section(3, "Teach", lesson.method))
-        with gr.Accordion("Advanced", open=False, elem_id=f"{prefix}-advanced"):
-            self.settings = self.build_settings()
+        self.form = RecipeForm(lesson.purpose)
         self.setting_notes = gr.HTML(elem_id=f"{prefix}-setting-notes")
         self.teach = gr.Button("Teach", variant="primary", elem_id=f"teach-{prefix}-button")
         self.estimate = gr.HTML(elem_id=f"{prefix}-estimate")
 
-    def build_settings(self) -> dict[str, Any]:
-        """Every choice of a recipe, in the field's terms, with a line of help each."""
-        recipe = self.lesson.recipe(POCKET)
-        method, said = recipe.method, settings_of(recipe)
-        parts: dict[str, Any] = {}
-
-        def numbers(*names: str) -> None:
-            with gr.Row():
-                for name in names:
-                    label, info, digits = NUMBERS[name]
-                    parts[name] = gr.Number(
-                        said[name], label=label, info=info, precision=digits, min_width=120
-                    )
-
-        numbers("steps", "rate")
-        if isinstance(method, LowRank):
-            parts["method"] = gr.Radio(
-                [("LoRA", "lora"), ("LoHa", "loha"), ("LoKr", "lokr"), ("DoRA", "dora")],
-                value=said["method"],
-                label="Method",
-                info="LoRA is the common one, LoKr the smallest, DoRA slower and closer.",
-            )
-            numbers("rank", "alpha")
-            parts["prior"] = gr.Radio(
-                [("class images", "images"), ("adapter off", "adapter_off"), ("none", "none")],
-                value=said["prior"],
-                label="Prior preservation",
-                info="What keeps the class: its own pictures, or the base itself as the teacher.",
-            )
-            numbers("prior_weight", "images")
-            parts["text"] = gr.Checkbox(
-                said["text"],
-                label="Text encoder too",
-                info="Learns the word faster, and leaks more.",
-            )
-            numbers("text_rate", "batch")
-        else:
-            numbers("vectors", "batch")
-        numbers("every", "seed")
-        parts["flip"] = gr.Checkbox(
-            said["flip"],
-            label="Mirrored photos too",
-            info="Not for faces, words, or anything with a left and a right.",
-        )
-        return parts
-
     def wire(self) -> None:
         visitor, base, keys = self.visitor, self.base, self.keys
-        word: list[Any] = [self.token, self.noun, self.kind]
-        settings = list(self.settings.values())
+        word: list[Any] = [self.token, self.noun, self.kind, self.captions]
+        settings = self.form.inputs
         photos = [visitor, keys, self.crops, self.photo_notes]
         notes = [self.photo_notes, self.word_notes, self.setting_notes]
         said = [self.chips, self.word_notes, self.fields]
         latest: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
         self.everything = [
-            *(*photos[1:], *word, *said, *settings, self.estimate),
+            *(*photos[1:], *word, *said, *self.form.rebased, self.estimate),
             *self.panel.parts,
         ]
-        self.rebased = [*photos[1:], *said, *settings, self.estimate]
+        self.rebased = [*photos[1:], *said, *self.form.rebased, self.estimate]
         given = [visitor, base, keys]
         self.drop.upload(self.add_photos, [*given, self.drop], [*photos, self.drop], **QUIET)
-        self.crops.click(self.remove_photo, given, photos, **QUIET)
+        remaining = [*photos, self.captions]
+        self.crops.click(self.remove_photo, [*given, self.captions], remaining, **QUIET)
         self.examples.click(self.pick_example, [visitor, base], [*photos, *word], **QUIET)
         gr.on([field.change for field in word], self.read_word, [base, *word], said, **latest)
         asked = [base, *settings]
         gr.on([s.change for s in settings], self.say_estimate, asked, self.estimate, **latest)
+        self.form.wire(base, self.kind)
         begin = [*given, *word, *settings]
         self.teach.click(self.begin, begin, [*notes, *self.panel.parts], **QUEUED)
 
@@ -271,9 +198,16 @@ class TeachTab:
         keys = list(dict.fromkeys(keys))
         return {**self.show_photos(visitor, base, keys, errors), self.drop: None}
 
-    def remove_photo(self, visitor: str, base: str, keys: list[str], event: gr.EventData) -> dict:
-        """Take one photo out."""
-        return self.show_photos(visitor, base, [key for key in keys if key != event.key])
+    def remove_photo(
+        self, visitor: str, base: str, keys: list[str], captions: str, event: gr.EventData
+    ) -> dict:
+        """Take one photo out, and its caption with it."""
+        lines = captions.split("\n")
+        kept = [i for i in range(max(len(keys), len(lines))) if keys[i : i + 1] != [event.key]]
+        return {
+            **self.show_photos(visitor, base, [keys[i] for i in kept if i < len(keys)]),
+            self.captions: "\n".join(lines[i] for i in kept if i < len(lines)),
+        }
 
     def pick_example(self, visitor: str, base: str, event: gr.EventData) -> dict:
         """An example set in place of the photos that are there, with its word and noun."""
@@ -284,11 +218,12 @@ class TeachTab:
             workspace = workspace_of(visitor)
             visitor, keys = workspace.id, workspace.save_photos(open_photos(paths)[0])
         word = {self.token: about["token"][self.prefix], self.noun: about["noun"]}
+        word[self.captions] = ""
         return {**self.show_photos(visitor, base, keys, errors), **word, self.kind: about["kind"]}
 
     # The word and the recipe
 
-    def read_word(self, base: str, token: str, noun: str, kind: Kind) -> dict:
+    def read_word(self, base: str, token: str, noun: str, kind: Kind, captions: str) -> dict:
         """How the base reads the word, as it is typed."""
         errors: list[str] = []
         read: list[str] = []
@@ -305,45 +240,15 @@ class TeachTab:
         return {
             self.chips: html.word_chips(token, read, start, self.lesson is WORD),
             self.word_notes: html.problems(errors) + html.warnings(warnings),
-            self.fields: [token, noun, kind],
+            self.fields: [token, noun, kind, captions],
         }
-
-    def recipe(self, base: str, values: Sequence[Any]) -> Recipe:
-        """The recipe that the advanced settings say. Raises `RecipeError`."""
-        own = self.lesson.recipe(spec_of(base))
-        got = dict(zip(self.settings, values, strict=True))
-        # An emptied number falls back to the recipe's own.
-        got = {n: settings_of(own)[n] if v is None else v for n, v in got.items()}
-        prior = None
-        if self.lesson is WORD:
-            method: Word | LowRank = Word(got["vectors"], learning_rate=got["rate"])
-        else:
-            method = LowRank(
-                got["method"],
-                got["rank"],
-                got["alpha"],
-                text_encoder=got["text"],
-                learning_rate=got["rate"],
-                text_learning_rate=got["text_rate"],
-            )
-            if got["prior"] != "none":
-                prior = Prior(got["prior"], got["prior_weight"], got["images"])
-        return own.changed(
-            method=method,
-            prior=prior,
-            steps=got["steps"],
-            batch_size=got["batch"],
-            preview_every=got["every"],
-            flip=got["flip"],
-            seed=got["seed"],
-        )
 
     def say_estimate(self, name: str, *values: Any) -> str:
         """What the run will take, and leave; or why it would not fit."""
         from personalization.estimate import outlook  # takes seconds to import
 
         try:
-            recipe = room_for(name, self.recipe(name, values))
+            recipe = room_for(name, self.form.recipe(name, values))
             said = outlook(base(name), recipe)
         except PersonalizationError as error:
             return html.problems([str(error)])
@@ -359,6 +264,7 @@ class TeachTab:
         token: str,
         noun: str,
         kind: Kind,
+        captions: str,
         *values: Any,
     ) -> dict:
         """Check all that the visitor entered; then make the run, and take its first turn."""
@@ -368,7 +274,7 @@ class TeachTab:
         about_settings: list[str] = []
         photos: list[Photo] = []
         with collected(about_settings):
-            recipe = self.recipe(base, values)
+            recipe = self.form.recipe(base, values)
         with collected(about_word):
             check_new(base, token)
         with collected(about_word):
@@ -377,6 +283,7 @@ class TeachTab:
             workspace = WORKSPACES.open(visitor)
             photos = workspace.photos(keys)
             check_photos(photos)
+            photos = captioned(photos, captions)
         above = len(about_photos + about_word)
         started: dict = {}
         if above:
@@ -397,20 +304,22 @@ class TeachTab:
 
     def rebase(self, workspace: Workspace, base: str, keys: list[str], fields: list[Any]) -> dict:
         """The form for another base: its crops, its reading of the word, its own recipe."""
-        said = settings_of(self.lesson.recipe(spec_of(base)))
-        values = {name: said[name] for name in self.settings}
+        fields = [*fields, ""][:4]  # a browser may remember those of before there were captions
         known = set(workspace.photo_keys())
+        form, values = self.form.rebase(base)
         return {
             **self.show_photos(workspace.id, base, [key for key in keys if key in known]),
             **self.read_word(base, *fields),
-            **{self.settings[name]: value for name, value in values.items()},
-            self.estimate: self.say_estimate(base, *values.values()),
+            **form,
+            self.estimate: self.say_estimate(base, *values),
         }
 
     def restore(self, workspace: Workspace, base: str, keys: list[str], fields: list[Any]) -> dict:
         """What a visitor who comes back finds: photos, word, the newest run."""
+        fields = [*fields, ""][:4]
         reply = self.rebase(workspace, base, keys, fields)
-        reply |= dict(zip((self.token, self.noun, self.kind), fields, strict=True))
+        word = (self.token, self.noun, self.kind, self.captions)
+        reply |= dict(zip(word, fields, strict=True))
         for run in map(Run.open, workspace.runs()):
             if (run.recipe.method_name == "word") == (self.lesson is WORD):
                 return {**reply, **self.panel.find(workspace, run)}

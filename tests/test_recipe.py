@@ -1,0 +1,123 @@
+"""A recipe says all, is read back whole or refused, and is chosen from a person's answers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import product
+from typing import get_args
+
+import pytest
+import torch
+
+from personalization.bases import CATALOG
+from personalization.concept import Kind
+from personalization.errors import ConceptError, RecipeError
+from personalization.methods.word import initial_rows
+from personalization.presets import Exactness, Where, Wish, choose, recipe_of
+from personalization.recipe import Full, LowRank, Prior, Recipe, Word
+from tests import tiny
+
+RECIPES = [recipe for spec in CATALOG.values() for recipe in spec.recipes.values()] + [
+    Recipe(LowRank("dora", 3, 2.5, True, ("to_q", "ff.net.2"), Word(2, "red dog", 1e-3)), 7),
+    Recipe(Full(text_encoder=True), 9, prior=Prior("images", 0.5, 3), background=0.0),
+]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_is_read_back_as_it_was_written(recipe):
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+GOOD = json.loads(RECIPES[-2].to_json())
+METHOD = GOOD["method"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "3", "null", "{}", '{"method": 3}', "{" * 5000, '["' + "[" * 100_000,
+        json.dumps(GOOD | {"steps": "many"}),
+        json.dumps(GOOD | {"steps": 2.5}),
+        json.dumps(GOOD | {"steps": True}),
+        json.dumps(GOOD | {"steps": 10**400}),
+        json.dumps(GOOD | {"flip": "yes"}),
+        json.dumps(GOOD | {"checkpoint_every": 0}),
+        json.dumps(GOOD | {"max_grad_norm": float("nan")}),
+        json.dumps(GOOD | {"weight_decay": None}),
+        json.dumps(GOOD | {"surprise": 1}),
+        json.dumps(GOOD | {"prior": {"kind": "other"}}),
+        json.dumps(GOOD | {"prior": [1]}),
+        json.dumps(GOOD | {"method": METHOD | {"type": ["lora"]}}),
+        json.dumps(GOOD | {"method": METHOD | {"targets": [["to_q"]]}}),
+        json.dumps(GOOD | {"method": METHOD | {"word": {"vectors": 99}}}),
+        json.dumps(GOOD | {"method": METHOD | {"rank": float("inf")}}),
+        json.dumps({key: value for key, value in GOOD.items() if key != "steps"}),
+    ],
+)  # fmt: skip
+def test_what_is_no_recipe_is_refused_with_a_sentence(text):
+    with pytest.raises(RecipeError, match=r"\.$"):
+        Recipe.from_json(text)
+
+
+WISHES = [Wish(*w) for w in product(*map(get_args, (Kind, Where, Exactness)))]
+
+
+@pytest.mark.parametrize("base", CATALOG)
+def test_every_answer_leads_to_a_recipe_and_a_reason(base):
+    spec = CATALOG[base]
+    for wish, full in product(WISHES, (True, False)):
+        choice = choose(spec, "subject", wish, full=full)
+        assert choice.recipe.check()
+        assert choice.why.endswith(".")
+        assert choice.why.count(". ") == 0  # one sentence
+        assert isinstance(choice.recipe.method, Full) == (
+            full and wish.exact == "exact" and wish.where == "here"
+        )
+    for exact in get_args(Exactness):
+        assert choose(spec, "word", Wish(exact=exact), full=True).recipe.method_name == "word"
+
+
+def test_who_ignores_the_questions_gets_the_bases_own_recipes():
+    for spec in CATALOG.values():
+        assert choose(spec, "subject", Wish(), full=True).recipe == spec.recipes["subject"]
+        assert choose(spec, "word", Wish(), full=True).recipe == spec.recipes["word"]
+
+
+def test_answers_change_what_they_say():
+    spec = CATALOG["pocket"]
+    own = spec.recipes["subject"]
+
+    def of(**answers):
+        return choose(spec, "subject", Wish(**answers), full=True).recipe
+
+    assert of(kind="style").prior is None
+    face = of(kind="person")
+    assert face.method.learning_rate == own.method.learning_rate / 2
+    assert face.steps == 2 * own.steps
+    thin = of(where="stack")
+    assert (thin.method.rank, thin.method.text_encoder) == (own.method.rank // 2, False)
+    assert thin.method.alpha / thin.method.rank == own.method.alpha / own.method.rank
+    assert of(where="elsewhere", exact="exact").method.rank == 4 * own.method.rank
+    assert recipe_of(spec, "dora", Wish()) == replace(own, method=replace(own.method, kind="dora"))
+
+
+def test_a_word_starts_from_one_or_several_words():
+    encoder = tiny.base().text_encoders[0]
+    table = encoder.model.get_input_embeddings().weight.detach()
+
+    def row(word):
+        (id,) = encoder.tokenizer(word, add_special_tokens=False).input_ids
+        return table[id]
+
+    red, dog, cat = map(row, ("red", "dog", "cat"))
+    assert torch.equal(initial_rows(encoder, "red dog", 2, 0), torch.stack([red, dog]))
+    one = initial_rows(encoder, "red dog", 1, 0)
+    assert torch.allclose(one, ((red + dog) / 2)[None])
+    two = initial_rows(encoder, "red dog cat", 2, 0)
+    assert torch.allclose(two, torch.stack([(red + dog) / 2, cat]))
+    four = initial_rows(encoder, "dog", 4, 0)
+    assert torch.equal(four[0], dog)
+    assert all(0 < (r - dog).norm() < 0.1 * dog.norm() for r in four[1:])
+    with pytest.raises(ConceptError, match="no word to start from"):
+        initial_rows(encoder, "  ", 1, 0)
