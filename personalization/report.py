@@ -25,6 +25,9 @@ FORMAT = 1
 # Shares from which the verdict changes its words.
 KNOWS, ROUGHLY = 0.7, 0.35  # of the way from the untouched base to the real photos
 FOLLOWS = 0.9  # of the base's own prompt fidelity
+# Likeness between the base's pictures and the photos' own, below which there is nothing to measure
+# in: people notice a gap of 0.1 (DINO; Ruiz et al. 2022).
+ROOM = 0.15
 DRIFTS = 0.3  # of the way from the class as it was to the subject
 
 
@@ -120,9 +123,9 @@ class Figures:
 
     @property
     def one_thing(self) -> bool:
-        """Whether the photos are more like each other than the base's pictures are like them: if
-        not, nothing can be said about likeness to them. Of one photo it is not known."""
-        return self.real is None or self.reference > self.base.subject.high
+        """Whether the photos are clearly more like each other than the base's pictures are like
+        them: if not, nothing can be said about likeness. Of one photo it is not known."""
+        return self.real is None or self.reference - self.base.subject.mean >= ROOM
 
     @property
     def way(self) -> float:
