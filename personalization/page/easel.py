@@ -222,9 +222,11 @@ class Easel:
 
     def paint_sweep(self, dark: bool, *given: Any) -> dict:
         """The same picture along one or two settings."""
-        *given, across, down = given
+        *others, across, down = given
         axis = _axis(across) if across else None
-        return self.paint_grid(dark, given, axis, _axis(down) if down not in ("", across) else None)
+        return self.paint_grid(
+            dark, others, axis, _axis(down) if down not in ("", across) else None
+        )
 
     def paint_each(self, dark: bool, *given: Any) -> dict:
         """The same picture by the base, by each adapter alone, and by all of them."""
