@@ -204,7 +204,7 @@ def _together(stack: Stack, numbers: Sequence[int]) -> str:
         return "base"
     if len(numbers) > 2:
         return "together"
-    return " + ".join(f"{_called(stack.slots[n])} {stack.slots[n].weight:g}" for n in numbers)
+    return " + ".join(f"{_called(stack.slots[n])} × {stack.slots[n].weight:g}" for n in numbers)
 
 
 def _drawn(base: Base, batch: Sequence[Cell]) -> list[Image.Image]:

@@ -10,6 +10,7 @@ from gradio_client.exceptions import AppError
 
 from personalization.adapter import read, read_header
 from personalization.generate import read_record
+from personalization.workspace import Workspaces
 from tests.server import ROOT, running
 
 EXAMPLES = ROOT / "assets" / "examples"
@@ -89,8 +90,8 @@ def test_the_ready_adapters_are_there_for_everyone(client):
     assert len(pictures) == 1
 
 
-def test_a_stack_is_compared_swept_saved_and_taken_away(client, taught_subject):
-    session = taught_subject[0]["session"]
+def test_a_stack_is_compared_swept_saved_and_taken_away(app, client):
+    session = Workspaces(app.home / "workspaces").new().id
     stack = [{"name": "crowned-dog", "weight": 1.0, "blocks": {"mid_block": 0.5}}]
     stack += [{"name": "crowned-dog", "weight": 1.0, "text_weight": 0.0}]
     said = client.predict(stack, session, api_name="/compare_adapters")

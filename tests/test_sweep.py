@@ -90,8 +90,8 @@ def test_side_by_side_shows_the_base_each_alone_and_all_together(base):
     for shown, wanted in zip(pixels(grid)[0], (Stack(()), *alone, stack), strict=True):
         assert abs(shown - one_by_one(base, Cell(wanted, ASKED))).max() <= 2
     assert grid.column_labels == (
-        *("base", "word1 dog 0.8", "word2 dog -0.5"),
-        "word1 dog 0.8 + word2 dog -0.5",
+        *("base", "word1 dog × 0.8", "word2 dog × -0.5"),
+        "word1 dog × 0.8 + word2 dog × -0.5",
     )
     assert side_by_side(Stack(stack.slots[:1])).values == ((), (0,))
 
