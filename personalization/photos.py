@@ -112,7 +112,7 @@ def open_photos(paths: Iterable[Path]) -> tuple[list[Photo], list[PhotoError]]:
         else:
             masks.append((stem, photo))
     for stem, mask in masks:
-        owners = [path for path in photos if Path(path).stem == stem]
+        owners = [key for key in photos if Path(key).stem == stem]
         try:
             if not owners:
                 raise PhotoError(
@@ -120,8 +120,8 @@ def open_photos(paths: Iterable[Path]) -> tuple[list[Photo], list[PhotoError]]:
                     "Add the photo and its mask together.",
                     field="photos",
                 )
-            for owner in owners:
-                photos[owner] = replace(photos[owner], mask=mask.image.convert("L"))
+            for key in owners:
+                photos[key] = replace(photos[key], mask=mask.image.convert("L"))
         except PhotoError as error:
             errors.append(error)
     return list(photos.values()), errors
