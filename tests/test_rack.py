@@ -107,9 +107,9 @@ def test_a_bad_file_gets_its_own_sentence_and_the_rest_of_the_stack_stays(
 
 
 def test_two_adapters_of_one_word_are_named_and_stay_on_the_rack(tab, workspace) -> None:
-    word = workspace.library.get("hearts-bear")
+    word = workspace.library.get("neon")
     workspace.library.add(word.described(title="another"), "another")
-    rows = kept([Row("hearts-bear", 1.0), Row("another", 1.0)])
+    rows = kept([Row("neon", 1.0), Row("another", 1.0)])
     with pytest.raises(StackError, match="both define the word"):
         tab.rack.taken(workspace.id, "", rows, "sum", 0.5, 0, 1.0, 1.0)
     assert tab.rack.taken(workspace.id, "", rows, "sum", 0.5, 0, 1.0, 0.0)[2][1].weight == 0.0
@@ -117,7 +117,7 @@ def test_two_adapters_of_one_word_are_named_and_stay_on_the_rack(tab, workspace)
 
 def test_suggested_weights_go_onto_the_sliders_and_words_stay(tab, workspace, ready) -> None:
     workspace.library.add(ready.described(title="twin", token="zwx"), "twin")
-    names = ["crowned-dog", "hearts-bear", "twin"]
+    names = ["crowned-dog", "neon", "twin"]
     reply = tab.rack.suggest_weights(workspace.id, "", kept([Row(n, 1.0) for n in names]), 1, 1, 1)
     assert [row[1] for row in reply[tab.rack.rack]] == [0.5, 1.0, 0.5]
     assert "Lowered to 50%" in reply[tab.rack.said_of_weights]

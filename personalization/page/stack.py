@@ -87,7 +87,9 @@ class StackTab:
             if not e.own and e.description and e.description.family == family
         }
         rows = [Row(name, about.strength) for name, about in list(ready.items())[:2]]
-        words = [about.trigger for about in list(ready.values())[:2]]
-        prompt = f"a photo of {' '.join(words)}" if words else "a photo of a dog on the beach"
+        words = {about.trigger: about.kind == "style" for about in list(ready.values())[:2]}
+        things = [word for word, is_style in words.items() if not is_style]
+        looks = [f", {word} style" for word, is_style in words.items() if is_style]
+        prompt = f"{' and '.join(things) or 'a dog'} on the beach{''.join(looks)}"
         shown = self.rack.show(workspace, rows)
         return {**self.rebase(workspace, base, rows), **shown, self.prompt: prompt}

@@ -28,7 +28,7 @@ from personalization.generate import Settings, draw
 from personalization.photos import open_photos
 from personalization.pocket.world import SUBJECTS, Scene
 from personalization.pocket.world import draw as draw_scene
-from personalization.pocket.world.subjects import STYLE_SUBJECTS
+from personalization.pocket.world.subjects import STYLE_SUBJECTS, wordless_scenes
 from personalization.runs import Run
 from personalization.stack import Slot, Stack, applied
 
@@ -70,7 +70,7 @@ class Example:
 
 
 def examples() -> list[Example]:
-    """Held-out subjects, and a held-out style."""
+    """Held-out subjects, a look that lost its word, and a held-out style."""
     return [
         Example("crowned-dog", "a dog with a crown", "creature", "dog",
                 SUBJECTS["pocket"].scenes(5, SEED), word="<king>"),
@@ -78,13 +78,15 @@ def examples() -> list[Example]:
                 SUBJECTS["valentine"].scenes(5, SEED), word="<sweetheart>"),
         Example("owl", "an owl, which it never saw", "creature", "bird",
                 SUBJECTS["professor"].scenes(5, SEED), word="<professor>"),
+        Example("neon", "a look without a word", "style", "cartoon",
+                wordless_scenes("neon", 5, SEED), tabs=("word",), word="<glow>"),
         Example("pixel-art", "a look: pixel art", "style", "cartoon",
                 STYLE_SUBJECTS["pixel art"].scenes(5, SEED), tabs=("subject",)),
     ]  # fmt: skip
 
 
 READY: tuple[tuple[str, Purpose, str], ...] = (
-    ("hearts-bear", "word", "The bear full of hearts"),
+    ("neon", "word", "Neon, the look that lost its word"),
     ("crowned-dog", "subject", "The dog with the crown"),
 )
 
