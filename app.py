@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -126,8 +127,9 @@ def forget(visitor: str) -> str:
 
 
 def tidy() -> None:
-    """Load the base before the first visitor asks; then delete what has expired, every hour."""
+    """Make ready what the first visitor would wait for; then every hour delete what has expired."""
     home()
+    import_module("personalization.estimate")  # takes seconds
     while True:
         WORKSPACES.expire()
         time.sleep(3600)

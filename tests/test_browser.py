@@ -51,7 +51,7 @@ def page(app, browser):
             elsewhere.append(r.url))  # fmt: skip
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(app.url)
-    expect(page.get_by_role("tab", name="Teach a word")).to_be_visible(timeout=LONG)
+    expect(page.locator("body.arrived")).to_be_visible(timeout=LONG)
     yield page
     assert elsewhere == []
     assert errors == []

@@ -166,11 +166,11 @@ def pocket_judge() -> ClipJudge:
 
 @pytest.fixture(scope="module")
 def agreement(pocket_judge) -> float:
-    """How likeness ranks scenes beside their true attributes, Spearman's, over six subjects."""
+    """How likeness ranks scenes beside their true attributes, Spearman’s, over thirty subjects."""
     judge = Apart(pocket_judge)
     rng = np.random.default_rng(5)
     truth, likeness = [], []
-    for _ in range(6):
+    for _ in range(30):
         scene = world.sample(rng, wordless=False)
         scene = replace(scene, style="cartoon")
         photos = judge.images([world.draw(s, 128) for s in photos_of(scene, 4, seed=1)])
@@ -193,7 +193,7 @@ def agreement(pocket_judge) -> float:
     return float(np.mean(correlations))
 
 
-@pytest.mark.xfail(strict=True, reason="the first judge reaches 0.44: it sees mostly places")
+@pytest.mark.xfail(strict=True, reason="the judge reaches 0.69")
 def test_likeness_ranks_scenes_as_their_true_attributes_do(agreement):
     assert agreement >= AGREES
 
@@ -827,9 +827,9 @@ def test_a_full_fine_tune_is_measured_and_the_base_is_its_own_again(tmp_path, cl
     assert [level.strength for level in report.figures.levels] == [0.5, 0.8, 1.1]
     assert report.figures.drift.unrelated.mean > 0
     assert all(torch.equal(before[n], p) for n, p in base.denoiser.named_parameters())
-    tensors["unet.nowhere.weight"] = torch.zeros(1)
+    other = Adapter(full.description, tensors | {"unet.nowhere.weight": torch.zeros(1)})
     with pytest.raises(AdapterError, match="does not fit"):
-        evaluate.evaluate(base, full, tiny.photos(3))
+        evaluate.evaluate(base, other, tiny.photos(3))
     assert all(torch.equal(before[n], p) for n, p in base.denoiser.named_parameters())
 
 

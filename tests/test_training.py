@@ -214,10 +214,10 @@ def test_a_full_disk_stops_with_a_sentence_and_the_run_continues(base, tmp_path,
     run = new_run(tmp_path / "run", METHODS["lora"])
     save = Run.save_checkpoint
 
-    def full(self, tensors, step, seconds):
+    def full(self, tensors, step, *more):
         if step == 6:
             raise OSError(errno.ENOSPC, "No space left on device")
-        save(self, tensors, step, seconds)
+        save(self, tensors, step, *more)
 
     with monkeypatch.context() as patch:
         patch.setattr(Run, "save_checkpoint", full)

@@ -17,10 +17,11 @@ import spaces  # before torch: on ZeroGPU it takes the devices' place
 from gradio.utils import get_upload_folder
 
 from personalization import bases, choice
+from personalization.adapter import own_description, read_header
 from personalization.bases.spec import ASSETS, BaseSpec
 from personalization.concept import Kind, check_noun, check_token
 from personalization.errors import BaseError, ConceptError, PersonalizationError, PhotoError
-from personalization.generate import Picture
+from personalization.generate import Picture, read_record
 from personalization.photos import Photo, open_photos
 from personalization.workspace import Workspace, Workspaces
 
@@ -176,6 +177,17 @@ def example_sets(purpose: str) -> list[tuple[str, str, list[Path], dict[str, Any
         if purpose in about["tabs"]:
             sets.append((folder.name, about["title"], sorted(folder.glob("[0-9]*.png")), about))
     return sets
+
+
+def example_result(purpose: str) -> tuple[list[Path], list[tuple[Path, str]]]:
+    """An example's photos, and pictures by the ready adapter that was taught from them."""
+    for key, _, photos, _ in example_sets(purpose):
+        file = ASSETS / "adapters" / f"{key}.safetensors"
+        about = own_description(read_header(file)) if file.exists() else None
+        if about and (about.method == "word") == (purpose == "word"):
+            drawn = sorted(file.with_suffix("").glob("*.png"))
+            return photos[:3], [(path, (read_record(path) or {})["prompt"]) for path in drawn]
+    return [], []
 
 
 def gallery(elem_id: str, *, visible: bool = True) -> gr.Gallery:

@@ -11,7 +11,6 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -504,11 +503,23 @@ def device_words(device: str, *, shared: bool) -> str:
     return "this machine’s GPU"
 
 
-@cache
-def intro(purpose: str) -> str:
-    """What stands where the run will be: what happens, in three sentences."""
+def intro(purpose: str, photos: Sequence[Path] = (), drawn: Sequence[tuple[Path, str]] = ()) -> str:
+    """What stands where the run will be: an example's photos and the pictures, with their prompts,
+    that came of them; and what happens, in three sentences."""
+    shown = ""
+    if photos and drawn:
+        seen = "".join(f'<img src="{data_uri(path)}" alt="A photo">' for path in photos)
+        made = "".join(
+            f'<figure><img src="{data_uri(path)}" alt="{escape(said)}">'
+            f"<figcaption>{escape(said)}</figcaption></figure>"
+            for path, said in drawn
+        )
+        shown = (
+            f'<h3>From photos like these …</h3><div class="from">{seen}</div>'
+            f'<h3>… pictures that nobody took</h3><div class="to">{made}</div>'
+        )
     items = "".join(f"<li><b>{title}</b> {text}</li>" for title, text in _STEPS[purpose])
-    return f'<div class="intro"><h3>What happens</h3><ol>{items}</ol></div>'
+    return f'<div class="intro">{shown}<h3>What happens</h3><ol>{items}</ol></div>'
 
 
 def privacy(lifetime: float) -> str:

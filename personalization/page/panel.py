@@ -22,6 +22,7 @@ from .common import (
     QUEUED,
     QUIET,
     WORKSPACES,
+    example_result,
     gallery,
     handed_out,
     handed_out_pictures,
@@ -52,7 +53,7 @@ class Panel:
         self.wire()
 
     def build(self, prefix: str) -> None:
-        self.intro = gr.HTML(html.intro(prefix), elem_id=f"{prefix}-intro")
+        self.intro = gr.HTML(html.intro(prefix, *example_result(prefix)), elem_id=f"{prefix}-intro")
         self.status = gr.HTML(visible=False, elem_id=f"{prefix}-status")
         with gr.Row(elem_classes="actions"):
             self.cancel = gr.Button("Cancel", visible=False, elem_id=f"{prefix}-cancel")
