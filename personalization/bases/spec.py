@@ -148,7 +148,7 @@ CATALOG: dict[str, BaseSpec] = {
                     learning_rate=3e-3,
                     text_learning_rate=3e-3,
                 ),
-                steps=150,
+                steps=130,
                 batch_size=4,
                 prior=Prior("images", weight=1.0, images=16),
                 warmup=10,
