@@ -14,7 +14,6 @@ from personalization.concept import Kind
 from personalization.events import Finished, SliceEnded, StepDone
 from personalization.metrics import Estimate
 from personalization.photos import problems as photo_problems
-from personalization.recipe import Recipe
 from personalization.report import Report
 from personalization.runs import Run
 
@@ -36,15 +35,23 @@ from .common import (
 from .gpu import keep_adapter, measure_part, show_off, start_run, train_slice
 from .report import Pace, compared, is_measured
 from .stack_endpoints import build_stack_endpoints
-from .teach import SUBJECT, WORD
+from .teach import SUBJECT, WORD, Lesson
 
 Taught = tuple[dict[str, Any], str | None, list[tuple[str, str]] | None]
 
 
 def teach(
-    base: str, recipe: Recipe, photos: list[str], word: tuple[str, str, Kind], session: str
+    lesson: Lesson,
+    base: str,
+    photos: list[str],
+    word: tuple[str, str, Kind],
+    steps: int | None,
+    seed: int,
+    session: str,
 ) -> Iterator[Taught]:
     """A whole run in one call, slice after slice."""
+    own = lesson.recipe(spec_of(base))
+    recipe = own.changed(steps=steps or own.steps, seed=seed)
     workspace = workspace_of(session)
     taken, errors = take_uploads(photos)
     if errors and not taken:
@@ -100,9 +107,7 @@ def teach_word(
         the adapter's file and pictures drawn with the word.
     """
     with raised():
-        own = WORD.recipe(spec_of(base))
-        recipe = own.changed(steps=steps or own.steps, seed=seed)
-        yield from teach(base, recipe, photos, (token, initial, kind), session)
+        yield from teach(WORD, base, photos, (token, initial, kind), steps, seed, session)
 
 
 def teach_subject(
@@ -132,9 +137,7 @@ def teach_subject(
         the adapter's file and pictures drawn with the subject.
     """
     with raised():
-        own = SUBJECT.recipe(spec_of(base))
-        recipe = own.changed(steps=steps or own.steps, seed=seed)
-        yield from teach(base, recipe, photos, (token, noun, kind), session)
+        yield from teach(SUBJECT, base, photos, (token, noun, kind), steps, seed, session)
 
 
 def report(session: str, run: str) -> Iterator[tuple[dict[str, Any], dict | None, str | None]]:

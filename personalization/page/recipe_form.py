@@ -18,7 +18,6 @@ import gradio as gr
 from personalization import presets
 from personalization.bases.spec import BaseSpec
 from personalization.choice import POCKET
-from personalization.concept import Kind
 from personalization.errors import PersonalizationError, RecipeError
 from personalization.presets import Wish
 from personalization.recipe import Full, LowRank, Method, Prior, Recipe, Word
@@ -337,34 +336,19 @@ class RecipeForm:
 
     # Events
 
-    def advise(
-        self,
-        base: str,
-        kind: Kind,
-        where: presets.Where,
-        exact: presets.Exactness,
-        preset: dict,
-        *values: Any,
-    ) -> dict:
+    def advise(self, base: str, *given: Any) -> dict:
         """The answers' recipe into the fields, but for a method that the visitor picked."""
-        now = dict(zip(self.parts, values, strict=True))
-        wish = Wish(kind, where, exact)
-        return self.chosen(base, wish, now["method"] if preset["picked"] else None, preset, now)
+        return self.chosen(base, given, by_hand=given[3]["picked"])
 
-    def pick(
-        self,
-        base: str,
-        kind: Kind,
-        where: presets.Where,
-        exact: presets.Exactness,
-        preset: dict,
-        *values: Any,
-    ) -> dict:
+    def pick(self, base: str, *given: Any) -> dict:
         """The visitor's own method, with the settings that suit it."""
-        now = dict(zip(self.parts, values, strict=True))
-        return self.chosen(base, Wish(kind, where, exact), now["method"], preset, now)
+        return self.chosen(base, given, by_hand=True)
 
-    def chosen(self, base: str, wish: Wish, way: Any, preset: dict, now: dict[str, Any]) -> dict:
+    def chosen(self, base: str, given: Sequence[Any], *, by_hand: bool) -> dict:
+        """`given`: kind, where, how exact, the preset so far, and the fields."""
+        kind, where, exact, preset, *values = given
+        now, wish = dict(zip(self.parts, values, strict=True)), Wish(kind, where, exact)
+        way: Any = now["method"] if by_hand else None
         spec = spec_of(base)
         choice = presets.choose(spec, self.purpose, wish, full=room_for_full(spec))
         recipe, why = choice.recipe, choice.why

@@ -144,12 +144,15 @@ def figures(report: Report) -> dict[str, Any]:
 def measure(case: Case, cache: Path) -> dict[str, Any]:
     """Teach one case and report on it."""
     base, photos = bases.load(SPEC), photos_of(case)
+
+    def judged(adapter: Adapter) -> dict[str, Any]:
+        return figures(evaluate(base, adapter, photos, seconds=None, plans=PLANS[1:2]))
+
     adapter, seconds = teach(case, photos, cache)
-    found = figures(evaluate(base, adapter, photos, seconds=None, plans=PLANS[1:2]))
+    found = judged(adapter)
     found |= {"group": case.group, "name": case.name, "seconds": seconds}
     if case.group == "word":
-        best = evaluate(base, ceiling(case.name, adapter), photos, seconds=None, plans=PLANS[1:2])
-        found["ceiling"] = figures(best)["subject"]
+        found["ceiling"] = judged(ceiling(case.name, adapter))["subject"]
         found["of the ceiling"] = found["subject"] / found["ceiling"]
         start = replace(adapter.description, title="what it started from")
         weights = base.text_encoders[0].model.get_input_embeddings().weight
@@ -157,9 +160,7 @@ def measure(case: Case, cache: Path) -> dict[str, Any]:
         name = next(iter(adapter.tensors))
         row = weights[torch.tensor(ids)].mean(0, keepdim=True).detach().float()
         started = Adapter(start, {name: row.to(adapter.tensors[name])})
-        found["start"] = figures(
-            evaluate(base, started, photos, seconds=None, plans=PLANS[1:2])
-        )["subject"]  # fmt: skip
+        found["start"] = judged(started)["subject"]
     return found
 
 

@@ -185,17 +185,22 @@ def described(adapter: Adapter, task: str) -> Adapter:
     return adapter.described(token=token, noun=NOUN, kind="creature", method=about.method)
 
 
-def speed(scripts: Scripts, task: str, seed: int, steps: int, folder: Path) -> dict[str, Any]:
-    """The two in turn, `steps` each."""
+def in_turn(
+    scripts: Scripts, task: str, seed: int, steps: int | None, folder: Path
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The notes of the script and of the app, each with a folder of its own below `folder`."""
     photos = photos_in(folder)
     theirs_out, ours_out = folder / "script", folder / "app"
     theirs_out.mkdir(parents=True)
     ours_out.mkdir(parents=True)
     command = script_command(scripts.diffusers, task, photos, theirs_out, seed, steps)
-    theirs, mine = (
-        run_script(command, theirs_out, scripts.torchvision),
-        run_ours(task, photos, ours_out, seed, steps),
-    )
+    theirs = run_script(command, theirs_out, scripts.torchvision)
+    return theirs, run_ours(task, photos, ours_out, seed, steps)
+
+
+def speed(scripts: Scripts, task: str, seed: int, steps: int, folder: Path) -> dict[str, Any]:
+    """The two in turn, `steps` each."""
+    theirs, mine = in_turn(scripts, task, seed, steps, folder)
     return {
         "script steps/s": pace(theirs),
         "app steps/s": pace(mine),
@@ -210,15 +215,8 @@ def speed(scripts: Scripts, task: str, seed: int, steps: int, folder: Path) -> d
 
 def goal(scripts: Scripts, task: str, seed: int, folder: Path) -> dict[str, Any]:
     """README settings against the app's default, by the clock and by what came of it."""
-    photos = photos_in(folder)
-    theirs_out, ours_out = folder / "script", folder / "app"
-    theirs_out.mkdir(parents=True)
-    ours_out.mkdir(parents=True)
-    command = script_command(scripts.diffusers, task, photos, theirs_out, seed, None)
-    theirs, mine = (
-        run_script(command, theirs_out, scripts.torchvision),
-        run_ours(task, photos, ours_out, seed, None),
-    )
+    theirs, mine = in_turn(scripts, task, seed, None, folder)
+    photos = folder / "photos"
     name = "pytorch_lora_weights.safetensors" if task == "subject" else "learned_embeds.safetensors"
     base = bases.load(SPEC)
     seconds = [notes["ended"] - notes["started"] for notes in (theirs, mine)]
@@ -226,7 +224,7 @@ def goal(scripts: Scripts, task: str, seed: int, folder: Path) -> dict[str, Any]
         "script seconds": seconds[0],
         "app seconds": seconds[1],
         "ratio": seconds[0] / seconds[1],
-        "script": fidelity(described(formats.read(theirs_out / name, base), task), photos),
+        "script": fidelity(described(formats.read(folder / "script" / name, base), task), photos),
         "app": fidelity(formats.read(Path(mine["adapter"]), base), photos),
     }
 
