@@ -36,6 +36,7 @@ class Settings:
     count: int = 1  # pictures, at seed, seed + 1, ...
     steps: int | None = None
     guidance: float | None = None
+    scheduler: str | None = None  # see `bases.schedulers`
     width: int | None = None
     height: int | None = None
     task: Task = "text"
@@ -110,6 +111,7 @@ def draw(
         negative=settings.negative,
         steps=settings.steps,
         guidance=settings.guidance,
+        scheduler=settings.scheduler,
         width=settings.width,
         height=settings.height,
         task=settings.task,
@@ -141,6 +143,7 @@ def draw_each(
     negative: str = "",
     steps: int | None = None,
     guidance: float | None = None,
+    scheduler: str | None = None,
     width: int | None = None,
     height: int | None = None,
     task: Task = "text",
@@ -176,7 +179,7 @@ def draw_each(
     with torch.inference_mode(), base.arithmetic():
         for number, start in enumerate(batches):
             part = slice(start, start + PER_BATCH)
-            pipe = base.pipeline(task)
+            pipe = base.pipeline(task, scheduler)
             if on_step:
                 common["callback_on_step_end"] = _reporter(on_step, number, len(batches), steps)
             if common["guidance_scale"] > 1:

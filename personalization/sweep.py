@@ -223,6 +223,7 @@ def _drawn(base: Base, batch: Sequence[Cell]) -> list[Image.Image]:
             negative=settings.negative,
             steps=settings.steps,
             guidance=settings.guidance,
+            scheduler=settings.scheduler,
             width=settings.width,
             height=settings.height,
         )

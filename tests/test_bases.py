@@ -25,7 +25,7 @@ from torch.nn import functional
 from personalization import adapter as adapters
 from personalization import bases, formats, training
 from personalization.adapter import Adapter
-from personalization.bases import CATALOG, Base, loading
+from personalization.bases import CATALOG, Base, loading, schedulers
 from personalization.embedding import extended_tokenizer
 from personalization.errors import BaseError, RecipeError
 from personalization.events import Finished, SliceEnded
@@ -332,6 +332,18 @@ def test_text_image_and_inpainting_draw_at_the_size_asked_for(name: str) -> None
         )  # fmt: skip
         assert [picture.size for picture in pictures] == [(32, 32)] * 2
         assert pictures[0].tobytes() != pictures[1].tobytes()
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_scheduler_that_a_base_offers_draws_from_text_and_from_pictures(name: str) -> None:
+    photo, mask = Image.new("RGB", (32, 32), (200, 30, 30)), Image.new("L", (32, 32), 255)
+    for scheduler in schedulers.names(base(name).spec.module):
+        for task in ("text", "image", "inpaint"):
+            (picture,) = draw_each(
+                base(name), PROMPTS[:1], [1], task=task, image=photo, mask=mask, steps=3,  # type: ignore[arg-type]
+                scheduler=scheduler,
+            )  # fmt: skip
+            assert len(picture.getcolors(1024)) > 10, (scheduler, task)  # not black, not NaN
 
 
 def test_kleins_picture_is_kept_at_low_strength_and_lost_at_full() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import contextmanager
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from tests.hub_server import Repository, hub
+from tests.openid import provider
 from tests.server import ROOT, running
 
 pytestmark = pytest.mark.browser
@@ -42,15 +45,21 @@ def browser():
 
 @pytest.fixture
 def page(app, browser):
+    with visiting(browser, app.url) as page:
+        yield page
+
+
+@contextmanager
+def visiting(browser, url: str, *also: str):
     """A new visitor, who must not be sent anywhere but to the app, nor meet a script's error."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     elsewhere: list[str] = []
     errors: list[str] = []
-    page.on("request", lambda r: None if r.url.startswith((app.url, "data:", "blob:")) else
-            elsewhere.append(r.url))  # fmt: skip
+    here = (url, "data:", "blob:", *also)
+    page.on("request", lambda r: None if r.url.startswith(here) else elsewhere.append(r.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(app.url)
+    page.goto(url)
     expect(page.locator("body.arrived")).to_be_visible(timeout=LONG)
     yield page
     assert elsewhere == []
@@ -137,6 +146,34 @@ def test_a_broken_photo_is_named(page, tmp_path):
     page.locator("#word-photos input[type=file]").set_input_files([*map(str, good), str(broken)])
     expect(page.locator("#word-photo-notes")).to_contain_text("broken.png", timeout=LONG)
     expect(page.locator("#word-crops img")).to_have_count(3)
+
+
+def test_a_private_adapter_opens_to_who_signs_in(browser, tmp_path):
+    adapter = (ROOT / "assets" / "adapters" / "crowned-dog.safetensors").read_bytes()
+    private = {"someone/secret": Repository({"secret.safetensors": adapter}, private=True)}
+    with hub(private) as server, provider(server.token) as space:
+        reached = {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0"}
+        signing = (space["OPENID_PROVIDER_URL"],)
+        with (
+            running(tmp_path, **space, **reached) as app,
+            visiting(browser, app.url, *signing) as page,
+        ):
+            look_at_hub(page, "someone/secret")
+            expect(page.locator("#hub-notes")).to_contain_text("sign in", timeout=LONG)
+            with page.expect_navigation():
+                page.locator("#sign-in").click()
+            expect(page.locator("body.arrived")).to_be_visible(timeout=LONG)
+            look_at_hub(page, "someone/secret")
+            expect(page.locator("#sign-in")).to_contain_text("visitor")
+            page.locator("#hub-add").click()
+            expect(page.locator("#slot-2")).to_contain_text("sks dog", timeout=LONG)
+
+
+def look_at_hub(page: Page, repository: str) -> None:
+    page.get_by_role("tab", name="Stack adapters").click()
+    page.get_by_text("Add from the Hugging Face Hub").click()
+    page.locator("#hub-name input, #hub-name textarea").first.fill(repository)
+    page.locator("#hub-look").click()
 
 
 @pytest.mark.parametrize("width", [390, 1280])

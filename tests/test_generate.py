@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from personalization.bases import schedulers
 from personalization.errors import PersonalizationError
 from personalization.generate import SEAM, Settings, draw
 from tests import tiny
@@ -53,3 +54,27 @@ def test_what_is_missing_to_start_from_is_named(base, start) -> None:
     ):
         with pytest.raises(PersonalizationError, match=said):
             draw(base, ASKED, image=image, mask=mask)
+
+
+@pytest.mark.parametrize("name", schedulers.names("unet"))
+def test_each_scheduler_draws_its_own_picture_and_the_same_one_twice(base, name: str) -> None:
+    asked = Settings("a photo of a dog", seed=3, steps=4, count=2, scheduler=name)
+    first, second = draw(base, asked)
+    assert first.record["scheduler"] == name
+    again = draw(base, replace(asked, seed=4, count=1))[0]  # alone, at the second's seed
+    assert np.abs(np.asarray(second.image, int) - np.asarray(again.image, int)).max() <= 1
+    assert first.image.tobytes() != second.image.tobytes()
+
+
+def test_the_named_schedulers_sample_as_they_say(base) -> None:
+    drawn = {
+        name: draw(base, Settings("a dog", seed=3, steps=4, scheduler=name))[0].image.tobytes()
+        for name in (None, *schedulers.names("unet"))
+    }
+    # One of them may be the base's own.
+    assert len(set(drawn.values())) >= len(schedulers.names("unet"))
+
+
+def test_a_scheduler_that_is_not_for_the_base_is_refused_with_those_that_are(base) -> None:
+    with pytest.raises(PersonalizationError, match=r"Turbo.*DPM\+\+ 2M, .*DDIM"):
+        draw(base, Settings("a dog", scheduler="Turbo"))

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 from personalization import formats
 from personalization.adapter import Adapter
 from personalization.errors import StackError
+from personalization.generate import Picture
 from personalization.merge import overlaps
 from personalization.page.easel import _axis, painted
 from personalization.page.exchange import files_of
@@ -175,3 +176,96 @@ def test_the_sweeps_choices_are_axes() -> None:
     assert _axis("weight 1", "") == Axis("weight", STRENGTHS, slot=1)
     assert _axis("guidance", "").values[2] == 4.0
     assert "ties" in _axis("combine", "").values
+
+
+PROMPT = "a photo of sks dog and zwx dog"
+
+
+def given(tab, workspace, rows: list[Row], **form) -> list:
+    """The inputs of the easel's buttons, as the page sends them."""
+    values = {
+        "prompt": PROMPT,
+        "negative": "blur",
+        "seed": 7,
+        "vary": False,
+        "count": 1,
+        "steps": 2,
+        "guidance": 3.0,
+        "scheduler": "Euler a",
+        "task": "text",
+        "strength": 0.7,
+        "image": None,
+        "editor": None,
+    } | form
+    how = (form.pop("combine", "ties"), 0.3, 5)
+    stack = [workspace.id, "", kept(rows), *how, *[row.weight for row in rows]]
+    return [*[v for key, v in values.items() if key != "combine"], *stack]
+
+
+@pytest.mark.parametrize("task", ["text", "image", "inpaint"])
+def test_a_picture_dropped_back_brings_everything_back(tab, workspace, ready, task) -> None:
+    workspace.library.add(ready.described(title="twin", token="zwx"), "twin")
+    easel, rack = tab.easel, tab.rack
+    rows = [Row("crowned-dog", 0.8, 0.4, {"mid_block": 0.5}), Row("twin", -0.2, None, {})]
+    photo = Image.new("RGB", (128, 128), (200, 30, 30))
+    layer = Image.new("RGBA", (128, 128))
+    ImageDraw.Draw(layer).rectangle((0, 0, 64, 128), fill=(0, 0, 0, 255))
+    editor = {"background": photo, "layers": [layer], "composite": photo}
+    drawn = easel.paint(*given(tab, workspace, rows, task=task, image=photo, editor=editor))
+    file = drawn[easel.gallery]["value"][0][0]
+    back = easel.take_record(workspace.id, "", file)
+    said = {
+        part: back[getattr(easel, part)]
+        for part in ("prompt", "negative", "seed", "steps", "guidance")
+    }
+    assert said == {"prompt": PROMPT, "negative": "blur", "seed": 7, "steps": 2, "guidance": 3.0}
+    assert (back[easel.scheduler], back[easel.task], back[easel.strength]) == ("Euler a", task, 0.7)
+    assert (back[rack.combine]["value"], back[rack.density], back[rack.rank]) == ("ties", 0.3, 5)
+    assert [Row(*row) for row in back[rack.rack]] == rows
+    if task == "image":
+        assert back[easel.image].tobytes() == photo.tobytes()
+    if task == "inpaint":
+        again = painted(back[easel.editor])
+        assert again is not None
+        assert again.tobytes() == painted(editor).tobytes()
+        assert back[easel.editor]["background"].tobytes() == photo.tobytes()
+    assert not back[easel.notes]
+
+
+def test_a_picture_whose_start_is_gone_says_so_and_the_rest_is_restored(tab, workspace) -> None:
+    easel = tab.easel
+    photo = Image.new("RGB", (128, 128), (200, 30, 30))
+    form = given(tab, workspace, [], task="image", image=photo, combine="sum")
+    file = easel.paint(*form)[easel.gallery]["value"][0][0]
+    workspace.delete_photos(workspace.photo_keys())
+    back = easel.take_record(workspace.id, "", file)
+    assert "no longer in your workspace" in back[easel.notes]
+    assert (back[easel.task], back[easel.prompt]) == ("image", PROMPT)
+
+
+def test_a_record_that_anyone_may_have_written_sets_nothing_it_should_not(
+    tab, workspace, tmp_path
+) -> None:
+    nonsense = {
+        "prompt": ["x"],
+        "seed": -5,
+        "steps": "many",
+        "guidance": float("inf"),
+        "task": "rm",
+        "scheduler": "pickle",
+        "combine": {},
+        "density": 7,
+        "rank": None,
+        "strength": True,
+        "adapters": [3, {"name": "../../x", "weight": 99, "blocks": [1]}, *[{}] * 20],
+        "start": "../../etc/passwd",
+        "base": 3,
+    }
+    file = Picture(Image.new("RGB", (8, 8)), nonsense).save(tmp_path / "x.png")
+    back = tab.easel.take_record(workspace.id, "", str(file))
+    easel, rack = tab.easel, tab.rack
+    assert (back[easel.prompt], back[easel.seed], back[easel.steps]) == ("", 0, 20)
+    assert (back[easel.task], back[easel.scheduler], back[easel.guidance]) == ("text", "", 4.0)
+    assert (back[rack.combine]["value"], back[rack.density], back[rack.rank]) == ("sum", 1, 0)
+    assert back[rack.rack] == []
+    assert "no longer in the library" in back[rack.notes]

@@ -108,6 +108,9 @@ class Base(Protocol):
         """The training loss, (batch,). latents, noise: (batch, channels, h, w); u: (batch,)."""
         ...
 
-    def pipeline(self, task: Task) -> Any:
-        """A diffusers pipeline over the very same modules and tokenizers."""
+    def pipeline(self, task: Task, scheduler: str | None = None) -> Any:
+        """A diffusers pipeline over the very same modules and tokenizers.
+
+        `scheduler`: see `bases.schedulers`; without, as the base's own.
+        """
         ...

@@ -27,7 +27,7 @@ from diffusers.loaders import TextualInversionLoaderMixin
 from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 from torch import Tensor, nn
 
-from personalization.bases import loading
+from personalization.bases import loading, schedulers
 from personalization.bases.base import Conditioning, Posterior, Task, TextEncoder
 from personalization.bases.spec import BaseSpec
 from personalization.bases.unet import fingerprint, mind_the_end
@@ -106,17 +106,16 @@ class FlowBase:
         error = self.predict(latents, conditioning, noise, u) - self.target(latents, noise, u)
         return error.square().mean(dim=(1, 2, 3))
 
-    def pipeline(self, task: Task) -> Any:
-        return _Drawing(self, self._plain(task), task)
+    def pipeline(self, task: Task, scheduler: str | None = None) -> Any:
+        return _Drawing(self, self._plain(task, scheduler), task)
 
-    def _plain(self, task: Task) -> Any:
+    def _plain(self, task: Task, scheduler: str | None = None) -> Any:
         parts: dict[str, Any] = {"vae": self.vae, "transformer": self.denoiser, **self._kind.silent}
         for encoder in self.text_encoders:
             parts[encoder.name] = encoder.model
             parts[self._kind.spoken[encoder.name]] = encoder.tokenizer
-        # A scheduler keeps state while it samples: a fresh one for each pipeline.
-        scheduler = type(self.scheduler).from_config(self.scheduler.config)
-        pipe = self._kind.pipelines[task](scheduler=scheduler, **parts)
+        fresh = schedulers.fresh(self.scheduler, self.spec.module, scheduler)
+        pipe = self._kind.pipelines[task](scheduler=fresh, **parts)
         pipe.set_progress_bar_config(disable=True)
         return pipe
 

@@ -21,7 +21,7 @@ from diffusers import (
 from diffusers.loaders import TextualInversionLoaderMixin
 from torch import Tensor, nn
 
-from personalization.bases import loading
+from personalization.bases import loading, schedulers
 from personalization.bases.base import Conditioning, Posterior, Task, TextEncoder
 from personalization.bases.spec import BaseSpec
 from personalization.kept import Kept
@@ -161,7 +161,7 @@ class UNetBase:
         error = self.predict(latents, conditioning, noise, u) - self.target(latents, noise, u)
         return error.square().mean(dim=(1, 2, 3))
 
-    def pipeline(self, task: Task) -> Any:
+    def pipeline(self, task: Task, scheduler: str | None = None) -> Any:
         spoken: dict[str, Any] = {}
         for encoder in self.text_encoders:
             spoken[encoder.name] = encoder.model
@@ -169,8 +169,7 @@ class UNetBase:
         pipe = (_XL_PIPELINES if self._is_xl else _PIPELINES)[task](
             vae=self.vae,
             unet=self.denoiser,
-            # A scheduler keeps state while it samples: a fresh one for each pipeline.
-            scheduler=type(self.scheduler).from_config(self.scheduler.config),
+            scheduler=schedulers.fresh(self.scheduler, self.spec.module, scheduler),
             **spoken,
             **self._more,
         )

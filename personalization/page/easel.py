@@ -11,6 +11,8 @@ from typing import Any
 import gradio as gr
 from PIL import Image
 
+from personalization.bases import schedulers
+from personalization.bases.spec import BaseSpec
 from personalization.choice import POCKET
 from personalization.errors import PersonalizationError
 from personalization.generate import MAX_COUNT, Picture, Settings, read_record
@@ -24,13 +26,15 @@ from .common import (
     ON_GPU,
     QUIET,
     WORKSPACES,
+    collected,
     gallery,
     handed_out_pictures,
     in_words,
     spec_of,
 )
 from .gpu import draw_with, gpu_sweep, records_of
-from .rack import Rack, Row
+from .rack import Rack
+from .records import BRUSH, TASKS, Said, brushed, kept_start, painted, start_of
 
 CALL_WORD = "(prompt, word) => prompt.includes(word) ? prompt : `${prompt} ${word}`.trim()"
 SAY_DARK = "(_, ...others) => [document.body.classList.contains('dark'), ...others]"
@@ -77,7 +81,7 @@ class Easel:
             height=420,
             layers=False,
             transforms=(),
-            brush=gr.Brush(colors=["#6366f1cc"], color_mode="fixed", default_size=40),
+            brush=gr.Brush(colors=[BRUSH + "cc"], color_mode="fixed", default_size=40),
             elem_id="stack-editor",
         )
         self.strength = gr.Slider(
@@ -124,8 +128,18 @@ class Easel:
                 self.guidance = gr.Slider(
                     0, 15, value=sampling.guidance, step=0.5, label="Guidance", **narrow
                 )
+                self.scheduler = gr.Dropdown(
+                    scheduler_choices(POCKET),
+                    value="",
+                    label="Scheduler",
+                    elem_id="stack-scheduler",
+                    **narrow,
+                )
+            with gr.Row():
                 self.seed = gr.Number(0, label="Seed", precision=0, elem_id="stack-seed", **narrow)
-            self.vary = gr.Checkbox(True, label="A new seed each time", elem_id="stack-vary")
+                self.vary = gr.Checkbox(
+                    True, label="A new seed each time", elem_id="stack-vary", **narrow
+                )
             with gr.Row():
                 self.across = gr.Dropdown(
                     [], label="Sweep across", elem_id="sweep-across", **narrow
@@ -145,7 +159,7 @@ class Easel:
         """`outputs` are the rack's, which a picture's record restores too."""
         self.form = [
             *(self.prompt, self.negative, self.seed, self.vary, self.count, self.steps),
-            *(self.guidance, self.task, self.strength),
+            *(self.guidance, self.scheduler, self.task, self.strength),
         ]
         shown = [self.gallery, self.sheet, self.records, self.record, self.notes, self.seed]
         easel = [self.image, self.editor, self.strength]
@@ -161,7 +175,9 @@ class Easel:
         self.sweep.click(self.paint_sweep, axes, shown, js=SAY_DARK, **work)
         self.gallery.select(self.say_record, self.records, self.record, **QUIET)
         dropped = [self.rack.visitor, self.rack.base, self.restored]
-        back = [*outputs, self.rack.combine, *self.form, self.notes, self.restored]
+        rack = [self.rack.combine, self.rack.density, self.rack.rank]
+        start = [self.image, self.editor, self.notes, self.restored]
+        back = [*outputs, *rack, *self.form, *start]
         then(self.restored.upload(self.take_record, dropped, back, **QUIET))
 
     def show(self, entries: Sequence[Entry]) -> dict:
@@ -192,8 +208,8 @@ class Easel:
 
     def asked(self, given: Sequence[Any]) -> tuple[Settings, Image.Image | None, Any]:
         """What the form says: settings, the picture to start from, its mask."""
-        prompt, negative, seed, vary, count, steps, guidance, task, strength = given[:9]
-        image, editor = given[9:11]
+        prompt, negative, seed, vary, count, steps, guidance = given[:7]
+        scheduler, task, strength, image, editor = given[7:12]
         settings = Settings(
             prompt or "",
             negative or "",
@@ -201,21 +217,24 @@ class Easel:
             count=int(count),
             steps=int(steps),
             guidance=guidance,
+            scheduler=scheduler or None,
             task=task,
             strength=strength,
         )
         mask = None
         if task == "inpaint":
             image, mask = (editor or {}).get("background"), painted(editor)
-        return settings, image, mask
+        return settings, image if task != "text" else None, mask
 
     def paint(self, *given: Any) -> dict:
         """Draw with the rack as it stands."""
         try:
             settings, image, mask = self.asked(given)
-            _, base, rows, stack = self.rack.taken(*given[11:])
+            workspace, base, rows, stack = self.rack.taken(*given[12:])
             names = [row.name for row in rows]
             pictures = draw_with(base, names, stack, [settings], image, mask)
+            start = kept_start(workspace, base, image, mask) if image else {}
+            pictures = [replace(p, record=p.record | start) for p in pictures]
         except (PersonalizationError, gr.Error) as error:
             return {self.notes: html.problems([in_words(error)])}
         words = [slot.adapter.description.trigger for slot in stack.active]
@@ -243,7 +262,7 @@ class Easel:
         try:
             settings, _, _ = self.asked(given)
             settings = replace(settings, task="text").check()
-            _, base, rows, stack = self.rack.taken(*given[11:])
+            _, base, rows, stack = self.rack.taken(*given[12:])
             axis = _axis(across, base) if across else side_by_side(stack)
             other = _axis(down, base) if down else None
             grid = gpu_sweep(base, stack, settings, axis, other)
@@ -275,36 +294,41 @@ class Easel:
         Path(file).unlink(missing_ok=True)
         if record is None:
             return {self.notes: html.problems([html.NO_RECORD]), self.restored: None}
-        rack = [
-            Row(a.get("name", "?"), a.get("weight", 1.0), a.get("text_weight"), a.get("blocks"))
-            for a in record.get("adapters", [])
-        ]
-        combine = record.get("combine", "sum")
+        said, workspace = Said(record), WORKSPACES.open(visitor)
+        rack = said.rows()
+        spec = spec_of(base)
+        task = said.one_of("task", TASKS, "text")
+        photo, warnings = None, html.other_base(said.text("base"), spec)
+        if task != "text":
+            with collected(warnings):
+                photo = start_of(workspace, said.text("start"))
         return {
-            **self.rack.show(WORKSPACES.open(visitor), rack[:MAX_SLOTS]),
+            **self.rack.show(workspace, rack),
             self.rack.combine: gr.update(
-                value=combine if combine in COMBINATIONS else "sum", visible=len(rack) > 1
+                value=said.one_of("combine", COMBINATIONS, "sum"), visible=len(rack) > 1
             ),
-            self.prompt: record.get("prompt", ""),
-            self.negative: record.get("negative", ""),
-            self.seed: record.get("seed", 0),
+            self.rack.density: said.number("density", 0.5, 0.05, 1),
+            self.rack.rank: int(said.number("rank", 0, 0, 4096)),
+            self.prompt: said.text("prompt"),
+            self.negative: said.text("negative"),
+            self.seed: int(said.number("seed", 0, 0, 2**32 - 1)),
             self.vary: False,
             self.count: 1,
-            self.steps: record.get("steps", POCKET.sampling.steps),
-            self.guidance: record.get("guidance", POCKET.sampling.guidance),
-            self.task: record.get("task", "text"),
-            self.strength: record.get("strength", 0.6),
-            self.notes: html.warnings(html.other_base(record.get("base"), spec_of(base))),
+            self.steps: int(said.number("steps", spec.sampling.steps, 1, 60)),
+            self.guidance: said.number("guidance", spec.sampling.guidance, 0, 15),
+            self.scheduler: said.one_of("scheduler", schedulers.names(spec.module), ""),
+            self.task: task,
+            self.strength: said.number("strength", 0.6, 0.05, 1),
+            self.image: photo.image if photo and task == "image" else gr.skip(),
+            self.editor: brushed(photo) if photo and task == "inpaint" else gr.skip(),
+            self.notes: html.warnings(warnings),
             self.restored: None,
         }
 
 
-def painted(editor: dict[str, Any] | None) -> Image.Image | None:
-    """What was brushed over, white on black."""
-    layers = (editor or {}).get("layers")
-    return (
-        layers[0].getchannel("A").point(lambda alpha: 255 if alpha > 16 else 0) if layers else None
-    )
+def scheduler_choices(spec: BaseSpec) -> list[tuple[str, str]]:
+    """What the base can be drawn with."""
+    return [("the base’s own", ""), *((name, name) for name in schedulers.names(spec.module))]
 
 
 def _axis(said: str, base: str) -> Axis:

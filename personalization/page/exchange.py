@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import gradio as gr
+from gradio.utils import get_space
 
 from personalization import formats, hub
 from personalization.errors import PersonalizationError
@@ -20,6 +22,8 @@ from .gpu import gpu_merge
 from .rack import Rack, receive, remember
 
 FORMATS: tuple[Literal["diffusers", "kohya"], ...] = ("diffusers", "kohya")
+# A Space whose front matter says hf_oauth; anywhere else there is nobody to sign in with.
+CAN_SIGN_IN = bool(get_space() and os.environ.get("OAUTH_CLIENT_ID"))
 BUSY: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": 4}
 
 
@@ -61,6 +65,10 @@ class FromHub:
                     elem_id="hub-name",
                 )
                 self.look = gr.Button("Look", scale=1, min_width=90, elem_id="hub-look")
+            if CAN_SIGN_IN:
+                with gr.Row(elem_classes="ask"):
+                    gr.HTML(html.SIGN_IN_HINT)
+                    gr.LoginButton(size="sm", scale=0, min_width=220, elem_id="sign-in")
             self.choice = gr.Dropdown([], container=False, visible=False, elem_id="hub-choice")
             self.add = gr.Button("Add to the stack", visible=False, elem_id="hub-add")
             self.notes = gr.HTML(elem_id="hub-notes")

@@ -15,6 +15,7 @@ from PIL import Image
 
 from personalization import judges
 from personalization.adapter import Adapter
+from personalization.bases import schedulers
 from personalization.concept import Concept, Kind, check_photos
 from personalization.deltas import check_targets
 from personalization.errors import HubError, PersonalizationError
@@ -164,6 +165,8 @@ def draw_with(
 ) -> list[Picture]:
     """The same with any stack; `names` are those of its adapters in the library."""
     checked = [each.check() for each in settings]
+    for each in checked:
+        schedulers.check(spec_of(base_name).module, each.scheduler)
     stack = stack.check(spec_of(base_name))
     return gpu_draw(base_name, stack, checked, records_of(names, stack), image, mask)
 

@@ -72,7 +72,15 @@ TAKE_HINT = (
     '<p class="hint">One file for diffusers, one for ComfyUI, A1111 and Forge, each read back and '
     "compared with the adapter before it is offered.</p>"
 )
+SIGN_IN_HINT = (
+    '<p class="hint">A private repository opens to who is signed in. The token is used to look and '
+    "to fetch, and kept nowhere.</p>"
+)
 NOTHING_TO_TAKE = "There is nothing on the rack to take away. Add an adapter first."
+NO_START = (
+    "The picture that it started from is no longer in your workspace: add it under “Start from”, "
+    "or on the canvas."
+)
 NO_RECORD = "This picture holds no settings: only PNG files that the app drew do."
 
 # A line on each way to teach a subject.
@@ -413,6 +421,7 @@ def record(values: dict[str, Any]) -> str:
         ("seed", values.get("seed")),
         ("steps", values.get("steps")),
         ("guidance", values.get("guidance")),
+        ("scheduler", values.get("scheduler")),
         ("base", values.get("base")),
     ]
     if values.get("task", "text") != "text":

@@ -12,7 +12,7 @@ from personalization.workspace import Workspace
 
 from . import html
 from .common import QUIET, WORKSPACES, spec_of
-from .easel import Easel
+from .easel import Easel, scheduler_choices
 from .exchange import FromHub, TakeAway
 from .rack import Rack, Row, remember
 
@@ -36,7 +36,7 @@ class StackTab:
         # Everything that changes with what is on the rack.
         self.board = [*self.rack.parts, *self.easel.parts, self.take.which]
         # And with the base.
-        sampling = [self.easel.steps, self.easel.guidance]
+        sampling = [self.easel.steps, self.easel.guidance, self.easel.scheduler]
         self.rebased = [*self.rack.blocks, self.rack.notes, *sampling]
         self.rack.wire(self.board, self.then_meet)
         self.hub.wire(self.board, self.then_meet)
@@ -68,6 +68,7 @@ class StackTab:
             **self.rack.rebase(workspace, base, rack),
             self.easel.steps: sampling.steps,
             self.easel.guidance: sampling.guidance,
+            self.easel.scheduler: gr.update(choices=scheduler_choices(spec_of(base)), value=""),
         }
 
     def refresh(self, visitor: str, rack: list, *weights: float) -> dict:

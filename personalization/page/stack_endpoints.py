@@ -45,6 +45,7 @@ def draw_with_stack(
     combine: str = "sum",
     density: float = 0.5,
     base: str = "",
+    scheduler: str = "",
 ) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
     """Draw with several adapters at once, each with its weight.
 
@@ -62,13 +63,17 @@ def draw_with_stack(
         combine: sum, svd, ties, dare, orthogonal, switch or composite.
         density: how much of each TIES and DARE keep, above 0 and up to 1.
         base: a name as /list_bases says; empty for the app's own.
+        scheduler: such as "Euler a" or "DDIM"; empty for the base's own. What it can be is said
+            where it cannot.
 
     Returns:
         The pictures, and the record of each: base, adapters with hashes and weights, settings.
     """
     with raised():
         names, stack, _ = stack_in(adapters, session, base, combine=combine, density=density)
-        settings = Settings(prompt, negative, seed, count, steps or None, guidance)
+        settings = Settings(
+            prompt, negative, seed, count, steps or None, guidance, scheduler or None
+        )
         pictures = draw_with(base, names, stack, [settings])
     return handed_out_pictures(pictures), [picture.record for picture in pictures]
 
@@ -259,7 +264,7 @@ def build_stack_endpoints() -> None:
         *(whole("seed", 0), whole("count", 1), whole("steps", None)),
         *(gr.Number(None, label="guidance"), gr.Textbox("", label="session")),
         *(gr.Textbox("sum", label="combine"), gr.Number(0.5, label="density")),
-        gr.Textbox("", label="base"),
+        *(gr.Textbox("", label="base"), gr.Textbox("", label="scheduler")),
     ]
     back: list[Any] = [gr.Gallery(label="pictures"), gr.JSON(label="records")]
     gr.Button().click(draw_with_stack, drawn, back, api_name="draw_stack", **ON_GPU)

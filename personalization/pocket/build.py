@@ -230,7 +230,7 @@ def main() -> None:
             build.work,
             pictures.load_all(build.work / "pictures", build.pictures),
             autoencoders.AutoencoderPlan(
-                steps=build.decoder_steps, crops_until=0.6, lr=2e-3, halved=0.0, noise=0.08
+                steps=build.decoder_steps, crops_until=0.4, lr=2e-3, halved=0.0, noise=0.08
             ),
             build.seed + 1,
             build.device,
