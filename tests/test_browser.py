@@ -26,6 +26,8 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# What Gradio draws around an app on a Space: its font, and the Hub's line above it.
+FRAME = ("https://fonts.googleapis.com/", "https://huggingface.co/api/spaces/")
 LONG = 120_000  # milliseconds: what a slow machine may need for six steps
 
 
@@ -54,6 +56,7 @@ def visiting(browser, url: str, *also: str):
     """A new visitor, who must not be sent anywhere but to the app, nor meet a script's error."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
+    page.route(lambda url: url.startswith(FRAME), lambda route: route.abort())
     elsewhere: list[str] = []
     errors: list[str] = []
     here = (url, "data:", "blob:", *also)
@@ -153,7 +156,7 @@ def test_a_private_adapter_opens_to_who_signs_in(browser, tmp_path):
     private = {"someone/secret": Repository({"secret.safetensors": adapter}, private=True)}
     with hub(private) as server, provider(server.token) as space:
         reached = {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0"}
-        signing = (space["OPENID_PROVIDER_URL"],)
+        signing = (space["OPENID_PROVIDER_URL"], *FRAME)
         with (
             running(tmp_path, **space, **reached) as app,
             visiting(browser, app.url, *signing) as page,
