@@ -35,6 +35,7 @@ from personalization.recipe import Full, LowRank, Prior, Recipe, Word
 from personalization.runs import Run
 from personalization.stack import Slot, Stack, applied
 from tests import tiny
+from tests.single_file import save_single_file
 
 FAMILIES = ("sd15", "sd21", "sdxl", "sd35-medium", "flux2-klein")
 PROMPTS = ["a photo of dog", "a red cat"]
@@ -546,6 +547,20 @@ def test_a_single_file_that_is_no_base_is_refused_in_words(
             path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(BaseError, match=said):
         loading.recognised(str(path))
+
+
+def test_a_single_file_draws_what_its_folder_draws(tmp_path: Path) -> None:
+    pipe = tiny.family_pipeline("sd15")
+    pipe.save_pretrained(tmp_path / "like")
+    path = tmp_path / "mine.safetensors"
+    save_single_file(pipe, path)
+    whole = replace(tiny.family_spec("sd15"), source=str(tmp_path / "like"))
+    single = replace(whole, name="mine", source=str(path), config=str(tmp_path / "like"))
+    first, second = (
+        draw_each(bases.load(spec, "cpu"), PROMPTS[:1], [1])[0] for spec in (whole, single)
+    )
+    assert first.tobytes() == second.tobytes()
+    assert bases.load(single, "cpu").fingerprint == bases.load(whole, "cpu").fingerprint
 
 
 def test_a_single_file_with_half_of_a_base_is_refused_in_words(tmp_path: Path) -> None:

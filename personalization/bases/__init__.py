@@ -26,7 +26,7 @@ __all__ = [
     "load",
 ]
 
-_LOADED: dict[tuple[str, str], Base] = {}
+_LOADED: dict[tuple[str, str, str], Base] = {}
 _LOADING = threading.Lock()
 
 
@@ -51,7 +51,7 @@ def load(spec: BaseSpec | str, device: torch.device | str | None = None) -> Base
             raise BaseError(f"There is no base “{spec}”. Known: {', '.join(CATALOG)}.")
         spec = CATALOG[spec]
     device = torch.device(device or best_device())
-    key = (spec.name, str(device))
+    key = (spec.name, spec.source, str(device))
     if loaded := _LOADED.get(key):  # nobody waits for another's download
         return loaded
     with _LOADING:
@@ -71,7 +71,7 @@ def _make_room(spec: BaseSpec, device: torch.device) -> None:
     idle = {
         key: memory.weights(base.spec.architecture, dtype)
         for key, base in _LOADED.items()
-        if key[1] == str(device) and base.spec.architecture and not base.lock.locked()
+        if key[-1] == str(device) and base.spec.architecture and not base.lock.locked()
     }
     memory.check(spec, device, free + sum(idle.values()))
     for key, size in idle.items():
