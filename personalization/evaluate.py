@@ -188,9 +188,10 @@ def evaluating(
                 "sampling": f"{steps} steps, guidance {sampling.guidance:g}",
                 **{name: version(name) for name in ("torch", "diffusers", "transformers")},
             }
+            if base.spec.judge == "pocket":
+                agreement = f"rank correlation {judges.POCKET_AGREEMENT} with true attributes"
+                evidence["how far the judge can be trusted"] = agreement
             limits = (missing, *event.limits) if missing else event.limits
-            if base.spec.judge == "pocket" and judges.POCKET_AGREEMENT < judges.AGREES:
-                limits = (*limits, judges.DOUBT)
             event = replace(event, evidence=evidence, limits=limits)
         yield event
 

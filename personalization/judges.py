@@ -26,13 +26,7 @@ from personalization.errors import HubError
 
 POCKET = str(ASSETS / "pocket-judge")
 # How its likeness ranks drawings beside their true attributes, Spearman's; measured in the tests.
-POCKET_AGREEMENT = 0.69
-AGREES = 0.7  # from here on its word is taken as it is
-DOUBT = (
-    "The judge of this small base is small as well: it ranks drawings by likeness as their true "
-    f"attributes do with a correlation of {POCKET_AGREEMENT} only, where 1 is perfect. Look at "
-    "the pictures too."
-)
+POCKET_AGREEMENT = 0.73
 CLIP = "openai/clip-vit-large-patch14"
 DINO = "facebook/dinov2-base"
 PER_BATCH = 16

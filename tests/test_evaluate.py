@@ -30,7 +30,6 @@ from personalization.errors import AdapterError, HubError, PhotoError
 from personalization.evaluate import Plan, Subject, bank, measuring
 from personalization.events import SliceEnded, Stage
 from personalization.judges import (
-    AGREES,
     PLACES,
     POCKET,
     POCKET_AGREEMENT,
@@ -166,11 +165,11 @@ def pocket_judge() -> ClipJudge:
 
 @pytest.fixture(scope="module")
 def agreement(pocket_judge) -> float:
-    """How likeness ranks scenes beside their true attributes, Spearman’s, over thirty subjects."""
+    """How likeness ranks scenes beside their true attributes, Spearman’s, over 100 subjects."""
     judge = Apart(pocket_judge)
     rng = np.random.default_rng(5)
     truth, likeness = [], []
-    for _ in range(30):
+    for _ in range(100):
         scene = world.sample(rng, wordless=False)
         scene = replace(scene, style="cartoon")
         photos = judge.images([world.draw(s, 128) for s in photos_of(scene, 4, seed=1)])
@@ -193,9 +192,8 @@ def agreement(pocket_judge) -> float:
     return float(np.mean(correlations))
 
 
-@pytest.mark.xfail(strict=True, reason="the judge reaches 0.69")
 def test_likeness_ranks_scenes_as_their_true_attributes_do(agreement):
-    assert agreement >= AGREES
+    assert agreement >= 0.7
 
 
 def test_how_far_the_pocket_judge_can_be_trusted_is_said_as_measured(agreement):

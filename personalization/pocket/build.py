@@ -53,15 +53,16 @@ class Build:
     finish: int | None
     continue_from_assets: bool
     workers: int
+    took: str
 
 
-def load_autoencoder(build: Build) -> tuple[AutoencoderKL, int]:
-    """The autoencoder as far as it is trained, its decoder refined where that was done."""
+def load_autoencoder(build: Build) -> tuple[AutoencoderKL, int, int]:
+    """The autoencoder as far as it is trained, and the steps of the whole and of the decoder."""
     model = make_autoencoder()
     done = load_state(build.work / "autoencoder.pt", {"model": model})
-    load_state(build.work / "decoder.pt", {"model": model})
+    refined = load_state(build.work / "decoder.pt", {"model": model})
     model.register_to_config(scaling_factor=scale_of(build))
-    return model.to(memory_format=torch.channels_last).eval(), done
+    return model.to(memory_format=torch.channels_last).eval(), done, refined
 
 
 def load_text(build: Build, training: CLIPTokenizer) -> CLIPTextModel:
@@ -82,7 +83,7 @@ def scale_of(build: Build) -> float:
 
 def run_latents(build: Build) -> None:
     """Encode the pictures."""
-    model, _ = load_autoencoder(build)
+    model, _, _ = load_autoencoder(build)
     latent_files.encode_all(
         model.to(build.device),
         build.work / "pictures",
@@ -124,7 +125,7 @@ def run_unet(build: Build, training: CLIPTokenizer) -> None:
 
 def run_export(build: Build, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer]) -> None:
     """Write assets/pocket from what there is, trained to the end or not."""
-    autoencoder, autoencoder_steps = load_autoencoder(build)
+    autoencoder, autoencoder_steps, decoder_steps = load_autoencoder(build)
     average = make_unet()
     steps = load_state(build.work / "unet.pt", {"average": average})
     readme = README.format(
@@ -132,6 +133,8 @@ def run_export(build: Build, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer]) ->
         seed=build.seed,
         pictures=build.pictures,
         autoencoder_steps=autoencoder_steps,
+        decoder_steps=decoder_steps,
+        took=build.took,
         steps=steps,
         half_steps=min(steps, build.half_steps),
         samples=steps * build.batch,
@@ -159,9 +162,10 @@ no other model's weights.
 | command | `{command}` |
 | seed | {seed} |
 | training pictures | {pictures} |
-| autoencoder | {autoencoder_steps} steps |
+| autoencoder | {autoencoder_steps} steps, then {decoder_steps} of its decoder alone |
 | UNet | {steps} steps ({half_steps} of them at half size), {samples} samples, averaged weights |
 | machine | {machine} |
+| time | {took} |
 | date | {date} |
 | licence | Apache-2.0 |
 
@@ -181,9 +185,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=REPOSITORY / "assets" / "pocket")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if cuda else "cpu")
-    parser.add_argument("--pictures", type=int, default=16_000, help="how many are drawn")
+    parser.add_argument("--pictures", type=int, default=24_000, help="how many are drawn")
     parser.add_argument("--autoencoder-steps", type=int, default=620)
-    parser.add_argument("--decoder-steps", type=int, default=0, help="after the UNet, decoder only")
+    parser.add_argument(
+        "--decoder-steps", type=int, default=600, help="after the UNet, decoder only"
+    )
     parser.add_argument("--text-steps", type=int, default=200)
     parser.add_argument("--unet-steps", type=int, default=6000)
     parser.add_argument("--half-steps", type=int, default=2500, help="of them at half size")
@@ -193,6 +199,7 @@ def main() -> None:
         "--continue-from-assets", action="store_true", help="start the UNet from --out's weights"
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--took", default="not noted", help="the time, for the model card")
     parser.add_argument("--only", nargs="+", choices=STAGES, default=STAGES, metavar="STAGE")
     options = vars(parser.parse_args())
     stages = options.pop("only")
