@@ -54,7 +54,7 @@ START_ANEW = """(id) => {
 
 def arrive(visitor: str, base: str, *stored: Any) -> dict:
     """Open the visitor's workspace, or give them one; then everything as they left it."""
-    word_keys, word_fields, subject_keys, subject_fields, rack = stored
+    word, subject, rack = stored[:3], stored[3:6], stored[6:]
     try:
         workspace, fresh = WORKSPACES.open(visitor), False
     except WorkspaceError:
@@ -63,24 +63,24 @@ def arrive(visitor: str, base: str, *stored: Any) -> dict:
     return {
         browser: workspace.id,
         **shown,
-        **word_tab.restore(workspace, base, word_keys, word_fields),
-        **subject_tab.restore(workspace, base, subject_keys, subject_fields),
-        **stack_tab.restore(workspace, base, rack, fresh=fresh),
+        **word_tab.restore(workspace, base, *word),
+        **subject_tab.restore(workspace, base, *subject),
+        **stack_tab.restore(workspace, base, *rack, fresh=fresh),
         base_choice.head: say_head(workspace, base),
     }
 
 
 def choose_base(visitor: str, current: str, asked: str, *stored: Any) -> Iterator[dict]:
     """Take another base, and fill the forms with what is its own; or say why it cannot be had."""
-    word_keys, word_fields, subject_keys, subject_fields, rack, *weights = stored
+    word, subject, (rack, _, *weights) = stored[:3], stored[3:6], stored[6:]
     yield base_choice.wait()
     try:
         shown, base = base_choice.take(asked)
         workspace = WORKSPACES.open(visitor)
         yield {
             **shown,
-            **word_tab.rebase(workspace, base, word_keys, word_fields),
-            **subject_tab.rebase(workspace, base, subject_keys, subject_fields),
+            **word_tab.rebase(workspace, base, *word),
+            **subject_tab.rebase(workspace, base, *subject),
             **stack_tab.rebase(workspace, base, remember(rack, *weights)),
             base_choice.head: say_head(workspace, base),
         }
@@ -140,11 +140,12 @@ with gr.Blocks(
 ) as demo:
     # Outside the tabs: a browser's memory inside a tab is not read before that tab is opened.
     browser = remembered("visitor", "")
-    kept_rack = remembered("rack", [])
+    kept_rack, kept_drawing = remembered("rack", []), remembered("drawing", [])
     kept = {
         lesson: (
             remembered(f"{lesson.purpose}-photos", []),
             remembered(f"{lesson.purpose}-fields", [lesson.token, "", "object"]),
+            remembered(f"{lesson.purpose}-settings", []),
         )
         for lesson in (WORD, SUBJECT)
     }
@@ -156,7 +157,7 @@ with gr.Blocks(
         with gr.Tab(SUBJECT.title, id="subject"):
             subject_tab = TeachTab(SUBJECT, browser, base_name, *kept[SUBJECT])
         with gr.Tab("Stack adapters", id="stack"):
-            stack_tab = StackTab(browser, base_name, kept_rack)
+            stack_tab = StackTab(browser, base_name, kept_rack, kept_drawing)
     with gr.Row(elem_classes="foot"):
         gr.HTML(html.privacy(WORKSPACES.lifetime))
         forget_me = gr.Button("Forget me", size="sm", scale=0, min_width=110, elem_id="forget-me")
@@ -173,7 +174,7 @@ with gr.Blocks(
     forget_me.click(forget, browser, browser, js=ASK_FIRST, **QUIET).then(
         None, browser, None, js=START_ANEW
     )
-    stored = [*kept[WORD], *kept[SUBJECT], kept_rack]
+    stored = [*word_tab.stored, *subject_tab.stored, *stack_tab.stored]
     tabs_of_base = [browser, *word_tab.rebased, *subject_tab.rebased, *stack_tab.rebased]
     base_choice.wire(
         choose_base,
@@ -183,8 +184,8 @@ with gr.Blocks(
     )
     everything = [
         *(browser, *base_choice.parts),
-        *(*word_tab.everything, *subject_tab.everything, stack_tab.prompt),
-        *dict.fromkeys([*stack_tab.board, *stack_tab.rebased]),
+        *(*word_tab.everything, *subject_tab.everything),
+        *dict.fromkeys([*stack_tab.board, *stack_tab.rebased, *stack_tab.asked]),
     ]
     arrived = demo.load(arrive, [browser, base_name, *stored], everything, **QUIET)
     arrived.then(js=ARRIVED)

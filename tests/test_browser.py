@@ -132,6 +132,31 @@ def test_what_is_wrong_is_said_beside_its_field_and_nothing_is_lost(page):
     expect(page.locator("#subject-token input, #subject-token textarea").first).to_have_value("dog")
 
 
+def test_what_was_set_and_asked_is_there_after_a_reload(page):
+    page.get_by_role("tab", name="Teach a subject").click()
+    page.locator("#subject-method").get_by_label("LoKr").check()
+    set_steps(page, "subject", 77)
+    page.get_by_role("tab", name="Stack adapters").click()
+    page.locator("#stack-prompt textarea").fill("a mug of sks dog")
+    page.locator("#stack-advanced").get_by_text("Advanced").click()
+    page.locator("#stack-negative textarea, #stack-negative input").first.fill("rain")
+    page.locator("#stack-combine").get_by_label("TIES").check()
+    page.wait_for_timeout(1000)  # written a moment after it changed, where nothing shows it
+    page.reload()
+    expect(page.locator("body.arrived")).to_be_visible(timeout=LONG)
+    page.get_by_role("tab", name="Stack adapters").click()
+    expect(page.locator("#stack-prompt textarea")).to_have_value("a mug of sks dog")
+    expect(page.locator("#stack-combine").get_by_label("TIES")).to_be_checked()
+    page.locator("#stack-advanced").get_by_text("Advanced").click()
+    expect(page.locator("#stack-negative textarea, #stack-negative input").first).to_have_value(
+        "rain"
+    )
+    page.get_by_role("tab", name="Teach a subject").click()
+    expect(page.locator("#subject-method").get_by_label("LoKr")).to_be_checked()
+    page.locator("#subject-advanced").get_by_text("Advanced").click()
+    expect(page.locator("#subject-advanced").get_by_label("Steps")).to_have_value("77")
+
+
 def test_a_run_can_be_cancelled_and_continued(page):
     pick_example(page, "word", "crowned-dog")
     page.locator("#teach-word-button").click()

@@ -37,6 +37,11 @@ QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibil
 QUEUED: dict[str, Any] = {**QUIET, "queue": True, "concurrency_limit": None}
 ON_GPU: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1}
 
+# What a page holds before it has been restored is not what anyone entered.
+IF_ARRIVED = (
+    "(before, ...values) => [document.body.classList.contains('arrived') ? values : before]"
+)
+
 # A click on one of the buttons inside a piece of HTML, told with the button's key.
 PICK = """element.addEventListener('click', (event) => {
     const button = event.target.closest('[data-key]');
@@ -78,6 +83,17 @@ def base(name: str) -> bases.Base:
 def remembered(name: str, value: Any) -> gr.BrowserState:
     """What the visitor's browser keeps over a reload."""
     return gr.BrowserState(value, storage_key=f"personalization-{name}", secret=SECRET)
+
+
+def keep(state: gr.BrowserState, fields: Sequence[Any]) -> None:
+    """Have the browser remember what these fields hold, whatever changes them."""
+    changes = [field.change for field in fields]
+    gr.on(changes, None, [state, *fields], state, js=IF_ARRIVED, **QUIET)
+
+
+def recalled(fields: Sequence[Any], values: Sequence[Any]) -> dict:
+    """The fields as they were; nothing where the browser remembers another form."""
+    return dict(zip(fields, values, strict=True)) if len(values) == len(fields) else {}
 
 
 def pieces_of(name: str, text: str) -> list[str]:

@@ -155,6 +155,12 @@ class Easel:
         """What `show` updates."""
         return [*self.chips, self.across, self.down]
 
+    @property
+    def kept(self) -> list[Any]:
+        """What the browser remembers, the prompts first."""
+        sampling = [self.steps, self.guidance, self.scheduler]
+        return [self.prompt, self.negative, self.seed, self.vary, self.count, *sampling]
+
     def wire(self, outputs: list[Any], then: Any) -> None:
         """`outputs` are the rack's, which a picture's record restores too."""
         self.form = [

@@ -23,7 +23,7 @@ from personalization.presets import Wish
 from personalization.recipe import Full, LowRank, Method, Prior, Recipe, Word
 
 from . import html
-from .common import ON_ZERO, QUIET, WORKSPACES, spec_of
+from .common import ON_ZERO, QUIET, WORKSPACES, recalled, spec_of
 
 Purpose = Literal["word", "subject"]
 
@@ -347,8 +347,14 @@ class RecipeForm:
     def chosen(self, base: str, given: Sequence[Any], *, by_hand: bool) -> dict:
         """`given`: kind, where, how exact, the preset so far, and the fields."""
         kind, where, exact, preset, *values = given
-        now, wish = dict(zip(self.parts, values, strict=True)), Wish(kind, where, exact)
-        way: Any = now["method"] if by_hand else None
+        now = dict(zip(self.parts, values, strict=True))
+        way = now["method"] if by_hand else None
+        new, reply = self.advised(base, Wish(kind, where, exact), way)
+        fields = merged(new, preset, now)
+        return {**{self.parts[name]: value for name, value in fields.items()}, **reply}
+
+    def advised(self, base: str, wish: Wish, way: Any) -> tuple[dict[str, Any], dict]:
+        """The settings that suit the wish, by the method `way` where it says one, and why."""
         spec = spec_of(base)
         choice = presets.choose(spec, self.purpose, wish, full=room_for_full(spec))
         recipe, why = choice.recipe, choice.why
@@ -356,12 +362,23 @@ class RecipeForm:
         if picked:
             recipe, why = presets.recipe_of(spec, way, wish), html.WAYS[way]
         new = settings(recipe, spec)
-        fields = merged(new, preset, now)
-        return {
-            **{self.parts[name]: value for name, value in fields.items()},
-            self.preset: {**new, "picked": picked},
-            self.why: html.reason(why),
-        }
+        return new, {self.preset: {**new, "picked": picked}, self.why: html.reason(why)}
+
+    @property
+    def kept(self) -> list[Any]:
+        """What the browser remembers: what was answered and set."""
+        return [self.where, self.exact, *self.inputs]
+
+    def recall(self, base: str, kind: Any, values: Sequence[Any]) -> dict:
+        """The form as the visitor left it on this base."""
+        reply = recalled(self.kept, values)
+        if not reply:
+            return {}
+        way = reply[self.parts["method"]] if "method" in self.parts else None
+        if way is not None and way not in dict(WAYS).values():
+            return {}
+        wish = Wish(kind, reply[self.where], reply[self.exact])
+        return reply | self.advised(base, wish, way)[1]
 
     def fit(self, method: str, learned: bool, text: bool, prior: str) -> dict:
         """Hide what means nothing for the method."""

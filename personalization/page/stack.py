@@ -11,7 +11,7 @@ from personalization.library import Entry
 from personalization.workspace import Workspace
 
 from . import html
-from .common import QUIET, WORKSPACES, spec_of
+from .common import QUIET, WORKSPACES, keep, recalled, spec_of
 from .easel import Easel, scheduler_choices
 from .exchange import FromHub, TakeAway
 from .rack import Rack, Row, remember
@@ -22,7 +22,14 @@ __all__ = ["StackTab", "remember"]
 class StackTab:
     """Adapters, each with its weight; a prompt; pictures."""
 
-    def __init__(self, visitor: gr.BrowserState, base: gr.BrowserState, rack: gr.BrowserState):
+    def __init__(
+        self,
+        visitor: gr.BrowserState,
+        base: gr.BrowserState,
+        rack: gr.BrowserState,
+        drawing: gr.BrowserState,
+    ):
+        self.stored = [rack, drawing]
         gr.HTML(html.STACK_PROMISE)
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=5, min_width=320, elem_classes="bench-form"):
@@ -42,10 +49,17 @@ class StackTab:
         self.hub.wire(self.board, self.then_meet)
         self.take.wire()
         self.easel.wire(self.board, self.then_meet)
+        keep(drawing, [base, *self.asked])
 
     @property
     def weights(self) -> list[gr.Slider]:
         return self.rack.weights
+
+    @property
+    def asked(self) -> list[Any]:
+        """What the browser remembers beside the rack, the prompts first."""
+        rack = self.rack
+        return [*self.easel.kept, rack.combine, rack.density, rack.rank]
 
     @property
     def prompt(self) -> gr.Textbox:
@@ -75,12 +89,19 @@ class StackTab:
         """The same rack before a library that has grown."""
         return self.rack.show(WORKSPACES.open(visitor), remember(rack, *weights))
 
-    def restore(self, workspace: Workspace, base: str, rack: list, *, fresh: bool) -> dict:
-        """The rack as it was left; a new visitor finds two ready adapters on it."""
+    def restore(
+        self, workspace: Workspace, base: str, rack: list, drawing: list[Any], *, fresh: bool
+    ) -> dict:
+        """The rack and the form as they were left; for a new visitor, two ready adapters."""
         if not fresh:
             misfits = self.rack.misfits(workspace, base, rack)
             shown = self.rack.show(workspace, rack, misfits)
-            return {**self.rebase(workspace, base, rack), **shown}
+            asked = recalled(self.asked, drawing[1:])
+            if drawing[:1] != [base]:  # steps and the like were another base's
+                asked = {part: asked[part] for part in self.asked[:2] if part in asked}
+            if combine := asked.pop(self.rack.combine, None):
+                shown[self.rack.combine] |= {"value": combine}
+            return {**self.rebase(workspace, base, rack), **shown, **asked}
         family = spec_of(base).family
         ready = {
             e.name: e.description

@@ -31,6 +31,7 @@ from .common import (
     collected,
     device,
     example_sets,
+    keep,
     pieces_of,
     spec_of,
     take_uploads,
@@ -83,7 +84,8 @@ class TeachTab:
 
     def __init__(self, lesson: Lesson, *kept: gr.BrowserState):
         self.lesson, self.prefix = lesson, lesson.purpose
-        self.visitor, self.base, self.keys, self.fields = kept
+        self.visitor, self.base, *self.stored = kept
+        self.keys, self.fields, self.settings = self.stored
         gr.HTML(f'<p class="promise">{lesson.promise}</p>')
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=5, min_width=320, elem_classes="bench-form"):
@@ -166,6 +168,7 @@ class TeachTab:
         asked = [base, *settings]
         gr.on([s.change for s in settings], self.say_estimate, asked, self.estimate, **latest)
         self.form.wire(base, self.kind)
+        keep(self.settings, [base, *self.form.kept])
         begin = [*given, *word, *settings]
         self.teach.click(self.begin, begin, [*notes, *self.panel.parts], **QUEUED)
 
@@ -302,7 +305,9 @@ class TeachTab:
             **started,
         }
 
-    def rebase(self, workspace: Workspace, base: str, keys: list[str], fields: list[Any]) -> dict:
+    def rebase(
+        self, workspace: Workspace, base: str, keys: list[str], fields: list[Any], *_: Any
+    ) -> dict:
         """The form for another base: its crops, its reading of the word, its own recipe."""
         fields = [*fields, ""][:4]  # a browser may remember those of before there were captions
         known = set(workspace.photo_keys())
@@ -314,12 +319,21 @@ class TeachTab:
             self.estimate: self.say_estimate(base, *values),
         }
 
-    def restore(self, workspace: Workspace, base: str, keys: list[str], fields: list[Any]) -> dict:
-        """What a visitor who comes back finds: photos, word, the newest run."""
+    def restore(
+        self,
+        workspace: Workspace,
+        base: str,
+        keys: list[str],
+        fields: list[Any],
+        settings: list[Any],
+    ) -> dict:
+        """What a visitor who comes back finds: photos, word, settings, the newest run."""
         fields = [*fields, ""][:4]
         reply = self.rebase(workspace, base, keys, fields)
         word = (self.token, self.noun, self.kind, self.captions)
         reply |= dict(zip(word, fields, strict=True))
+        if settings[:1] == [base]:
+            reply |= self.form.recall(base, fields[2], settings[1:])
         for run in map(Run.open, workspace.runs()):
             if (run.recipe.method_name == "word") == (self.lesson is WORD):
                 return {**reply, **self.panel.find(workspace, run)}
