@@ -4,9 +4,12 @@
 
 Twelve held-out subjects and four held-out styles by LoRA with the default recipe; the subjects
 again with the other prior and with none; and the words that were taken out of the tokenizer,
-learned anew and measured against the embedding that was taken out. The photos are drawn here, the
-prompts and seeds are the report's. Each case is a file in --work, so a benchmark that was broken
-off continues; figures are means over cases with 95 % intervals over them.
+learned anew and measured against the embedding that was taken out. What a perfect lesson would
+reach is measured too, on the world's own drawings of the same prompts.
+
+The photos are drawn here, the prompts and seeds are the report's. Each case is a file in --work,
+so a benchmark that was broken off continues; figures are means over cases with 95 % intervals over
+them.
 """
 
 from __future__ import annotations
@@ -18,28 +21,32 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
-from personalization import bases, training
+from personalization import bases, judges, training
 from personalization.adapter import Adapter, Description, read
 from personalization.bases.spec import ASSETS, CATALOG
 from personalization.concept import Concept, Kind
-from personalization.evaluate import PLANS, evaluate
+from personalization.evaluate import PLANS, evaluate, measuring, of_adapter
 from personalization.events import Finished
 from personalization.metrics import interval
-from personalization.photos import Photo
-from personalization.pocket.world import SUBJECTS, Scene
+from personalization.photos import Photo, crop
+from personalization.pocket.world import SUBJECTS, Scene, sample, vocabulary
 from personalization.pocket.world import draw as draw_scene
+from personalization.pocket.world.scene import sample_setting
 from personalization.pocket.world.subjects import STYLE_SUBJECTS, wordless_scenes
 from personalization.recipe import Prior, Recipe
 from personalization.report import Report
 from personalization.runs import Run
+from personalization.studio import Studio
 
 SPEC = CATALOG["pocket"]
 PHOTOS, SEED = 5, 2026
@@ -122,6 +129,43 @@ def ceiling(word: str, like: Adapter) -> Adapter:
     return Adapter(about, {name: row.to(like.tensors[name])})
 
 
+def asked_scene(case: Case, prompt: str, seed: int) -> Scene:
+    """What a prompt of the report's asks for, with the case's own subject or style in it."""
+    rng = np.random.default_rng(seed)
+    scene = sample(rng, wordless=False)
+    if case.name in SUBJECTS:
+        likeness = SUBJECTS[case.name].likeness
+        scene = replace(likeness, **sample_setting(rng, likeness.colour))
+    else:
+        kind = next(kind for kind in vocabulary.CLASSES if kind in prompt)
+        scene = replace(scene, kind=kind, style=case.name, accessory="none")
+    for place in vocabulary.PLACES:
+        if place in prompt:
+            scene = replace(scene, place=place, backdrop=None)
+    for accessory in vocabulary.ACCESSORIES:
+        if f"wearing {accessory}" in prompt or f"wearing a {accessory}" in prompt:
+            scene = replace(scene, accessory=accessory)
+    return replace(scene, style="sketch") if "pencil sketch" in prompt else scene
+
+
+def perfect(case: Case, adapter: Adapter, photos: tuple[Photo, ...]) -> float:
+    """The subject share of the world's own drawings of the report's prompts.
+
+    Less than one: glasses hide a face, a sketch has no colours, and a crown makes way for a hat.
+    """
+
+    def draw(_: float, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+        asked = zip(prompts, seeds, strict=True)
+        return [draw_scene(asked_scene(case, prompt, seed), SPEC.size) for prompt, seed in asked]
+
+    panel = judges.panel(SPEC, torch.device("cpu"))
+    crops = [crop(photo, SPEC.size) for photo in photos]
+    plan = replace(PLANS[1], strengths=(1.0,))
+    events = measuring(of_adapter(adapter, photos), crops, Studio(draw), panel, plans=[plan])
+    report = next(event for event in events if isinstance(event, Report))
+    return figures(report)["subject share"]
+
+
 def figures(report: Report) -> dict[str, Any]:
     """What the table is made of."""
     found = report.figures
@@ -151,6 +195,9 @@ def measure(case: Case, cache: Path) -> dict[str, Any]:
     adapter, seconds = teach(case, photos, cache)
     found = judged(adapter)
     found |= {"group": case.group, "name": case.name, "seconds": seconds}
+    if case.group != "word":
+        found["perfect"] = perfect(case, adapter, photos)
+        found["of the perfect"] = found["subject share"] / found["perfect"]
     if case.group == "word":
         found["ceiling"] = judged(ceiling(case.name, adapter))["subject"]
         found["of the ceiling"] = found["subject"] / found["ceiling"]
@@ -177,6 +224,8 @@ def table(found: list[dict[str, Any]]) -> str:
     rows = []
     shown: dict[str, Callable[[dict[str, Any]], float | None]] = {
         "subject / real photos": lambda case: case["subject share"],
+        "the same, perfect drawings": lambda case: case.get("perfect"),
+        "subject / perfect drawings": lambda case: case.get("of the perfect"),
         "way from base to photos": lambda case: case["way"],
         "prompt / untouched base": lambda case: case["prompt share"],
         "drift towards subject": lambda case: case["drift"],
