@@ -47,7 +47,7 @@ class FlowBase:
     def __init__(self, spec: BaseSpec, pipe: Any, device: torch.device):
         self.spec = spec
         self.device = device
-        self.fingerprint = fingerprint(pipe.transformer)
+        self.fingerprint = fingerprint(pipe)
         self.lock = threading.Lock()
         self.kept = Kept()
         self.denoiser = pipe.transformer.to(device)

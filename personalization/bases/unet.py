@@ -58,7 +58,7 @@ class UNetBase:
     def __init__(self, spec: BaseSpec, pipe: Any, device: torch.device):
         self.spec = spec
         self.device = device
-        self.fingerprint = fingerprint(pipe.unet)
+        self.fingerprint = fingerprint(pipe)
         self.lock = threading.Lock()
         self.kept = Kept()
         self.denoiser = pipe.unet.to(device=device, memory_format=torch.channels_last)
@@ -192,10 +192,15 @@ def mind_the_end(encoder: TextEncoder) -> None:
         inner.eos_token_id = encoder.tokenizer.eos_token_id
 
 
-def fingerprint(module: nn.Module) -> str:
-    """A hash of every parameter's name, shape and first values: cheap, and tells bases apart."""
+def fingerprint(pipe: Any) -> str:
+    """A hash of every parameter's name, shape and first values: cheap, and tells bases apart.
+
+    Of all that draws: a checkpoint may differ from another in its autoencoder alone.
+    """
     digest = hashlib.sha256()
-    for name, parameter in module.named_parameters():
-        digest.update(f"{name}{tuple(parameter.shape)}".encode())
-        digest.update(parameter.detach().flatten()[:16].float().cpu().numpy().tobytes())
+    for part, module in sorted(pipe.components.items()):
+        if isinstance(module, nn.Module) and part != "safety_checker":
+            for name, parameter in module.named_parameters():
+                digest.update(f"{part}.{name}{tuple(parameter.shape)}".encode())
+                digest.update(parameter.detach().flatten()[:16].float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]
