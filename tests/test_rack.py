@@ -15,7 +15,8 @@ from personalization.adapter import Adapter
 from personalization.errors import StackError
 from personalization.generate import Picture
 from personalization.merge import overlaps
-from personalization.page.easel import _axis, painted
+from personalization.page.brush import painted
+from personalization.page.easel import _axis
 from personalization.page.exchange import files_of
 from personalization.page.interference import interference, suggested
 from personalization.page.rack import Row, kept, remember, stacked

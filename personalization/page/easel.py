@@ -22,6 +22,7 @@ from personalization.stack import MAX_SLOTS
 from personalization.sweep import STRENGTHS, Axis, side_by_side
 
 from . import html
+from .brush import brushed, canvas, painted
 from .common import (
     ON_GPU,
     QUIET,
@@ -34,7 +35,7 @@ from .common import (
 )
 from .gpu import draw_with, gpu_sweep, records_of
 from .rack import Rack
-from .records import BRUSH, TASKS, Said, brushed, kept_start, painted, start_of
+from .records import TASKS, Said, kept_start, start_of
 
 CALL_WORD = "(prompt, word) => prompt.includes(word) ? prompt : `${prompt} ${word}`.trim()"
 SAY_DARK = "(_, ...others) => [document.body.classList.contains('dark'), ...others]"
@@ -74,14 +75,10 @@ class Easel:
         self.image = gr.Image(
             type="pil", label="Start from", visible=False, height=280, elem_id="stack-image"
         )
-        self.editor = gr.ImageEditor(
-            type="pil",
-            label="Brush over what is to be drawn anew",
+        self.editor = canvas(
+            "Brush over what is to be drawn anew",
             visible=False,
             height=420,
-            layers=False,
-            transforms=(),
-            brush=gr.Brush(colors=[BRUSH + "cc"], color_mode="fixed", default_size=40),
             elem_id="stack-editor",
         )
         self.strength = gr.Slider(
@@ -326,7 +323,9 @@ class Easel:
             self.task: task,
             self.strength: said.number("strength", 0.6, 0.05, 1),
             self.image: photo.image if photo and task == "image" else gr.skip(),
-            self.editor: brushed(photo) if photo and task == "inpaint" else gr.skip(),
+            self.editor: brushed(photo.image, photo.mask)
+            if photo and task == "inpaint"
+            else gr.skip(),
             self.notes: html.warnings(warnings),
             self.restored: None,
         }

@@ -17,7 +17,6 @@ from . import html
 from .common import spec_of
 from .rack import Row
 
-BRUSH = "#6366f1"
 TASKS = ("text", "image", "inpaint")
 
 
@@ -81,18 +80,3 @@ def start_of(workspace: Workspace, key: str) -> Photo:
         return workspace.photos([key])[0]
     except WorkspaceError as error:
         raise WorkspaceError(html.NO_START) from error
-
-
-def brushed(photo: Photo) -> dict[str, Any]:
-    """The editor's picture, with what was brushed over: `painted` backwards."""
-    layer = Image.new("RGBA", photo.image.size, BRUSH)
-    layer.putalpha(photo.mask or Image.new("L", photo.image.size))
-    return {"background": photo.image, "layers": [layer], "composite": None}
-
-
-def painted(editor: dict[str, Any] | None) -> Image.Image | None:
-    """What was brushed over, white on black."""
-    layers = (editor or {}).get("layers")
-    return (
-        layers[0].getchannel("A").point(lambda alpha: 255 if alpha > 16 else 0) if layers else None
-    )

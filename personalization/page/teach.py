@@ -38,6 +38,7 @@ from .common import (
     workspace_of,
 )
 from .gpu import room_for, start_run
+from .mask import MaskBrush
 from .panel import Panel
 from .recipe_form import RecipeForm
 
@@ -109,7 +110,7 @@ class TeachTab:
         self.photo_notes = gr.HTML(elem_id=f"{prefix}-photo-notes")
         sets = html.example_sets(each[:3] for each in example_sets(prefix))
         self.examples = gr.HTML(sets, js_on_load=PICK, elem_id=f"{prefix}-examples")
-        with gr.Accordion("Captions and masks", open=False, elem_id=f"{prefix}-captions-fold"):
+        with gr.Accordion("Captions", open=False, elem_id=f"{prefix}-captions-fold"):
             self.captions = gr.Textbox(
                 label="Captions",
                 info="A line for each photo, in their order: what else is in it, so that it is "
@@ -118,7 +119,7 @@ class TeachTab:
                 lines=4,
                 elem_id=f"{prefix}-captions",
             )
-            gr.HTML(html.MASKS)
+        self.mask = MaskBrush(prefix)
         gr.HTML(html.section(2, "The word"))
         with gr.Row():
             self.token = gr.Textbox(
@@ -150,7 +151,7 @@ class TeachTab:
         visitor, base, keys = self.visitor, self.base, self.keys
         word: list[Any] = [self.token, self.noun, self.kind, self.captions]
         settings = self.form.inputs
-        photos = [visitor, keys, self.crops, self.photo_notes]
+        photos = [visitor, keys, self.crops, self.photo_notes, self.mask.which]
         notes = [self.photo_notes, self.word_notes, self.setting_notes]
         said = [self.chips, self.word_notes, self.fields]
         latest: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
@@ -163,6 +164,10 @@ class TeachTab:
         self.drop.upload(self.add_photos, [*given, self.drop], [*photos, self.drop], **QUIET)
         remaining = [*photos, self.captions]
         self.crops.click(self.remove_photo, [*given, self.captions], remaining, **QUIET)
+        self.mask.wire(visitor)
+        brushed = [*given, self.mask.which, self.mask.editor]
+        self.mask.take.click(self.mask_photo, brushed, photos, **QUIET)
+        self.mask.drop.click(self.mask_photo, brushed[:-1], photos, **QUIET)
         self.examples.click(self.pick_example, [visitor, base], [*photos, *word], **QUIET)
         gr.on([field.change for field in word], self.read_word, [base, *word], said, **latest)
         asked = [base, *settings]
@@ -175,9 +180,14 @@ class TeachTab:
     # Photos
 
     def show_photos(
-        self, visitor: str, base: str, keys: list[str], errors: Sequence[str] = ()
+        self,
+        visitor: str,
+        base: str,
+        keys: list[str],
+        errors: Sequence[str] = (),
+        chosen: str = "",
     ) -> dict:
-        """The crops of these photos, and what is wrong with them."""
+        """The crops of these photos, and what is wrong with them; the `chosen` one to brush."""
         try:
             photos, size = WORKSPACES.open(visitor).photos(keys), spec_of(base).size
         except (WorkspaceError, BaseError) as error:
@@ -189,7 +199,23 @@ class TeachTab:
             self.keys: keys,
             self.crops: crops,
             self.photo_notes: notes,
+            **self.mask.show(list(zip(keys, photos, strict=True)), chosen),
         }
+
+    def mask_photo(
+        self,
+        visitor: str,
+        base: str,
+        keys: list[str],
+        key: str | None,
+        editor: dict[str, Any] | None = None,
+    ) -> dict:
+        """What was brushed over is the subject of the chosen photo; without an editor, all is."""
+        errors: list[str] = []
+        with collected(errors):
+            if key:
+                keys, key = self.mask.masked(WORKSPACES.open(visitor), keys, key, editor)
+        return self.show_photos(visitor, base, keys, errors, key or "")
 
     def add_photos(self, visitor: str, base: str, keys: list[str], uploads: list[str]) -> dict:
         """Uploads become photos of the workspace; a broken one is named, the others are kept."""

@@ -1,0 +1,39 @@
+"""A picture to brush over, and what was brushed as a mask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+COLOUR = "#6366f1"
+
+
+def canvas(label: str, *, height: int, elem_id: str, visible: bool = True) -> gr.ImageEditor:
+    """An editor with one brush and nothing else."""
+    return gr.ImageEditor(
+        type="pil",
+        label=label,
+        visible=visible,
+        height=height,
+        layers=False,
+        transforms=(),
+        brush=gr.Brush(colors=[COLOUR + "cc"], color_mode="fixed", default_size=40),
+        elem_id=elem_id,
+    )
+
+
+def painted(editor: dict[str, Any] | None) -> Image.Image | None:
+    """What was brushed over, white on black."""
+    layers = (editor or {}).get("layers")
+    return (
+        layers[0].getchannel("A").point(lambda alpha: 255 if alpha > 16 else 0) if layers else None
+    )
+
+
+def brushed(image: Image.Image, mask: Image.Image | None) -> dict[str, Any]:
+    """The editor's value with that much brushed over: `painted` backwards."""
+    layer = Image.new("RGBA", image.size, COLOUR)
+    layer.putalpha(mask or Image.new("L", image.size))
+    return {"background": image, "layers": [layer], "composite": None}

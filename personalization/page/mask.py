@@ -1,0 +1,71 @@
+"""Brush over a photo: what is brushed is the subject, and the rest is hardly learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from personalization.errors import PersonalizationError
+from personalization.photos import Photo
+from personalization.workspace import Workspace
+
+from . import html
+from .brush import brushed, canvas, painted
+from .common import QUIET, WORKSPACES
+
+LARGEST = 512  # pixels of the longer side while it is brushed over
+
+
+class MaskBrush:
+    """One photo at a time, chosen from those that are there."""
+
+    def __init__(self, prefix: str):
+        with gr.Accordion("Masks", open=False, elem_id=f"{prefix}-masks") as self.fold:
+            gr.HTML(html.MASKS)
+            self.which = gr.Dropdown([], container=False, elem_id=f"{prefix}-mask-photo")
+            self.editor = canvas("Brush over the subject", height=380, elem_id=f"{prefix}-mask")
+            with gr.Row():
+                self.take = gr.Button(
+                    "This is the subject", size="sm", elem_id=f"{prefix}-mask-take"
+                )
+                self.drop = gr.Button("All of it is", size="sm", elem_id=f"{prefix}-mask-drop")
+
+    def wire(self, visitor: gr.BrowserState) -> None:
+        asked = [visitor, self.which]
+        gr.on([self.fold.expand, self.which.change], self.open, asked, self.editor, **QUIET)
+
+    def show(self, photos: Sequence[tuple[str, Photo]], chosen: str = "") -> dict:
+        """These photos to choose from, by their keys."""
+        choices = [(f"{i}. {photo.name}", key) for i, (key, photo) in enumerate(photos, 1)]
+        keys = [key for key, _ in photos]
+        value = chosen if chosen in keys else next(iter(keys), None)
+        return {self.which: gr.update(choices=choices, value=value)}
+
+    def open(self, visitor: str, key: str | None) -> Any:
+        """The chosen photo on the canvas, with the mask that it has."""
+        try:
+            (photo,) = WORKSPACES.open(visitor).photos([key] if key else [])
+        except (PersonalizationError, ValueError):  # none is chosen, or it has just been taken out
+            return None
+        image, mask = photo.image.copy(), photo.mask
+        image.thumbnail((LARGEST, LARGEST))
+        return brushed(image, mask and mask.convert("L").resize(image.size))
+
+    def masked(
+        self, workspace: Workspace, keys: list[str], key: str, editor: dict[str, Any] | None
+    ) -> tuple[list[str], str]:
+        """The photo with what was brushed as its mask, in its place; without an editor, with none.
+
+        Returns the keys with the new one among them, and the new one. Raises `WorkspaceError`.
+        """
+        (photo,) = workspace.photos([key])
+        mask = painted(editor)
+        if mask is not None and mask.getbbox():
+            photo = replace(photo, mask=mask.resize(photo.image.size))
+        else:
+            photo = replace(photo, mask=None)
+        (new,) = workspace.save_photos([photo])
+        return list(dict.fromkeys(new if each == key else each for each in keys)), new
