@@ -43,7 +43,8 @@ def choose(
 ) -> Choice:
     """What suits the wish on that base. `full`: whether a full fine-tune has room here."""
     if purpose == "word":
-        return Choice(_word(spec, wish.exact), _WORD_WHY[wish.exact])
+        recipe = _word(spec, wish.exact)
+        return Choice(recipe, _word_why(recipe, wish.exact))
     whole = full and wish.exact == "exact" and wish.where == "here"
     recipe = recipe_of(spec, "full" if whole else "lora", wish)
     return Choice(recipe, _why(wish, whole))
@@ -78,9 +79,10 @@ def _of_kind(recipe: Recipe, kind: Kind) -> Recipe:
 
 def _word(spec: BaseSpec, exact: Exactness) -> Recipe:
     recipe = spec.recipes["word"]
-    if exact == "exact":
-        assert isinstance(recipe.method, Word)
-        recipe = replace(recipe, method=replace(recipe.method, vectors=4))
+    assert isinstance(recipe.method, Word)
+    own = recipe.method.vectors
+    vectors = {"rough": 1, "close": own, "exact": max(4, 2 * own)}[exact]
+    recipe = replace(recipe, method=replace(recipe.method, vectors=vectors))
     return _longer(recipe, {"rough": 0.6, "close": 1.0, "exact": 1.5}[exact]).check()
 
 
@@ -114,8 +116,14 @@ _KIND_WHY: dict[Kind, str] = {
     "person": "; a face takes smaller steps, and more of them",
     "style": "; a style has no class to keep",
 }
-_WORD_WHY: dict[Exactness, str] = {
-    "rough": "One vector and fewer steps: the gist of it, sooner.",
-    "close": "One vector: the smallest file there is.",
-    "exact": "Four vectors and more steps: each holds a part of the likeness.",
-}
+
+
+def _word_why(recipe: Recipe, exact: Exactness) -> str:
+    assert isinstance(recipe.method, Word)
+    if exact == "rough":
+        return "One vector and fewer steps: the gist of it, sooner."
+    if exact == "exact":
+        return f"{recipe.method.vectors} vectors and more steps: each holds a part of the likeness."
+    if recipe.method.vectors == 1:
+        return "One vector: the smallest file there is."
+    return f"{recipe.method.vectors} vectors: what one cannot say, in a few kilobytes."

@@ -130,7 +130,7 @@ CATALOG: dict[str, BaseSpec] = {
         text_targets=CLIP_ATTENTION,
         recipes={
             "word": Recipe(
-                Word(vectors=1, learning_rate=4e-3),
+                Word(vectors=3, learning_rate=8e-3),
                 steps=150,
                 batch_size=4,
                 warmup=10,
