@@ -1,4 +1,4 @@
-"""Charts as HTML and SVG, contact sheets as pictures.
+"""Charts as HTML and SVG.
 
 A chart is a ``<figure>`` to be put into any page. Its text is as large on a phone as on a desk and
 only the plot grows with the column; ink is the page's own (``currentColor``), so that it is meant
@@ -13,8 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from PIL import Image, ImageDraw, ImageFont
-
+from personalization.plot import Plot, figure, nice_above, percent, round_ticks, svg_text
 from personalization.runs import LossRow
 
 SUBJECT = "var(--chart-subject,#6366f1)"  # indigo; each has 3:1 at least on white and on night
@@ -23,7 +22,6 @@ OTHER = "var(--chart-other,#d97706)"  # amber
 SERIES = (SUBJECT, PROMPT, OTHER)
 
 Interval = tuple[float, float, float]  # mean, low, high
-_Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 MAX_DOTS = 400
 WHOLE_MODEL = 3_400_000_000  # bytes of a Stable Diffusion 1.x fine-tune
@@ -75,12 +73,12 @@ def loss_curve(rows: Sequence[LossRow], steps: int, previews: Iterable[int] = ()
     # A single step that explodes is drawn at the edge, and does not lift the line for a while.
     line = smoothed([min(loss, 3 * ceiling) for loss in losses], window)
     top = max([ceiling, *line]) or 1.0
-    plot = _Plot((0, max(steps, 1)), (0, _nice_above(top)), height=168)
-    y_ticks = _ticks(0, plot.y[1], 4) if line else [(0.0, "0")]
+    plot = Plot((0, max(steps, 1)), (0, nice_above(top)), height=168)
+    y_ticks = round_ticks(0, plot.y[1], 4) if line else [(0.0, "0")]
     at = [row.step for row in rows if math.isfinite(row.loss)]
     every = max(1, math.ceil(len(losses) / MAX_DOTS))
     parts = [
-        plot.frame(_ticks(0, max(steps, 1), 4), y_ticks, "step", "loss"),
+        plot.frame(round_ticks(0, max(steps, 1), 4), y_ticks, "step", "loss"),
         *(
             plot.vertical(step, dashed=True) + plot.mark(step, -5)
             for step in previews
@@ -102,7 +100,7 @@ def loss_curve(rows: Sequence[LossRow], steps: int, previews: Iterable[int] = ()
     if line:
         parts.append(plot.dot(at[-1], line[-1], SUBJECT))
     said = f"Loss {line[-1]:.3f} after {at[-1]} of {steps} steps." if line else "No steps yet."
-    return _figure(
+    return figure(
         plot.svg(said, parts),
         legend,
         "The dots scatter because every step draws its own noise level, and more noise is harder "
@@ -128,10 +126,10 @@ def fidelity_chart(
     low = min(0.5, math.floor(min(values) * 10) / 10)
     high = max(1.1, math.ceil(max(values) * 10) / 10)
     margin = 0.04 * (max(strengths) - min(strengths) or 1)
-    plot = _Plot((min(strengths) - margin, max(strengths) + margin), (low, high), height=196)
+    plot = Plot((min(strengths) - margin, max(strengths) + margin), (low, high), height=196)
     ticks = [(s, f"{s:g}") for s in strengths]
-    percent = [(value, f"{value:.0%}") for value, _ in _ticks(low, high, 5)]
-    parts = [plot.frame(ticks, percent, "strength", "share of the reference")]
+    shares = [(value, f"{value:.0%}") for value, _ in round_ticks(low, high, 5)]
+    parts = [plot.frame(ticks, shares, "strength", "share of the reference")]
     if balance is not None:
         parts.append(plot.vertical(balance, dashed=False))
         side = "end" if balance > sum(plot.x) / 2 else "start"
@@ -152,7 +150,7 @@ def fidelity_chart(
         )
         parts += [plot.dot(x, y, colour) for x, y in zip(strengths, means, strict=True)]
     said = "Subject and prompt fidelity at strengths " + ", ".join(f"{s:g}" for s in strengths)
-    return _figure(
+    return figure(
         plot.svg(said, parts),
         legend,
         "Bands are 95% intervals: where two bands overlap, call it no difference.",
@@ -167,8 +165,8 @@ def trade_off(points: Sequence[tuple[str, str, Interval, Interval]]) -> str:
     """
     x = _reach([value for _, _, prompt, _ in points for value in prompt])
     y = _reach([value for _, _, _, subject in points for value in subject])
-    plot = _Plot(x, y, height=196)
-    x_ticks, y_ticks = ([(v, f"{v:.0%}") for v, _ in _ticks(*axis, 5)] for axis in (x, y))
+    plot = Plot(x, y, height=196)
+    x_ticks, y_ticks = ([(v, f"{v:.0%}") for v, _ in round_ticks(*axis, 5)] for axis in (x, y))
     parts = [
         plot.frame(x_ticks, y_ticks, "prompt fidelity", "subject fidelity"),
         plot.vertical(1.0, dashed=True),
@@ -183,10 +181,10 @@ def trade_off(points: Sequence[tuple[str, str, Interval, Interval]]) -> str:
                 plot.line([prompt[0]] * 2, subject[1:], colour),
             )
         )
-        across = _pc(100 * plot.across(prompt[0]))
+        across = percent(100 * plot.across(prompt[0]))
         parts.append(_disc(across, plot.down(subject[0]), number, colour))
         legend.append((str(number), colour, name))
-    return _figure(
+    return figure(
         plot.svg("Subject fidelity over prompt fidelity of each.", parts),
         legend,
         "Up: more like the photos. Right: closer to the prompt. Crosses are 95% intervals.",
@@ -205,10 +203,10 @@ def spectrum(results: Sequence[Mark] = (), *, whole: int = WHOLE_MODEL) -> str:
         ("low rank", SUBJECT, "A LoRA", _unit(high), "a thin layer", low, high),
         ("full", PROMPT, "Full", _unit(whole), "everything", whole / 2, whole * 2),
     )
-    plot = _Plot((3, math.log10(whole * 2)), (0, 1), height=112)
+    plot = Plot((3, math.log10(whole * 2)), (0, 1), height=112)
 
     def at(size: float) -> str:
-        return _pc(min(100.0, max(0.0, 100 * plot.across(math.log10(max(size, 1))))))
+        return percent(min(100.0, max(0.0, 100 * plot.across(math.log10(max(size, 1))))))
 
     rail = 86
     parts = [
@@ -225,14 +223,14 @@ def spectrum(results: Sequence[Mark] = (), *, whole: int = WHOLE_MODEL) -> str:
             'stroke-width="6" stroke-linecap="round"/>'
         )
         parts.append(_layers(kind, colour, x, anchor))
-        parts.append(_text(x, 36, name, anchor, weight=600))
-        parts.append(_text(x, 51, size, anchor, faint=True, small=True))
-        parts.append(_text(x, 65, what, anchor, faint=True, small=True))
+        parts.append(svg_text(x, 36, name, anchor, weight=600))
+        parts.append(svg_text(x, 51, size, anchor, faint=True, small=True))
+        parts.append(svg_text(x, 65, what, anchor, faint=True, small=True))
     for exponent in range(3, 12, 3):
         if 10**exponent <= whole * 2:
             anchor = "start" if exponent == 3 else "middle"
             parts.append(
-                _text(
+                svg_text(
                     at(10**exponent), 108, size_words(10**exponent), anchor, faint=True, small=True
                 )
             )
@@ -244,7 +242,7 @@ def spectrum(results: Sequence[Mark] = (), *, whole: int = WHOLE_MODEL) -> str:
         said = f", {mark.changed}" if mark.changed else ""
         legend.append((str(number), colour, f"{mark.name}: {size_words(mark.size)}{said}{cost}"))
     said = "From a word (kilobytes) over a LoRA (megabytes) to the whole model (gigabytes)."
-    return _figure(plot.svg(said, parts, left=4, right=4, bottom=8), legend, "")
+    return figure(plot.svg(said, parts, left=4, right=4, bottom=8), legend, "")
 
 
 def heat_map(names: Sequence[str], matrix: Sequence[Sequence[float]], caption: str = "") -> str:
@@ -279,7 +277,7 @@ def heat_map(names: Sequence[str], matrix: Sequence[Sequence[float]], caption: s
         'border:0;font-size:12px;margin:0"><thead><tr style="border:0">'
         f'<td style="{cell}"></td>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
     )
-    return _figure(table, [], caption)
+    return figure(table, [], caption)
 
 
 def layer_map(layers: Sequence[tuple[str, str, float, float]], caption: str = "") -> str:
@@ -289,7 +287,7 @@ def layer_map(layers: Sequence[tuple[str, str, float, float]], caption: str = ""
     common), in the model's order. Above, the cosine: one colour where they push the same way,
     another where they pull apart. Below, the shared directions.
     """
-    plot = _Plot((0, max(1, len(layers))), (0, 1), height=44)
+    plot = Plot((0, max(1, len(layers))), (0, 1), height=44)
     wide = 100 / max(1, len(layers))
     cells, heads, start = [], [], 0
     for number, (part, name, cosine, shared) in enumerate(layers):
@@ -298,205 +296,25 @@ def layer_map(layers: Sequence[tuple[str, str, float, float]], caption: str = ""
             (23, shared, PROMPT),
         ):
             cells.append(
-                f'<rect x="{_pc(number * wide)}" y="{y}" width="{_pc(wide)}" height="21" '
+                f'<rect x="{percent(number * wide)}" y="{y}" width="{percent(wide)}" height="21" '
                 f'fill="{colour}" fill-opacity="{0.05 + 0.95 * min(1.0, abs(value)):.2f}">'
                 f"<title>{escape(name)}: cosine {cosine:.2f}, shared {shared:.2f}</title></rect>"
             )
         if number + 1 == len(layers) or layers[number + 1][0] != part:
-            middle = _pc((start + number + 1) / 2 * wide)
-            heads.append(_text(middle, 58, part, "middle", faint=True, small=True))
+            middle = percent((start + number + 1) / 2 * wide)
+            heads.append(svg_text(middle, 58, part, "middle", faint=True, small=True))
             if start:
                 heads.append(plot.vertical(start, dashed=False))
             start = number + 1
-    rows = _text("-8", 15, "cosine", "end", faint=True, small=True)
-    rows += _text("-8", 38, "shared", "end", faint=True, small=True)
+    rows = svg_text("-8", 15, "cosine", "end", faint=True, small=True)
+    rows += svg_text("-8", 38, "shared", "end", faint=True, small=True)
     said = f"Cosine and shared directions of two adapters in {len(layers)} layers."
     legend = [
         ("square", SUBJECT, "push the same way"),
         ("square", OTHER, "pull apart"),
         ("square", PROMPT, "use the same directions"),
     ]
-    return _figure(plot.svg(said, [*cells, rows, *heads], left=48, bottom=24), legend, caption)
-
-
-def grid(
-    pictures: Sequence[Sequence[Image.Image]],
-    row_labels: Sequence[str] = (),
-    column_labels: Sequence[str] = (),
-    *,
-    cell: int | None = None,
-    dark: bool = False,
-) -> Image.Image:
-    """A contact sheet: `pictures[row][column]`, labelled at the left and above, RGB.
-
-    Every picture is fitted into a square of `cell` pixels (by default the first picture's width,
-    256 at most); rows may be of different lengths.
-    """
-    ground, ink = ((17, 20, 31), (214, 217, 228)) if dark else ((255, 255, 255), (55, 60, 78))
-    first = next(picture for row in pictures for picture in row)
-    cell = cell or min(256, first.width)
-    gap, margin, size = max(4, cell // 24), max(10, cell // 10), max(12, min(18, cell // 9))
-    font = ImageFont.load_default(size)
-    rows = [_wrapped(label, font, cell) for label in row_labels]
-    columns = [_wrapped(label, font, cell) for label in column_labels]
-    line = size * 1.3
-    left = max((font.getlength(t) for lines in rows for t in lines), default=0)
-    left = int(left + 1.2 * gap + size / 2) if rows else 0
-    top = int(max((len(lines) for lines in columns), default=0) * line + gap) if columns else 0
-    width = max(len(row) for row in pictures)
-    sheet = Image.new(
-        "RGB",
-        (
-            2 * margin + left + width * (cell + gap) - gap,
-            2 * margin + top + len(pictures) * (cell + gap) - gap,
-        ),
-        ground,
-    )
-    draw = ImageDraw.Draw(sheet)
-    for x, lines in enumerate(columns):
-        middle = margin + left + x * (cell + gap) + cell / 2
-        for n, text in enumerate(lines):
-            y = margin + top - gap - (len(lines) - n - 0.5) * line
-            draw.text((middle, y), text, fill=ink, font=font, anchor="mm")
-    for y, row in enumerate(pictures):
-        middle = margin + top + y * (cell + gap) + cell / 2
-        for n, text in enumerate(rows[y] if y < len(rows) else ()):
-            at = middle + (n - (len(rows[y]) - 1) / 2) * line
-            right = margin + left - gap - size / 4
-            draw.text((right, at), text, fill=ink, font=font, anchor="rm")
-        for x, picture in enumerate(row):
-            fitted = picture.convert("RGB")
-            if fitted.size != (cell, cell):
-                fitted.thumbnail((cell, cell), Image.Resampling.LANCZOS)
-                if max(fitted.size) < cell:
-                    scale = cell / max(fitted.size)
-                    fitted = fitted.resize([round(s * scale) for s in fitted.size])
-            sheet.paste(
-                fitted,
-                (
-                    margin + left + x * (cell + gap) + (cell - fitted.width) // 2,
-                    margin + top + y * (cell + gap) + (cell - fitted.height) // 2,
-                ),
-            )
-    return sheet
-
-
-@dataclass(frozen=True)
-class _Plot:
-    """A plot as wide as its column: across in percent, down in pixels."""
-
-    x: tuple[float, float]
-    y: tuple[float, float]
-    height: int
-
-    def across(self, x: float) -> float:
-        return (x - self.x[0]) / (self.x[1] - self.x[0])
-
-    def down(self, y: float) -> float:
-        return self.height * (1 - (y - self.y[0]) / (self.y[1] - self.y[0]))
-
-    def frame(
-        self,
-        x_ticks: Iterable[tuple[float, str]],
-        y_ticks: Iterable[tuple[float, str]],
-        x_name: str,
-        y_name: str,
-    ) -> str:
-        """Thin lines across, labels beside and under them, and what they count."""
-        parts = []
-        for value, label in y_ticks:
-            y = self.down(value)
-            strong = ".35" if value == self.y[0] else ".1"
-            parts.append(
-                f'<line x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor" '
-                f'stroke-opacity="{strong}"/>' + _text("-8", y + 4, label, "end", faint=True)
-            )
-        for value, label in x_ticks:
-            x = _pc(100 * self.across(value))
-            parts.append(_text(x, self.height + 18, label, "middle", faint=True))
-        parts.append(_text("50%", self.height + 35, x_name, "middle"))
-        parts.append(_text("-36", -12, y_name, "start"))
-        return "".join(parts)
-
-    def inside(self, *parts: str) -> str:
-        """Shapes in plot coordinates (0 to 100 both ways), cut at the plot's edge."""
-        return (
-            f'<svg width="100%" height="{self.height}" viewBox="0 0 100 100" '
-            f'preserveAspectRatio="none">{"".join(parts)}</svg>'
-        )
-
-    def _points(self, xs: Sequence[float], ys: Sequence[float]) -> list[str]:
-        return [
-            f"{100 * self.across(x):.2f} {100 * self.down(y) / self.height:.2f}"
-            for x, y in zip(xs, ys, strict=True)
-        ]
-
-    def line(self, xs: Sequence[float], ys: Sequence[float], colour: str) -> str:
-        if not xs:
-            return ""
-        return (
-            f'<path d="M{"L".join(self._points(xs, ys))}" fill="none" stroke="{colour}" '
-            'stroke-width="2" stroke-linejoin="round" stroke-linecap="round" '
-            'vector-effect="non-scaling-stroke"/>'
-        )
-
-    def dots(self, xs: Sequence[float], ys: Sequence[float], colour: str) -> str:
-        """Many small dots in one path: strokes of no length with round ends."""
-        path = "".join(f"M{point}h0" for point in self._points(xs, ys))
-        return (
-            f'<path d="{path}" stroke="{colour}" stroke-opacity=".42" stroke-width="3.5" '
-            'stroke-linecap="round" vector-effect="non-scaling-stroke"/>'
-        )
-
-    def band(
-        self, xs: Sequence[float], lows: Sequence[float], highs: Sequence[float], colour: str
-    ) -> str:
-        points = self._points(xs, highs) + self._points(xs, lows)[::-1]
-        return f'<path d="M{"L".join(points)}Z" fill="{colour}" fill-opacity=".16"/>'
-
-    def dot(self, x: float, y: float, colour: str) -> str:
-        return (
-            f'<circle cx="{_pc(100 * self.across(x))}" cy="{self.down(y):.1f}" r="3.5" '
-            f'fill="{colour}"/>'
-        )
-
-    def vertical(self, x: float, *, dashed: bool) -> str:
-        dash = 'stroke-dasharray="2 4" stroke-opacity=".3"' if dashed else 'stroke-opacity=".5"'
-        at = _pc(100 * self.across(x))
-        return f'<line x1="{at}" x2="{at}" y1="0" y2="{self.height}" stroke="currentColor" {dash}/>'
-
-    def horizontal(self, y: float, colour: str) -> str:
-        at = f"{self.down(y):.1f}"
-        return (
-            f'<line x1="0" x2="100%" y1="{at}" y2="{at}" stroke="{colour}" '
-            'stroke-dasharray="5 4" stroke-opacity=".8"/>'
-        )
-
-    def mark(self, x: float, y: float) -> str:
-        """A small triangle that points down at `x`, `y` pixels under the top."""
-        return (
-            f'<svg x="{_pc(100 * self.across(x))}" y="{y}" width="1" height="1" overflow="visible">'
-            '<path d="M-3.5-3.5h7L0 2.5z" fill="currentColor" fill-opacity=".55"/></svg>'
-        )
-
-    def note(self, x: float, y: float, text: str, anchor: str, under: float) -> str:
-        """`text` beside the vertical at x, `under` pixels below y."""
-        shift = "-6" if anchor == "end" else "6"
-        return (
-            f'<svg x="{_pc(100 * self.across(x))}" y="{self.down(y):.1f}" width="1" height="1" '
-            f'overflow="visible">{_text(shift, under, text, anchor)}</svg>'
-        )
-
-    def svg(
-        self, said: str, parts: Iterable[str], *, left: int = 44, right: int = 14, bottom: int = 42
-    ) -> str:
-        top = 24 if bottom > 20 else 4
-        return (
-            f'<svg role="img" aria-label="{escape(said)}" height="{self.height}" '
-            f'style="display:block;overflow:visible;width:calc(100% - {left + right}px);'
-            f"margin:{top}px {right}px {bottom}px {left}px;font-family:inherit;font-size:12px;"
-            f'fill:currentColor">{"".join(parts)}</svg>'
-        )
+    return figure(plot.svg(said, [*cells, rows, *heads], left=48, bottom=24), legend, caption)
 
 
 def _reach(values: Sequence[float]) -> tuple[float, float]:
@@ -512,49 +330,6 @@ def _disc(x: str, y: float, number: int, colour: str) -> str:
         f'<text x="{x}" y="{y + 3.5:.1f}" text-anchor="middle" fill="#fff" '
         f'font-size="10" font-weight="600">{number}</text>'
     )
-
-
-def _figure(drawing: str, legend: Sequence[tuple[str, str, str]], caption: str) -> str:
-    items = "".join(
-        f'<span style="display:inline-flex;align-items:center;gap:6px">{_key(kind, colour)}'
-        f"<span>{escape(text)}</span></span>"
-        for kind, colour, text in legend
-    )
-    row = (
-        '<div style="display:flex;flex-wrap:wrap;gap:4px 16px;font-size:12px;line-height:1.4">'
-        f"{items}</div>"
-        if legend
-        else ""
-    )
-    words = (
-        '<figcaption style="font-size:12px;line-height:1.45;opacity:.72;margin-top:6px">'
-        f"{escape(caption)}</figcaption>"
-        if caption
-        else ""
-    )
-    return (
-        '<figure class="chart" style="margin:0;font-family:inherit;color:inherit">'
-        f"{drawing}{row}{words}</figure>"
-    )
-
-
-def _key(kind: str, colour: str) -> str:
-    """What stands before a legend's words; digits become a numbered disc."""
-    if kind.isdigit():
-        return (
-            f'<span style="flex:none;background:{colour};color:#fff;border-radius:50%;width:16px;'
-            'height:16px;font-size:10px;font-weight:600;line-height:16px;text-align:center">'
-            f"{kind}</span>"
-        )
-    shape = {
-        "dot": f'<circle cx="8" cy="5" r="2.5" fill="{colour}" fill-opacity=".45"/>',
-        "line": f'<path d="M0 5h16" stroke="{colour}" stroke-width="2.5"/>',
-        "dash": f'<path d="M0 5h16" stroke="{colour}" stroke-width="1.5" stroke-dasharray="5 3"/>',
-        "square": f'<rect x="3" width="10" height="10" rx="2" fill="{colour}"/>',
-        "triangle": f'<path d="M4 2h8L8 8z" fill="{colour}" fill-opacity=".55"/>',
-    }[kind]
-    look = 'width="16" height="10" aria-hidden="true" style="flex:none;display:block"'
-    return f"<svg {look}>{shape}</svg>"
 
 
 def _clamped(text: str) -> str:
@@ -587,59 +362,9 @@ def _layers(kind: str, colour: str, x: str, anchor: str) -> str:
     return f'<svg x="{x}" y="0" width="1" height="1" overflow="visible">{"".join(parts)}</svg>'
 
 
-def _text(
-    x: str,
-    y: float,
-    text: str,
-    anchor: str,
-    *,
-    faint: bool = False,
-    small: bool = False,
-    weight: int = 400,
-) -> str:
-    look = ' fill-opacity=".7"' if faint else ""
-    look += ' font-size="11"' if small else ""
-    look += f' font-weight="{weight}"' if weight != 400 else ""
-    return f'<text x="{x}" y="{y:g}" text-anchor="{anchor}"{look}>{escape(text)}</text>'
-
-
-def _ticks(low: float, high: float, about: int) -> list[tuple[float, str]]:
-    """Round values from low to high, about as many as asked, each with its label."""
-    raw = (high - low) / max(1, about)
-    scale = 10 ** math.floor(math.log10(raw))
-    step = next(s for s in (1, 2, 2.5, 5, 10) if s * scale >= raw * 0.999) * scale
-    first = math.ceil(low / step - 1e-9)
-    values = [n * step for n in range(first, math.floor(high / step + 1e-9) + 1)]
-    return [(value, f"{value:.4g}") for value in values]
-
-
-def _nice_above(value: float) -> float:
-    scale = 10 ** math.floor(math.log10(value))
-    return next(s for s in (1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10) if s * scale >= value) * scale
-
-
 def _method_colour(method: str) -> str:
     return {"word": OTHER, "full": PROMPT}.get(method, SUBJECT)
 
 
 def _unit(size: float) -> str:
     return "gigabytes" if size >= 1e9 else "megabytes" if size >= 1e6 else "kilobytes"
-
-
-def _pc(value: float) -> str:
-    return f"{value:.2f}%"
-
-
-def _wrapped(
-    text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
-) -> list[str]:
-    """`text` in lines of at most `width` pixels, broken between words; three lines at most."""
-    lines: list[str] = []
-    for word in text.split():
-        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    if len(lines) > 3:
-        lines = [*lines[:2], lines[2] + "…"]
-    return lines or [""]

@@ -16,8 +16,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from personalization import charts, deltas
+from personalization import deltas
 from personalization.bases.base import Base
+from personalization.contact import contact_sheet
 from personalization.errors import RecipeError
 from personalization.events import Stage
 from personalization.generate import PER_BATCH, Picture, Settings, draw_each
@@ -99,7 +100,7 @@ class Grid:
     def image(self, *, dark: bool = False) -> Image.Image:
         """The contact sheet."""
         images = [[picture.image for picture in row] for row in self.pictures]
-        return charts.grid(images, self.row_labels, self.column_labels, dark=dark)
+        return contact_sheet(images, self.row_labels, self.column_labels, dark=dark)
 
 
 def side_by_side(stack: Stack) -> Axis:

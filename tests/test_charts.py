@@ -9,6 +9,7 @@ from PIL import Image
 
 from personalization import charts
 from personalization.charts import Mark
+from personalization.contact import contact_sheet
 from personalization.runs import LossRow
 
 EVIL = '<img src=x onerror="alert(1)">&'
@@ -120,8 +121,8 @@ def test_sizes_are_said_as_people_say_them(size, words):
 def test_a_grid_has_a_cell_for_every_picture_where_its_labels_say():
     colours = [["red", "green", "blue"], ["black", "white", "grey"]]
     pictures = [[Image.new("RGB", (64, 64), colour) for colour in row] for row in colours]
-    sheet = charts.grid(pictures, ["one", "two"], ["a", "b", "c"])
-    bare = charts.grid(pictures)
+    sheet = contact_sheet(pictures, ["one", "two"], ["a", "b", "c"])
+    bare = contact_sheet(pictures)
     assert sheet.width > bare.width
     assert sheet.height > bare.height
     step = 64 + 4

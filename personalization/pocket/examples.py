@@ -21,6 +21,7 @@ from personalization import bases, training
 from personalization.adapter import read
 from personalization.bases.spec import ASSETS, CATALOG, Purpose
 from personalization.concept import Concept, Kind
+from personalization.evaluate import reporting
 from personalization.events import Finished, StepDone
 from personalization.files import write_atomically
 from personalization.formats import diffusers_metadata
@@ -105,6 +106,8 @@ def teach(example: Example, purpose: Purpose, title: str) -> None:
                 print(f"{title}: step {event.step} of {event.steps}, loss {event.loss:.3f}")
             elif isinstance(event, Finished):
                 print(f"{title}: {event.seconds:.0f} s")
+        for _ in reporting(base, run):  # its recommended strength
+            pass
         adapter = read(run.adapter_path).described(title=title)
         ADAPTERS.mkdir(parents=True, exist_ok=True)
         adapter.save(
