@@ -21,7 +21,7 @@ from personalization.events import (
     StepDone,
 )
 from personalization.library import Entry
-from personalization.page import html
+from personalization.page import html, progress
 from personalization.photos import Photo
 
 
@@ -30,8 +30,8 @@ def step(number: int, steps: int = 4, loss: float = 0.5) -> StepDone:
 
 
 @pytest.fixture
-def view() -> html.RunView:
-    return html.RunView("sks dog", 4)
+def view() -> progress.RunView:
+    return progress.RunView("sks dog", 4)
 
 
 def test_each_event_names_the_parts_that_it_changes(view):
@@ -66,14 +66,14 @@ def test_steps_that_are_done_again_replace_the_lost_ones(view):
 
 def test_the_status_says_how_far_and_how_long(view):
     view.take(Stage("class images", 8, 32))
-    assert "8 of 32" in html.status(view)
+    assert "8 of 32" in progress.status(view)
     view.take(StepDone(1, 4, 0.5, None, 0.1, 42.0))
-    said = html.status(view)
+    said = progress.status(view)
     assert "Step 1 of 4" in said
     assert "about 40 s left" in said
     assert 'aria-valuenow="1"' in said
     view.take(SliceEnded(1, 4))
-    assert "Kept up to step 1 of 4" in html.status(view)
+    assert "Kept up to step 1 of 4" in progress.status(view)
 
 
 def test_a_preview_is_inside_the_page_and_the_newest_comes_first(view, tmp_path):
@@ -82,14 +82,14 @@ def test_a_preview_is_inside_the_page_and_the_newest_comes_first(view, tmp_path)
         paths.append(tmp_path / f"{number}.png")
         Image.new("RGB", (8, 8)).save(paths[-1])
         view.take(Preview(number, (paths[-1],)))
-    said = html.strip(view)
+    said = progress.strip(view)
     assert said.index("step 2") < said.index("step 1")
     assert said.count("data:image/webp;base64,") == 2
     assert str(tmp_path) not in said
 
 
 def test_only_the_parts_that_changed_are_drawn(view):
-    assert set(html.drawn(view, view.take(step(1)))) == {"status", "curve"}
+    assert set(progress.drawn(view, view.take(step(1)))) == {"status", "curve"}
 
 
 BAD = '<img src=x onerror="alert(1)">'
@@ -100,7 +100,7 @@ def test_what_a_visitor_wrote_is_text_and_never_markup(view):
     entry = Entry("x", Path("x"), 1, True, Description("lora", "pocket", token=BAD, title=BAD))
     view.name, view.error, view.phase = BAD, BAD, "failed"
     for said in (
-        html.status(view),
+        progress.status(view),
         html.crops([("key", photo)], 32),
         html.problems([BAD]),
         html.word_chips(BAD, [BAD], [BAD], True),

@@ -9,7 +9,7 @@ from personalization.adapter import Adapter, Description
 from personalization.concept import Concept
 from personalization.evaluate import measuring
 from personalization.events import Stage
-from personalization.page import html
+from personalization.page import html, progress
 from personalization.page.report import Pace, comparable, compared, last_result, way
 from personalization.photos import Photo
 from personalization.recipe import LowRank, Prior, Recipe
@@ -121,6 +121,6 @@ def test_the_time_that_is_left_is_of_pictures_drawn_now_and_not_of_kept_ones():
     assert pace.take(Stage("the base", 40, 96), 100) is None  # kept ones, and the first batch
     assert pace.take(Stage("the base", 48, 96), 104) == pytest.approx(24)
     assert pace.take(Stage("strength 0.8", 56, 96), 108) == pytest.approx(20)
-    said = html.measuring(Stage("strength 0.8", 56, 96), 20)
+    said = progress.measuring(Stage("strength 0.8", 56, 96), 20)
     assert "At strength 0.8: 56 of 96 pictures" in said
     assert "about 20 s left" in said

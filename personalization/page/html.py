@@ -1,7 +1,6 @@
-"""What the page says, as HTML: pure functions of photos, runs, events and descriptions.
+"""What the page says, as HTML: pure functions of photos, runs, descriptions and records.
 
-`RunView` is the translator: it takes a run's events one by one and says which parts of the panel
-they changed. Nothing here knows the web framework; what a visitor wrote is always escaped.
+Nothing here knows the web framework; what a visitor wrote is always escaped.
 """
 
 from __future__ import annotations
@@ -10,38 +9,25 @@ import base64
 import io
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
 from personalization.adapter import Description
 from personalization.bases.spec import CATALOG, BaseSpec
-from personalization.charts import WHOLE_MODEL, Mark, loss_curve, size_words, spectrum
+from personalization.charts import WHOLE_MODEL, Mark, size_words, spectrum
 from personalization.choice import Option
-from personalization.events import (
-    Checkpointed,
-    Event,
-    Finished,
-    Preview,
-    SliceEnded,
-    Stage,
-    StepDone,
-)
 from personalization.hub import Found
 from personalization.library import Entry
 from personalization.photos import Photo, crop, crop_mask
 from personalization.report import Report
-from personalization.runs import LossRow, Run
+from personalization.runs import Run
 
 if TYPE_CHECKING:  # take seconds to import
     from personalization.estimate import Outlook
     from personalization.extraction import Extracted
-
-Phase = Literal["waiting", "preparing", "learning", "drawing", "stopped", "failed", "finished"]
-Part = Literal["status", "curve", "strip"]
 
 METHODS = {
     "word": "a learned word",
@@ -92,14 +78,6 @@ WAYS = {
     "full": "A full fine-tune: every weight learns. The closest; the file holds the whole model.",
 }
 
-# What a report draws, by the names of its stages.
-_MEASURED = {
-    "the base": "What the base draws by itself",
-    "first try": "With the word",
-    "more seeds": "More seeds at the best strength",
-    "without the word": "What becomes of everything else",
-    "pictures": "With the word",
-}
 _STEPS = {
     "word": (
         ("A new word", "is added to the model’s dictionary, at the place of one that it knows."),
@@ -115,126 +93,9 @@ _STEPS = {
 }  # fmt: skip
 
 
-@dataclass
-class RunView:
-    """What the panel shows of a run, kept up to date by its events."""
-
-    name: str  # the words that call what is taught
-    steps: int
-    phase: Phase = "waiting"
-    step: int = 0
-    doing: str = ""  # what is done before the first step
-    seconds_left: float | None = None
-    error: str = ""
-    rows: list[LossRow] = field(default_factory=list)
-    previews: list[tuple[int, tuple[Path, ...]]] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, run: Run) -> RunView:
-        """A run as its folder tells it."""
-        state = run.state
-        ended: dict[str, Phase] = {"finished": "finished", "failed": "failed"}
-        return cls(
-            name=trigger(run),
-            steps=run.recipe.steps,
-            phase=ended.get(state.status, "stopped"),
-            step=state.step,
-            error=state.error,
-            rows=run.losses(),
-            previews=[(step, tuple(paths)) for step, paths in run.previews()],
-        )
-
-    def take(self, event: Event) -> frozenset[Part]:
-        """Take one event in; returns the parts of the panel that it changed."""
-        match event:
-            case Stage(name, done, total):
-                self.phase = "preparing"
-                self.seconds_left = event.seconds_left
-                self.doing = _doing(name, done, total)
-                return frozenset({"status"})
-            case StepDone():
-                self.phase = "learning"
-                self.step = event.step
-                self.seconds_left = event.seconds_left
-                # A slice begins at the checkpoint: what came after it is done again.
-                self.rows = [row for row in self.rows if row.step < event.step]
-                self.rows.append(LossRow(event.step, event.loss, event.prior_loss, event.seconds))
-                return frozenset({"status", "curve"})
-            case Preview(step, paths):
-                self.previews = [p for p in self.previews if p[0] < step] + [(step, paths)]
-                return frozenset({"strip", "curve"})
-            case Checkpointed():
-                return frozenset()
-            case SliceEnded(step):
-                self.phase, self.step = "stopped", step
-                return frozenset({"status"})
-            case Finished(step):
-                self.phase, self.step = "drawing", step
-                return frozenset({"status", "curve"})
-
-
-def drawn(view: RunView, parts: Iterable[Part]) -> dict[Part, str]:
-    """These parts of the panel."""
-    draw = {"status": status, "curve": curve, "strip": strip}
-    return {part: draw[part](view) for part in parts}
-
-
 def trigger(run: Run) -> str:
     """The words that call what `run` teaches: a learned word carries its class itself."""
     return run.concept.token if run.recipe.method_name == "word" else run.concept.name
-
-
-def status(view: RunView) -> str:
-    """The head of the panel: what is going on, how far it is, how long it will take."""
-    name = f'<b class="token">{escape(view.name)}</b>'
-    title, detail = {
-        "waiting": (f"Teaching {name}", "Waiting for the machine…"),
-        "preparing": (f"Teaching {name}", view.doing),
-        "learning": (f"Teaching {name}", f"Step {view.step} of {view.steps}"),
-        "drawing": (f"{name} is trained", "Drawing the first pictures with it…"),
-        "stopped": (
-            f"{name} is not finished",
-            f"Kept up to step {view.step} of {view.steps}. "
-            + ("Continue, or take it as it is." if view.step else "Continue when you like."),
-        ),
-        "failed": (f"{name} did not work out", escape(view.error)),
-        "finished": (f"{name} is trained", f"{view.step} steps"),
-    }[view.phase]
-    left = ""
-    if view.phase in ("preparing", "learning") and view.seconds_left is not None:
-        left = f'<span class="left">{duration(view.seconds_left)} left</span>'
-    busy = view.phase in ("waiting", "preparing", "drawing")
-    share = 100 * view.step / max(1, view.steps)
-    bar = (
-        f'<div class="bar{" busy" if busy else ""}" role="progressbar" aria-valuemin="0" '
-        f'aria-valuemax="{view.steps}" aria-valuenow="{view.step}" '
-        f'aria-label="Steps"><i style="width:{100 if busy else share:.1f}%"></i></div>'
-    )
-    return (
-        f'<div class="run {view.phase}"><div class="run-line"><span>{title}</span>{left}</div>'
-        f'{bar}<div class="run-detail">{detail}</div></div>'
-    )
-
-
-def curve(view: RunView) -> str:
-    """The loss so far."""
-    return loss_curve(view.rows, view.steps, [step for step, _ in view.previews])
-
-
-def strip(view: RunView) -> str:
-    """The previews: a row for each time they were drawn, the newest first, prompts in columns."""
-    if not view.previews:
-        return ""
-    rows = []
-    for step, paths in reversed(view.previews):
-        pictures = "".join(
-            f'<img src="{data_uri(path)}" alt="Preview {i + 1} after {step} steps">'
-            for i, path in enumerate(paths)
-        )
-        rows.append(
-            f'<div class="strip-row"><span class="step-mark">step {step}</span>{pictures}</div>'
-        )
-    return f'<div class="strip" aria-label="Previews">{"".join(rows)}</div>'
 
 
 def section(number: int, title: str, hint: str = "") -> str:
@@ -321,37 +182,6 @@ def verdict(run: Run, size: int, report: Report | None = None) -> str:
     return (
         f'<div class="verdict"><p>{said}</p><p class="hint">{what} of {size_words(size)}, '
         f"{state.step} steps in {duration(state.seconds, about=False)}.{best}</p></div>"
-    )
-
-
-def measuring(event: Stage | None = None, seconds_left: float | None = None) -> str:
-    """How far the report is."""
-    left = f'<span class="left">{duration(seconds_left)} left</span>' if seconds_left else ""
-    share, doing = 0.0, "Waiting for the machine…"
-    if event and event.done == event.total > 1 and event.name in ("the base", "first try"):
-        doing = f"Finding out how fast this machine draws: {event.done} pictures"
-    elif event and event.total > 1:
-        share = 100 * event.done / event.total
-        strength = event.name.removeprefix("strength ")
-        doing = _MEASURED.get(event.name, f"At strength {strength}")
-        doing = f"{doing}: {event.done} of {event.total} pictures"
-    elif event:
-        doing = "Calling the judge…"
-    busy = "" if share else " busy"
-    return (
-        '<div class="run"><div class="run-line"><span>Measuring whether it worked</span>'
-        f'{left}</div><div class="bar{busy}" role="progressbar" aria-valuemin="0" '
-        f'aria-valuemax="100" aria-valuenow="{share:.0f}" aria-label="Pictures">'
-        f'<i style="width:{share or 100:.1f}%"></i></div>'
-        f'<div class="run-detail">{doing}</div></div>'
-    )
-
-
-def unmeasured(seconds: float) -> str:
-    """That there is no report, and what one takes."""
-    return (
-        '<p class="hint">Whether it worked has not been measured: how like your photos, how well '
-        f"it follows a prompt, what it changed besides. It takes {duration(seconds)}.</p>"
     )
 
 
@@ -601,12 +431,6 @@ def _seen(photo: Photo, size: int) -> Image.Image:
 
 def _short(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _doing(name: str, done: int, total: int) -> str:
-    if name == "class images":
-        return f"Drawing the class as it is now: {done} of {total} pictures"
-    return "Reading the photos…"
 
 
 def _thumbnail(path: Path) -> str:

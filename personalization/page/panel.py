@@ -16,7 +16,7 @@ from personalization.generate import Settings
 from personalization.runs import Run
 from personalization.workspace import Workspace
 
-from . import html
+from . import html, progress
 from .common import (
     ON_GPU,
     QUEUED,
@@ -101,21 +101,21 @@ class Panel:
 
     def next_turn(self, run: Run, what: Literal["learn", "finish", "show"]) -> dict:
         """Ask the browser for a new request, so that the visitor's identity in it is fresh."""
-        view = html.RunView.of(run)
+        view = progress.RunView.of(run)
         view.phase = "waiting" if what == "learn" else "drawing"
         turn = {"run": run.folder.name, "do": what, "at": time.time()}
         return {self.turn: turn, self.current: run.folder.name, **self.show(view)}
 
-    def show(self, view: html.RunView) -> dict:
+    def show(self, view: progress.RunView) -> dict:
         """The whole panel."""
         over = view.phase in ("stopped", "failed")
         busy = view.phase in ("waiting", "preparing", "learning")
         done = view.phase == "finished"
         return {
             self.intro: gr.update(visible=False),
-            self.status: gr.update(value=html.status(view), visible=not done),
-            self.curve: gr.update(value=html.curve(view), visible=bool(view.rows)),
-            self.strip: gr.update(value=html.strip(view), visible=bool(view.previews)),
+            self.status: gr.update(value=progress.status(view), visible=not done),
+            self.curve: gr.update(value=progress.curve(view), visible=bool(view.rows)),
+            self.strip: gr.update(value=progress.strip(view), visible=bool(view.previews)),
             self.teach: gr.update(interactive=done or over),
             self.cancel: gr.update(value="Cancel", interactive=True, visible=busy),
             self.resume: gr.update(visible=over),
@@ -128,11 +128,11 @@ class Panel:
         if not turn:  # a tab that is opened for the first time says so; no yield would blank it
             yield {self.status: gr.skip()}
             return
-        view = html.RunView("the word", 1)
+        view = progress.RunView("the word", 1)
         try:
             workspace = WORKSPACES.open(visitor)
             run = Run.open(workspace.run_folder(turn["run"]))
-            view = html.RunView.of(run)
+            view = progress.RunView.of(run)
             if turn["do"] == "learn":
                 yield from self.learn(workspace, run, view)
             elif turn["do"] == "finish":
@@ -146,12 +146,12 @@ class Panel:
             view.phase, view.error = "failed", in_words(error)
             yield self.show(view)
 
-    def learn(self, workspace: Workspace, run: Run, view: html.RunView) -> Iterator[dict]:
+    def learn(self, workspace: Workspace, run: Run, view: progress.RunView) -> Iterator[dict]:
         """Translate one slice's events into updates, a few a second."""
         if run.stop_requested:  # while it waited in the queue
             yield self.show(view)
             return
-        pending: set[html.Part] = set()
+        pending: set[progress.Part] = set()
         shown = 0.0
         for event in train_slice(run):
             phase = view.phase
@@ -167,7 +167,7 @@ class Panel:
                 pending.clear()
             elif pending and due:
                 parts = {"status": self.status, "curve": self.curve, "strip": self.strip}
-                drawn = html.drawn(view, pending)
+                drawn = progress.drawn(view, pending)
                 yield {parts[p]: gr.update(value=html, visible=True) for p, html in drawn.items()}
                 pending.clear()
                 shown = time.monotonic()
@@ -178,7 +178,7 @@ class Panel:
     def find(self, workspace: Workspace, run: Run) -> dict:
         """A run as it was left, its pictures and its report where it has them."""
         done = run.state.status == "finished"
-        shown = self.show_result(workspace, run) if done else self.show(html.RunView.of(run))
+        shown = self.show_result(workspace, run) if done else self.show(progress.RunView.of(run))
         return {**shown, self.current: run.folder.name}
 
     def stop(self, visitor: str, current: str) -> dict:
@@ -198,7 +198,7 @@ class Panel:
 
     def show_result(self, workspace: Workspace, run: Run) -> dict:
         """The pictures, the file, and the report as far as it is."""
-        view = html.RunView.of(run)
+        view = progress.RunView.of(run)
         view.phase = "finished"
         size = run.adapter_path.stat().st_size
         paths = sorted((run.folder / "pictures").glob("*.png"))

@@ -24,7 +24,7 @@ from personalization.report import Comparison, Report
 from personalization.runs import Run
 from personalization.workspace import Workspace
 
-from . import html
+from . import html, progress
 from .common import ON_GPU, QUEUED, QUIET, WORKSPACES, base, handed_out, in_words, spec_of
 from .gpu import REPORT, measure_part
 
@@ -97,7 +97,7 @@ class ReportPanel:
         reply: dict = {self.turn: turn}
         if pace is None:  # the first one
             reply |= {
-                self.status: gr.update(value=html.measuring(), visible=True),
+                self.status: gr.update(value=progress.measuring(), visible=True),
                 self.skip: gr.update(visible=True),
                 self.measure: gr.update(visible=False),
             }
@@ -124,7 +124,7 @@ class ReportPanel:
                 elif isinstance(event, SliceEnded):
                     yield self.next_part(run, pace, event.steps - event.step)
                 else:
-                    said = html.measuring(event, pace.take(event))
+                    said = progress.measuring(event, pace.take(event))
                     yield {self.status: gr.update(value=said, visible=True)}
         except Exception as error:
             sorry = html.problems([in_words(error)])
@@ -154,7 +154,7 @@ class ReportPanel:
         others = [(way(other), other.folder.name) for other in comparable(workspace, run)]
         reply: dict = {
             self.verdict: html.verdict(run, run.adapter_path.stat().st_size, report),
-            self.status: gr.update(value=html.unmeasured(REPORT), visible=report is None),
+            self.status: gr.update(value=progress.unmeasured(REPORT), visible=report is None),
             self.skip: gr.update(visible=False),
             self.measure: gr.update(visible=not measured),
             self.card: gr.update(
