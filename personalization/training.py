@@ -11,7 +11,7 @@ import errno
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -198,7 +198,9 @@ class _Session:
             self.encoded = {text: encoded[i : i + 1] for i, text in enumerate(texts)}
         if recipe.prior:
             self.class_prompt = concept.class_prompt()
-            with torch.no_grad(), self.method.switched_off():
+            # Before the first step nothing has changed; a teacher must see exactly the base.
+            teaches = recipe.prior.kind == "adapter_off"
+            with torch.no_grad(), self.method.switched_off() if teaches else nullcontext():
                 self.class_conditioning = base.encode_prompts([self.class_prompt])
             if recipe.prior.kind == "images":
                 latents = prior.class_latents(base, self.class_prompt, recipe.prior.images, cache)

@@ -241,6 +241,16 @@ def taught(name: str, method: str, folder: Path) -> Adapter:
     return adapters.read(run.adapter_path)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("purpose", ["word", "subject", "full"])
+def test_the_catalogs_own_recipe_trains(tmp_path: Path, name: str, purpose: str) -> None:
+    own = CATALOG[name].recipes[purpose]  # type: ignore[index]
+    prior = own.prior and replace(own.prior, images=2)
+    short = own.changed(steps=2, preview_every=0, prior=prior)
+    run = Run.create(tmp_path / "run", tiny.concept("<sks>"), short, name)
+    assert isinstance(list(training.train(base(name), run))[-1], Finished)
+
+
 def drawn(pipe: Any, prompt: str) -> Tensor:
     """Latents by an untouched pipeline, as `draw_latents` has them."""
     pipe.set_progress_bar_config(disable=True)

@@ -33,6 +33,9 @@ METHODS = {
     "prior images": Recipe(
         LowRank("lora", rank=2), steps=6, batch_size=2, prior=Prior("images", images=10)
     ),
+    "full with prior": Recipe(
+        Full(text_encoder=True), steps=6, batch_size=2, prior=Prior("images", images=10)
+    ),
     "prior adapter off": Recipe(
         LowRank("lora", rank=2), steps=6, batch_size=2, prior=Prior("adapter_off")
     ),
