@@ -76,7 +76,11 @@ def random_base(name: str, device: torch.device) -> bases.Base:
             rows = module.get_input_embeddings().weight.shape[0]
             parts[part.replace("text_encoder", "tokenizer")] = words(rows)
     schedule = diffusers.DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        steps_offset=1,
     )
     if name != "sdxl":
         parts |= {"safety_checker": None, "feature_extractor": None}
