@@ -108,10 +108,14 @@ class StackTab:
             for e in workspace.library.list()
             if not e.own and e.description and e.description.family == family
         }
-        rows = [Row(name, about.strength) for name, about in list(ready.items())[:2]]
+        # Beside a look, half of a subject shows as much of it as all of it does alone.
+        rows = [
+            Row(name, 1.0 if about.kind == "style" else round(11 * about.strength) / 20)
+            for name, about in list(ready.items())[:2]
+        ]
         words = {about.trigger: about.kind == "style" for about in list(ready.values())[:2]}
         things = [word for word, is_style in words.items() if not is_style]
         looks = [f", {word} style" for word, is_style in words.items() if is_style]
-        prompt = f"{' and '.join(things) or 'a dog'} on the beach{''.join(looks)}"
+        prompt = f"{' and '.join(things) or 'a dog'}{''.join(looks) or ' on the beach'}"
         shown = self.rack.show(workspace, rows)
         return {**self.rebase(workspace, base, rows), **shown, self.prompt: prompt}
