@@ -105,7 +105,10 @@ def test_a_bad_file_gets_its_own_sentence_and_the_rest_of_the_stack_stays(
         assert said in reply[tab.rack.notes], name
     assert [entry.name for entry in workspace.library.list()] == before
     good = tab.rack.take_file(workspace.id, "", stored, str(tmp_path / "good.safetensors"), 0.7)
-    assert [row[:2] for row in good[tab.rack.rack]] == [["crowned-dog", 0.7], ["good", 1.0]]
+    assert [row[:2] for row in good[tab.rack.rack]] == [
+        ["crowned-dog", 0.7],
+        ["good", ready.description.strength],
+    ]
 
 
 def test_two_adapters_of_one_word_are_named_and_stay_on_the_rack(tab, workspace) -> None:
@@ -121,8 +124,9 @@ def test_suggested_weights_go_onto_the_sliders_and_words_stay(tab, workspace, re
     workspace.library.add(ready.described(title="twin", token="zwx"), "twin")
     names = ["crowned-dog", "neon", "twin"]
     reply = tab.rack.suggest_weights(workspace.id, "", kept([Row(n, 1.0) for n in names]), 1, 1, 1)
-    assert [row[1] for row in reply[tab.rack.rack]] == [0.5, 1.0, 0.5]
-    assert "Lowered to 50%" in reply[tab.rack.said_of_weights]
+    half = ready.description.strength / 2
+    assert [row[1] for row in reply[tab.rack.rack]] == [half, 1.0, half]
+    assert f"Lowered to {half:.0%}" in reply[tab.rack.said_of_weights]
     assert "already" in suggested([0.4], [0.4])
 
 
