@@ -35,8 +35,9 @@ from personalization import bases, judges, training
 from personalization.adapter import Adapter, Description, read
 from personalization.bases.spec import ASSETS, CATALOG
 from personalization.concept import Concept, Kind
-from personalization.evaluate import PLANS, evaluate, measuring, of_adapter
+from personalization.evaluate import PLANS, SAMPLING, evaluate, measuring, of_adapter
 from personalization.events import Finished
+from personalization.generate import draw_each
 from personalization.metrics import interval
 from personalization.photos import Photo, crop
 from personalization.pocket.world import SUBJECTS, Scene, sample, vocabulary
@@ -51,6 +52,7 @@ from personalization.studio import Studio
 SPEC = CATALOG["pocket"]
 PHOTOS, SEED = 5, 2026
 CREATURES = {"dog", "cat", "bear", "rabbit", "owl", "elephant", "snail", "penguin", "robot"}
+WITH_CEILING = ("LoRA, prior images", "LoRA, style")
 PRIORS = ("images", "adapter off", "none")
 # What a word that was taken out starts from: the nearest that is still there.
 WORDLESS = {"watercolour": ("style", "cartoon"), "neon": ("style", "cartoon"),
@@ -148,13 +150,17 @@ def asked_scene(case: Case, prompt: str, seed: int) -> Scene:
     return replace(scene, style="sketch") if "pencil sketch" in prompt else scene
 
 
-def perfect(case: Case, adapter: Adapter, photos: tuple[Photo, ...]) -> float:
-    """The subject share of the world's own drawings of the report's prompts.
+def perfect(case: Case, adapter: Adapter, photos: tuple[Photo, ...]) -> tuple[float, float]:
+    """The subject and the prompt share of the world's own drawings of the report's prompts.
 
-    Less than one: glasses hide a face, a sketch has no colours, and a crown makes way for a hat.
+    Less than one: glasses hide a face, a sketch has no colours, a crown makes way for a hat; and an
+    owl, asked for as the bird that it is to this base, is not what its judge calls a bird.
     """
+    base = bases.load(SPEC)
 
-    def draw(_: float, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    def draw(strength: float, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+        if not strength:
+            return draw_each(base, prompts, seeds, steps=round(SAMPLING * SPEC.sampling.steps))
         asked = zip(prompts, seeds, strict=True)
         return [draw_scene(asked_scene(case, prompt, seed), SPEC.size) for prompt, seed in asked]
 
@@ -162,8 +168,18 @@ def perfect(case: Case, adapter: Adapter, photos: tuple[Photo, ...]) -> float:
     crops = [crop(photo, SPEC.size) for photo in photos]
     plan = replace(PLANS[1], strengths=(1.0,))
     events = measuring(of_adapter(adapter, photos), crops, Studio(draw), panel, plans=[plan])
-    report = next(event for event in events if isinstance(event, Report))
-    return figures(report)["subject share"]
+    found = figures(next(event for event in events if isinstance(event, Report)))
+    return found["subject share"], found["prompt share"]
+
+
+def ceilings(found: dict[str, Any], subject: float, prompt: float) -> dict[str, float]:
+    """What a perfect lesson would reach, and how much of that was reached."""
+    return {
+        "perfect": subject,
+        "of the perfect": found["subject share"] / subject,
+        "perfect prompt": prompt,
+        "prompt of the perfect": found["prompt share"] / prompt,
+    }
 
 
 def figures(report: Report) -> dict[str, Any]:
@@ -195,9 +211,8 @@ def measure(case: Case, cache: Path) -> dict[str, Any]:
     adapter, seconds = teach(case, photos, cache)
     found = judged(adapter)
     found |= {"group": case.group, "name": case.name, "seconds": seconds}
-    if case.group != "word":
-        found["perfect"] = perfect(case, adapter, photos)
-        found["of the perfect"] = found["subject share"] / found["perfect"]
+    if case.group in WITH_CEILING:
+        found |= ceilings(found, *perfect(case, adapter, photos))
     if case.group == "word":
         found["ceiling"] = judged(ceiling(case.name, adapter))["subject"]
         found["of the ceiling"] = found["subject"] / found["ceiling"]
@@ -224,10 +239,12 @@ def table(found: list[dict[str, Any]]) -> str:
     rows = []
     shown: dict[str, Callable[[dict[str, Any]], float | None]] = {
         "subject / real photos": lambda case: case["subject share"],
-        "the same, perfect drawings": lambda case: case.get("perfect"),
+        "subject, perfect drawings": lambda case: case.get("perfect"),
         "subject / perfect drawings": lambda case: case.get("of the perfect"),
         "way from base to photos": lambda case: case["way"],
         "prompt / untouched base": lambda case: case["prompt share"],
+        "prompt, perfect drawings": lambda case: case.get("perfect prompt"),
+        "prompt / perfect drawings": lambda case: case.get("prompt of the perfect"),
         "drift towards subject": lambda case: case["drift"],
         "change of unrelated": lambda case: case["unrelated"],
         "copies": lambda case: case["copies"],
