@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -21,6 +22,7 @@ from . import html
 from .common import (
     KINDS,
     ON_GPU,
+    REFRESH,
     check_new,
     collected,
     handed_out,
@@ -66,12 +68,15 @@ def teach(
     }
     yield status, None, None
     done: Finished | None = None
+    told = 0.0
     while done is None:
         for event in train_slice(run):
             if isinstance(event, StepDone):
                 status |= {"state": "learning", "step": event.step, "steps": event.steps}
                 status |= {"loss": event.loss, "seconds_left": event.seconds_left}
-                yield status, None, None
+                if time.monotonic() - told > REFRESH:  # learning waits while it is told
+                    told = time.monotonic()
+                    yield status, None, None
             elif isinstance(event, Finished):
                 done = event
     keep_adapter(workspace, run, done)

@@ -21,6 +21,7 @@ from .common import (
     ON_GPU,
     QUEUED,
     QUIET,
+    REFRESH,
     WORKSPACES,
     example_result,
     gallery,
@@ -31,8 +32,6 @@ from .common import (
 from .extract import Extract
 from .gpu import draw_stack, gpu_finish, keep_adapter, own_adapter, show_off, showcase, train_slice
 from .report import ReportPanel
-
-REFRESH = 0.4  # seconds between two updates of a run's panel
 
 
 class Panel:

@@ -31,7 +31,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from personalization import bases, judges, training
+from personalization import bases, judges, presets, training
 from personalization.adapter import Adapter, Description, read
 from personalization.bases.spec import ASSETS, CATALOG
 from personalization.concept import Concept, Kind
@@ -44,6 +44,7 @@ from personalization.pocket.world import SUBJECTS, Scene, sample, vocabulary
 from personalization.pocket.world import draw as draw_scene
 from personalization.pocket.world.scene import sample_setting
 from personalization.pocket.world.subjects import STYLE_SUBJECTS, wordless_scenes
+from personalization.presets import Wish
 from personalization.recipe import Prior, Recipe
 from personalization.report import Report
 from personalization.runs import Run
@@ -97,9 +98,10 @@ def cases() -> Iterator[Case]:
         for chosen in PRIORS:
             changed = recipe.changed(prior=prior(chosen))
             yield Case(f"LoRA, prior {chosen}", name, kind, "sks", noun, scenes, changed)
+    unkept = presets.recipe_of(SPEC, "lora", Wish("style"))  # as the page has it: no class to keep
     for name, style in STYLE_SUBJECTS.items():
         yield Case("LoRA, style", name, "style", "sks", "cartoon",
-                   style.scenes(PHOTOS, SEED), recipe)  # fmt: skip
+                   style.scenes(PHOTOS, SEED), unkept)  # fmt: skip
     for word, (_, start) in WORDLESS.items():
         yield Case("word", word, "style", "<w>", start,
                    wordless_scenes(word, PHOTOS, SEED), SPEC.recipes["word"])  # fmt: skip
@@ -189,7 +191,7 @@ def figures(report: Report) -> dict[str, Any]:
     return {
         "subject share": found.balance.subject_share.mean,
         "subject": found.balance.subject.mean,
-        "way": found.way,
+        "way": found.way if found.one_thing else None,
         "prompt share": found.balance.prompt_share.mean,
         "strength": found.balance.strength,
         "drift": found.drift.towards.mean,
