@@ -235,8 +235,9 @@ class Easel:
             settings, image, mask = self.asked(given)
             workspace, base, rows, stack = self.rack.taken(*given[12:])
             names = [row.name for row in rows]
-            pictures = draw_with(base, names, stack, [settings], image, mask)
+            # Before the drawing: where there is no room to keep it, no picture is drawn in vain.
             start = kept_start(workspace, base, image, mask) if image else {}
+            pictures = draw_with(base, names, stack, [settings], image, mask)
             pictures = [replace(p, record=p.record | start) for p in pictures]
         except (PersonalizationError, gr.Error) as error:
             return {self.notes: html.problems([in_words(error)])}

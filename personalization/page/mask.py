@@ -25,6 +25,7 @@ class MaskBrush:
     def __init__(self, prefix: str):
         with gr.Accordion("Masks", open=False, elem_id=f"{prefix}-masks") as self.fold:
             gr.HTML(html.MASKS)
+            self.unfolded = gr.State(False)
             self.which = gr.Dropdown([], container=False, elem_id=f"{prefix}-mask-photo")
             self.editor = canvas("Brush over the subject", height=380, elem_id=f"{prefix}-mask")
             with gr.Row():
@@ -34,8 +35,10 @@ class MaskBrush:
                 self.drop = gr.Button("All of it is", size="sm", elem_id=f"{prefix}-mask-drop")
 
     def wire(self, visitor: gr.BrowserState) -> None:
-        asked = [visitor, self.which]
-        gr.on([self.fold.expand, self.which.change], self.open, asked, self.editor, **QUIET)
+        asked, unfolded = [visitor, self.which], self.unfolded
+        self.fold.expand(lambda *a: (self.open(*a), True), asked, [self.editor, unfolded], **QUIET)
+        self.fold.collapse(lambda: False, None, unfolded, **QUIET)
+        self.which.change(self.follow, [*asked, unfolded], self.editor, **QUIET)
 
     def show(self, photos: Sequence[tuple[str, Photo]], chosen: str = "") -> dict:
         """These photos to choose from, by their keys."""
@@ -46,13 +49,22 @@ class MaskBrush:
 
     def open(self, visitor: str, key: str | None) -> Any:
         """The chosen photo on the canvas, with the mask that it has."""
+        if not key:
+            return None
         try:
-            (photo,) = WORKSPACES.open(visitor).photos([key] if key else [])
-        except (PersonalizationError, ValueError):  # none is chosen, or it has just been taken out
+            (photo,) = WORKSPACES.open(visitor).photos([key])
+        except PersonalizationError:  # it has just been taken out
             return None
         image, mask = photo.image.copy(), photo.mask
         image.thumbnail((LARGEST, LARGEST))
         return brushed(image, mask and mask.convert("L").resize(image.size))
+
+    def follow(self, visitor: str, key: str | None, unfolded: bool) -> Any:
+        """Another photo is chosen: onto the canvas, where anyone sees it.
+
+        What is on a canvas lies among the files that Gradio serves; no photo does unasked.
+        """
+        return self.open(visitor, key) if unfolded else gr.skip()
 
     def masked(
         self, workspace: Workspace, keys: list[str], key: str, editor: dict[str, Any] | None

@@ -103,19 +103,17 @@ class StackTab:
                 shown[self.rack.combine] |= {"value": combine}
             return {**self.rebase(workspace, base, rack), **shown, **asked}
         family = spec_of(base).family
-        ready = {
-            e.name: e.description
+        ready = [
+            (e.name, e.description)
             for e in workspace.library.list()
             if not e.own and e.description and e.description.family == family
-        }
+        ][:2]
+        looks = [f", {about.trigger} style" for _, about in ready if about.kind == "style"]
+        things = [about.trigger for _, about in ready if about.kind != "style"]
         # Beside a look, half of a subject shows as much of it as all of it does alone.
-        rows = [
-            Row(name, 1.0 if about.kind == "style" else round(11 * about.strength) / 20)
-            for name, about in list(ready.items())[:2]
-        ]
-        words = {about.trigger: about.kind == "style" for about in list(ready.values())[:2]}
-        things = [word for word, is_style in words.items() if not is_style]
-        looks = [f", {word} style" for word, is_style in words.items() if is_style]
+        share = 0.55 if looks else 1.0
+        weights = [about.strength * (1 if about.kind == "style" else share) for _, about in ready]
+        rows = [Row(name, round(20 * w) / 20) for (name, _), w in zip(ready, weights, strict=True)]
         prompt = f"{' and '.join(things) or 'a dog'}{''.join(looks) or ' on the beach'}"
         shown = self.rack.show(workspace, rows)
         return {**self.rebase(workspace, base, rows), **shown, self.prompt: prompt}
