@@ -29,7 +29,7 @@ PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L4": 121e12}
 SHARE = 0.2  # of the peak: the example scripts reach 0.08 to 0.35
 # Seconds before the first step and after the last, and of one pass of one picture forward and back,
 # measured on the pocket.
-_PACE = {"cpu": (6.0, 0.083), "mps": (6.0, 0.010), "cuda": (6.0, 0.004)}
+_PACE = {"cpu": (6.0, 0.050), "mps": (6.0, 0.010), "cuda": (6.0, 0.004)}
 _DRAWING = 8  # such passes that a picture of the pocket's costs
 _PREVIEWS = 3  # pictures of one preview
 _HEADER = {"word": 1_600, "low_rank": 24_000}  # bytes of a file that are not numbers

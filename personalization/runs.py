@@ -34,7 +34,7 @@ from torch import Tensor
 
 from personalization.concept import Concept
 from personalization.errors import RunError
-from personalization.files import write_atomically
+from personalization.files import PART, write_atomically
 from personalization.photos import Photo
 from personalization.recipe import Recipe
 
@@ -201,7 +201,10 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """One worker at a time; the lock goes with the process, however it ends."""
+        """One worker at a time; the lock goes with the process, however it ends.
+
+        What a killed one left half written goes as well.
+        """
         with (self.folder / "lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -210,6 +213,9 @@ class Run:
                     "Somebody works on this run already, perhaps you in another tab. Wait for it, "
                     "or cancel it there."
                 ) from error
+            for part in self.folder.rglob(f"*{PART}"):
+                if not part.name.startswith("stop"):  # which needs no lock
+                    part.unlink(missing_ok=True)
             yield
 
 

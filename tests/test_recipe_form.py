@@ -44,8 +44,10 @@ def values(form: RecipeForm, **changed) -> list:
     return [changed.get(name, form.first[name]) for name in form.parts]
 
 
-def said(form: RecipeForm, reply: dict) -> dict:
-    return {name: reply[part] for name, part in form.parts.items() if part in reply}
+def said(form: RecipeForm, reply: dict, now: list) -> dict:
+    """The fields after a reply, which leaves out those that it does not change."""
+    before = dict(zip(form.parts, now, strict=True))
+    return {name: reply.get(part, before[name]) for name, part in form.parts.items()}
 
 
 def test_untouched_it_says_the_bases_own_recipe(form):
@@ -77,14 +79,15 @@ def test_another_method_brings_its_own_rate_and_keeps_what_was_set_by_hand(form)
     preset = {**form.first, "picked": False}
     now = values(form, method="full", steps=6, rate=0.5, batch=None)
     reply = form.pick("", "object", "here", "close", preset, *now)
-    fields, full = said(form, reply), settings(CATALOG["pocket"].recipes["full"])
+    assert form.parts["steps"] not in reply  # it may have been typed over by now
+    fields, full = said(form, reply, now), settings(CATALOG["pocket"].recipes["full"])
     assert fields == {n: full[n] for n in fields} | {"steps": 6}
     assert reply[form.preset] == full | {"picked": True}
 
     # The answers no longer choose the method, and what suits it follows them.
     now = [fields[name] for name in form.parts]
     reply = form.advise("", "person", "stack", "rough", reply[form.preset], *now)
-    fields = said(form, reply)
+    fields = said(form, reply, now)
     wish = Wish("person", "stack", "rough")
     expected = settings(preset_of(CATALOG["pocket"], "full", wish))
     assert fields == {n: expected[n] for n in fields} | {"steps": 6}
@@ -135,3 +138,15 @@ def test_a_word_has_no_method_to_choose(form):
     assert {"method", "prior", "rank", "text"}.isdisjoint(word.parts)
     assert "vectors" in word.parts
     assert recipe_form.room_for_full()
+
+
+def test_what_a_browser_remembers_of_another_page_is_left_alone(form):
+    kept = {form.where: "here", form.exact: "exact"} | {
+        part: form.first[name] for name, part in form.parts.items()
+    }
+    recalled = form.recall("", "object", list(kept.values()))
+    assert recalled[form.exact] == "exact"
+    for field in (form.where, form.exact, form.parts["method"]):
+        older = kept | {field: "as it was called once"}
+        assert form.recall("", "object", list(older.values())) == {}
+    assert form.recall("", "object", list(kept.values())[1:]) == {}

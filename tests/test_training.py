@@ -182,7 +182,10 @@ def test_a_run_killed_with_sigkill_continues(base, tmp_path):
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert killed.state.step == 4  # the last checkpoint
+    half = killed.folder / "checkpoint.safetensorsabc.part"  # as a kill while writing leaves it
+    half.write_bytes(b"half")
     list(training.train(base, killed))
+    assert not half.exists()
     list(training.train(base, whole))
     a, b = read_tensors(killed.adapter_path), read_tensors(whole.adapter_path)
     assert all(torch.equal(a[key], b[key]) for key in a)

@@ -153,7 +153,7 @@ CATALOG: dict[str, BaseSpec] = {
                 prior=Prior("images", weight=1.0, images=16),
                 warmup=10,
                 decay=True,
-                preview_every=105,
+                preview_every=42,
                 checkpoint_every=25,
             ),
             "full": Recipe(

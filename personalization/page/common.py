@@ -30,7 +30,7 @@ WORKSPACES = Workspaces()
 KINDS = ["object", "creature", "person", "style"]
 # Single tokens in some vocabularies that mean nothing all the same.
 RARE = {"sks", "ohwx", "zwx", "shs", "olis", "bnha", "ktn"}
-REFRESH = 0.4  # seconds between two things that a run tells of its steps
+REFRESH = 1.0  # seconds between two things that a run tells of its steps: a browser draws them too
 SECRET = "personalization"  # BrowserState wants one; what it keeps is the visitor's own
 
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}

@@ -74,7 +74,7 @@ def teach(
             if isinstance(event, StepDone):
                 status |= {"state": "learning", "step": event.step, "steps": event.steps}
                 status |= {"loss": event.loss, "seconds_left": event.seconds_left}
-                if time.monotonic() - told > REFRESH:  # learning waits while it is told
+                if time.monotonic() - told > REFRESH:
                     told = time.monotonic()
                     yield status, None, None
             elif isinstance(event, Finished):

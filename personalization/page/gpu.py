@@ -31,6 +31,7 @@ from personalization.workspace import Workspace
 
 from . import html
 from .common import ON_ZERO, WORKSPACES, base, check_new, check_start, spec_of
+from .compute import Compute
 
 if TYPE_CHECKING:
     from personalization.extraction import Extracted
@@ -40,6 +41,10 @@ MARGIN = 10  # of these, to load, to save and to leave
 # Seconds that a report may take, about; on ZeroGPU they are the visitor's.
 REPORT = int(os.environ.get("PERSONALIZATION_REPORT", "30" if ON_ZERO else "60"))
 PART = 15  # of a report, elsewhere: between two parts others have their turn
+
+
+# ZeroGPU's worker is a process; elsewhere it is a thread.
+_there = (lambda function: function) if ON_ZERO else Compute.with_the_cores().alone
 
 
 @contextmanager
@@ -53,6 +58,7 @@ def told() -> Iterator[None]:
         raise
 
 
+@_there
 @spaces.GPU(duration=lambda folder, seconds: (seconds or SLICE - MARGIN) + MARGIN)
 def gpu_train(folder: Path, seconds: int | None) -> Iterator[Event]:
     """One slice of a run."""
@@ -63,6 +69,7 @@ def gpu_train(folder: Path, seconds: int | None) -> Iterator[Event]:
         yield from train(base(run.base), run, seconds=seconds, cache=WORKSPACES.root / "cache")
 
 
+@_there
 @spaces.GPU(duration=30)
 def gpu_finish(folder: Path) -> Finished:
     """An adapter of a run's last checkpoint."""
@@ -73,6 +80,7 @@ def gpu_finish(folder: Path) -> Finished:
         return finish(base(run.base), run)
 
 
+@_there
 @spaces.GPU(duration=lambda folder, part: part + MARGIN)
 def gpu_measure(folder: Path, part: int) -> Iterator[Stage | SliceEnded | Report]:
     """One part of a finished run's report, of about `part` seconds."""
@@ -83,6 +91,7 @@ def gpu_measure(folder: Path, part: int) -> Iterator[Stage | SliceEnded | Report
         yield from reporting(base(run.base), run, seconds=REPORT, part=part)
 
 
+@_there
 @spaces.GPU(duration=30)
 def gpu_draw(
     name: str,
@@ -102,6 +111,7 @@ def gpu_draw(
         return [replace(p, record=p.record | how) for pictures in drawn for p in pictures]
 
 
+@_there
 @spaces.GPU(duration=60)
 def gpu_extract(name: str, fine_tune: Path, rank: int) -> Extracted:
     """A full fine-tune's file as a LoRA."""
@@ -112,6 +122,7 @@ def gpu_extract(name: str, fine_tune: Path, rank: int) -> Extracted:
         return extract(base(name), read(fine_tune), rank)
 
 
+@_there
 @spaces.GPU(duration=60)
 def gpu_sweep(
     name: str, stack: Stack, settings: Settings, across: Axis, down: Axis | None = None
@@ -123,6 +134,7 @@ def gpu_sweep(
         return sweep(base(name), stack, settings, across, down)
 
 
+@_there
 @spaces.GPU(duration=30)
 def gpu_merge(name: str, stack: Stack, title: str) -> Merged:
     """The stack as one adapter."""

@@ -350,8 +350,9 @@ class RecipeForm:
         now = dict(zip(self.parts, values, strict=True))
         way = now["method"] if by_hand else None
         new, reply = self.advised(base, Wish(kind, where, exact), way)
-        fields = merged(new, preset, now)
-        return {**{self.parts[name]: value for name, value in fields.items()}, **reply}
+        # What stays is left alone: it may have been typed over while this was on its way.
+        changed = {n: value for n, value in merged(new, preset, now).items() if value != now[n]}
+        return {**{self.parts[name]: value for name, value in changed.items()}, **reply}
 
     def advised(self, base: str, wish: Wish, way: Any) -> tuple[dict[str, Any], dict]:
         """The settings that suit the wish, by the method `way` where it says one, and why."""
@@ -370,13 +371,14 @@ class RecipeForm:
         return [self.where, self.exact, *self.inputs]
 
     def recall(self, base: str, kind: Any, values: Sequence[Any]) -> dict:
-        """The form as the visitor left it on this base."""
+        """The form as the visitor left it on this base; as new where it offered other things."""
         reply = recalled(self.kept, values)
-        if not reply:
+        offered = {self.where: WHERE, self.exact: EXACT}
+        if method := self.parts.get("method"):
+            offered[method] = WAYS
+        if any(reply.get(field) not in dict(of).values() for field, of in offered.items()):
             return {}
-        way = reply[self.parts["method"]] if "method" in self.parts else None
-        if way is not None and way not in dict(WAYS).values():
-            return {}
+        way = reply[method] if method else None
         wish = Wish(kind, reply[self.where], reply[self.exact])
         return reply | self.advised(base, wish, way)[1]
 

@@ -3,9 +3,10 @@
     python -m tests.benchmarks.fidelity [--json FILE] [--work DIR] [--workers N] [--subjects N ...]
 
 Twelve held-out subjects and four held-out styles by LoRA with the default recipe; the subjects
-again with the other prior and with none; and the words that were taken out of the tokenizer,
-learned anew and measured against the embedding that was taken out. What a perfect lesson would
-reach is measured too, on the world's own drawings of the same prompts.
+again with the other prior, with none, and with what the form's answers make of the recipe; and the
+words that were taken out of the tokenizer, learned anew and measured against the embedding that was
+taken out. What a perfect lesson would reach is measured too, on the world's own drawings of the
+same prompts.
 
 The photos are drawn here, the prompts and seeds are the report's. Each case is a file in --work,
 so a benchmark that was broken off continues; figures are means over cases with 95 % intervals over
@@ -55,6 +56,13 @@ PHOTOS, SEED = 5, 2026
 CREATURES = {"dog", "cat", "bear", "rabbit", "owl", "elephant", "snail", "penguin", "robot"}
 WITH_CEILING = ("LoRA, prior images", "LoRA, style")
 PRIORS = ("images", "adapter off", "none")
+PRESETS = {
+    "rough": Wish(exact="rough"),
+    "exact": Wish(exact="exact"),
+    "with others": Wish(where="stack"),
+    "person": Wish("person"),
+}
+WORDED = ("rough", "exact")  # the presets that a word has
 # What a word that was taken out starts from: the nearest that is still there.
 WORDLESS = {"watercolour": ("style", "cartoon"), "neon": ("style", "cartoon"),
             "teal": ("style", "blue")}  # fmt: skip
@@ -98,13 +106,18 @@ def cases() -> Iterator[Case]:
         for chosen in PRIORS:
             changed = recipe.changed(prior=prior(chosen))
             yield Case(f"LoRA, prior {chosen}", name, kind, "sks", noun, scenes, changed)
+        for preset, wish in PRESETS.items():
+            changed = presets.recipe_of(SPEC, "lora", wish)
+            yield Case(f"LoRA, {preset}", name, kind, "sks", noun, scenes, changed)
     unkept = presets.recipe_of(SPEC, "lora", Wish("style"))  # as the page has it: no class to keep
     for name, style in STYLE_SUBJECTS.items():
         yield Case("LoRA, style", name, "style", "sks", "cartoon",
                    style.scenes(PHOTOS, SEED), unkept)  # fmt: skip
     for word, (_, start) in WORDLESS.items():
-        yield Case("word", word, "style", "<w>", start,
-                   wordless_scenes(word, PHOTOS, SEED), SPEC.recipes["word"])  # fmt: skip
+        for group, wish in (("word", Wish()), *((f"word, {n}", PRESETS[n]) for n in WORDED)):
+            learned = presets.choose(SPEC, "word", wish, full=False).recipe
+            scenes = wordless_scenes(word, PHOTOS, SEED)
+            yield Case(group, word, "style", "<w>", start, scenes, learned)
 
 
 def photos_of(case: Case) -> tuple[Photo, ...]:
@@ -215,7 +228,7 @@ def measure(case: Case, cache: Path) -> dict[str, Any]:
     found |= {"group": case.group, "name": case.name, "seconds": seconds}
     if case.group in WITH_CEILING:
         found |= ceilings(found, *perfect(case, adapter, photos))
-    if case.group == "word":
+    if case.name in WORDLESS:
         found["ceiling"] = judged(ceiling(case.name, adapter))["subject"]
         found["of the ceiling"] = found["subject"] / found["ceiling"]
         start = replace(adapter.description, title="what it started from")

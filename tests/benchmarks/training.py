@@ -28,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ from personalization import bases, formats, training
 from personalization.adapter import Adapter
 from personalization.bases.spec import ASSETS, CATALOG
 from personalization.concept import Concept
-from personalization.evaluate import PLANS, evaluate
+from personalization.evaluate import PLANS, STRENGTHS, evaluate
 from personalization.events import Finished, StepDone
 from personalization.metrics import interval
 from personalization.photos import crop, open_photos
@@ -160,10 +160,12 @@ def pace(notes: dict[str, Any]) -> float:
     return 1 / statistics.median(b - a for a, b in itertools.pairwise(steps))
 
 
-def fidelity(adapter: Adapter, photos: Path) -> dict[str, float]:
-    """The report's figures at strength 1, where both were trained."""
+def fidelity(
+    adapter: Adapter, photos: Path, strengths: tuple[float, ...] = STRENGTHS
+) -> dict[str, float]:
+    """The report's figures at the strength that it recommends, of these."""
     taken, _ = open_photos(sorted(photos.glob("*.png")))
-    plan = [PLANS[0]]
+    plan = [replace(PLANS[0], strengths=strengths)]
     report = evaluate(bases.load(SPEC), adapter, taken, seconds=None, plans=plan)
     assert report.figures is not None, report.limits
     found = report.figures
@@ -185,22 +187,16 @@ def described(adapter: Adapter, task: str) -> Adapter:
     return adapter.described(token=token, noun=NOUN, kind="creature", method=about.method)
 
 
-def in_turn(
-    scripts: Scripts, task: str, seed: int, steps: int | None, folder: Path
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The notes of the script and of the app, each with a folder of its own below `folder`."""
-    photos = photos_in(folder)
-    theirs_out, ours_out = folder / "script", folder / "app"
-    theirs_out.mkdir(parents=True)
-    ours_out.mkdir(parents=True)
-    command = script_command(scripts.diffusers, task, photos, theirs_out, seed, steps)
-    theirs = run_script(command, theirs_out, scripts.torchvision)
-    return theirs, run_ours(task, photos, ours_out, seed, steps)
-
-
-def speed(scripts: Scripts, task: str, seed: int, steps: int, folder: Path) -> dict[str, Any]:
+def speed(scripts: Scripts, task: str, seed: int, steps: int) -> dict[str, Any]:
     """The two in turn, `steps` each."""
-    theirs, mine = in_turn(scripts, task, seed, steps, folder)
+    with tempfile.TemporaryDirectory() as folder:
+        photos = photos_in(Path(folder))
+        theirs_out, ours_out = Path(folder) / "script", Path(folder) / "app"
+        theirs_out.mkdir()
+        ours_out.mkdir()
+        command = script_command(scripts.diffusers, task, photos, theirs_out, seed, steps)
+        theirs = run_script(command, theirs_out, scripts.torchvision)
+        mine = run_ours(task, photos, ours_out, seed, steps)
     return {
         "script steps/s": pace(theirs),
         "app steps/s": pace(mine),
@@ -213,20 +209,45 @@ def speed(scripts: Scripts, task: str, seed: int, steps: int, folder: Path) -> d
     }
 
 
-def goal(scripts: Scripts, task: str, seed: int, folder: Path) -> dict[str, Any]:
-    """README settings against the app's default, by the clock and by what came of it."""
-    theirs, mine = in_turn(scripts, task, seed, None, folder)
-    photos = folder / "photos"
-    name = "pytorch_lora_weights.safetensors" if task == "subject" else "learned_embeds.safetensors"
-    base = bases.load(SPEC)
-    seconds = [notes["ended"] - notes["started"] for notes in (theirs, mine)]
-    return {
-        "script seconds": seconds[0],
-        "app seconds": seconds[1],
-        "ratio": seconds[0] / seconds[1],
-        "script": fidelity(described(formats.read(folder / "script" / name, base), task), photos),
-        "app": fidelity(formats.read(Path(mine["adapter"]), base), photos),
-    }
+def goal(scripts: Scripts, task: str, seed: int, work: Path) -> dict[str, Any]:
+    """README settings against the app's default, by the clock and by what came of it.
+
+    `work` keeps the script's side, which takes by far the longest.
+    """
+    kept = work / f"goal-{task}-{seed}-script.json"
+    with tempfile.TemporaryDirectory() as folder:
+        photos, out = photos_in(Path(folder)), Path(folder) / "out"
+        out.mkdir()
+        if not kept.exists():
+            command = script_command(scripts.diffusers, task, photos, out, seed, None)
+            notes = run_script(command, out, scripts.torchvision)
+            name = "pytorch_lora_weights" if task == "subject" else "learned_embeds"
+            adapter = formats.read(out / f"{name}.safetensors", bases.load(SPEC))
+            found = fidelity(described(adapter, task), photos)
+            taken = {"seconds": notes["ended"] - notes["started"]}
+            kept.write_text(json.dumps(taken | {"fidelity": found}, indent=1))
+        theirs = json.loads(kept.read_text())
+        notes = run_ours(task, photos, out, seed, None)
+        adapter = formats.read(Path(notes["adapter"]), bases.load(SPEC))
+        seconds = notes["ended"] - notes["started"]
+        return {
+            "script seconds": theirs["seconds"],
+            "app seconds": seconds,
+            "ratio": theirs["seconds"] / seconds,
+            "script": theirs["fidelity"],
+            "app": fidelity(adapter, photos),
+            "app, as close": as_close(adapter, photos, theirs["fidelity"]["subject"]),
+        }
+
+
+def as_close(adapter: Adapter, photos: Path, likeness: float) -> dict[str, float]:
+    """The figures at the least strength that reaches this likeness: what else it costs there."""
+    return next(
+        found
+        for strength in STRENGTHS
+        if (found := fidelity(adapter, photos, (strength,)))["subject"] >= likeness
+        or strength == STRENGTHS[-1]
+    )
 
 
 def photos_in(folder: Path) -> Path:
@@ -259,15 +280,14 @@ def table(found: dict[str, dict[str, list[dict[str, Any]]]]) -> str:
             names = [n for n, v in rounds[0].items() if isinstance(v, float)]
             for name in names:
                 lines.append(f"    {name:20}{of([r[name] for r in rounds])}")
-            for side in ("script", "app"):
-                if part == "speed":
-                    lines.append(
-                        f"    {side} loss{'':10}{mean_loss([r[f'{side} losses'] for r in rounds])}"
-                    )
-                else:
-                    for name in rounds[0][side]:
-                        values = of([r[side][name] for r in rounds], 3)
-                        lines.append(f"    {side} {name:16}{values}")
+            for name in rounds[0]:
+                if name.endswith(" losses"):
+                    lines.append(f"    {name:20}{mean_loss([r[name] for r in rounds])}")
+                elif isinstance(rounds[0][name], dict):
+                    lines.append(f"    {name}")
+                    for figure in rounds[0][name]:
+                        values = of([r[name][figure] for r in rounds], 3)
+                        lines.append(f"        {figure:16}{values}")
     return "\n".join(lines)
 
 
@@ -304,13 +324,11 @@ def main() -> None:
                     path = work / f"{part}-{task}-{seed}.json"
                     if not path.exists():
                         started = time.time()
-                        with tempfile.TemporaryDirectory() as folder:
-                            place = Path(folder)
-                            got = (
-                                speed(scripts, task, seed, arguments.steps, place)
-                                if part == "speed"
-                                else goal(scripts, task, seed, place)
-                            )
+                        got = (
+                            speed(scripts, task, seed, arguments.steps)
+                            if part == "speed"
+                            else goal(scripts, task, seed, work)
+                        )
                         path.write_text(json.dumps(got))
                         took = time.time() - started
                         print(f"{path.stem}: {took:.0f} s, ratio {got['ratio']:.2f}", flush=True)
