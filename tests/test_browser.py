@@ -28,6 +28,14 @@ FLAGS = [
 ]
 # What Gradio draws around an app on a Space: its font, and the Hub's line above it.
 FRAME = ("https://fonts.googleapis.com/", "https://huggingface.co/api/spaces/")
+# Twice: what was put off until a frame was drawn is done in the next.
+IDLE = """async () => {
+    for (let i = 0; i < 2; i++) {
+        await new Promise(requestAnimationFrame);
+        await new Promise(requestIdleCallback);
+    }
+}"""
+WRITTEN = "() => Object.values(localStorage).join()"
 LONG = 120_000  # milliseconds: what a slow machine may need for six steps
 
 
@@ -70,6 +78,12 @@ def visiting(browser, url: str, *also: str):
     context.close()
 
 
+def open_tab(page: Page, name: str) -> None:
+    """Gradio puts the values of a tab's fields into them only once all of it is there."""
+    page.get_by_role("tab", name=name).click()
+    page.evaluate(IDLE)
+
+
 def set_steps(page: Page, tab: str, steps: int) -> None:
     page.locator(f"#{tab}-advanced").get_by_text("Advanced").click()
     page.locator(f"#{tab}-advanced").get_by_label("Steps").fill(str(steps))
@@ -95,7 +109,7 @@ def test_a_word_is_taught_and_drawn(page):
 
 
 def test_a_subject_is_taught_found_again_after_a_reload_and_sent_to_the_stack(page):
-    page.get_by_role("tab", name="Teach a subject").click()
+    open_tab(page, "Teach a subject")
     pick_example(page, "subject", "crowned-dog")
     set_steps(page, "subject", 6)
     page.locator("#teach-subject-button").click()
@@ -104,7 +118,7 @@ def test_a_subject_is_taught_found_again_after_a_reload_and_sent_to_the_stack(pa
     expect(page.locator("#subject-measure")).to_be_visible()
 
     page.reload()
-    page.get_by_role("tab", name="Teach a subject").click()
+    open_tab(page, "Teach a subject")
     expect(page.locator("#subject-gallery img").first).to_be_visible(timeout=LONG)
     expect(page.locator("#subject-crops img")).to_have_count(5)
     expect(page.locator("#subject-measure")).to_be_visible()
@@ -115,14 +129,14 @@ def test_a_subject_is_taught_found_again_after_a_reload_and_sent_to_the_stack(pa
 
 
 def test_a_stack_of_the_ready_adapters_is_one_click_from_its_first_picture(page):
-    page.get_by_role("tab", name="Stack adapters").click()
+    open_tab(page, "Stack adapters")
     expect(page.locator("#slot-1")).to_be_visible()
     page.locator("#draw-button").click()
     expect(page.locator("#stack-gallery img").first).to_be_visible(timeout=LONG)
 
 
 def test_what_is_wrong_is_said_beside_its_field_and_nothing_is_lost(page):
-    page.get_by_role("tab", name="Teach a subject").click()
+    open_tab(page, "Teach a subject")
     page.locator("#subject-token input, #subject-token textarea").first.fill("dog")
     page.locator("#subject-noun input, #subject-noun textarea").first.fill("")
     page.locator("#teach-subject-button").click()
@@ -133,25 +147,26 @@ def test_what_is_wrong_is_said_beside_its_field_and_nothing_is_lost(page):
 
 
 def test_what_was_set_and_asked_is_there_after_a_reload(page):
-    page.get_by_role("tab", name="Teach a subject").click()
+    open_tab(page, "Teach a subject")
     page.locator("#subject-method").get_by_label("LoKr").check()
     set_steps(page, "subject", 77)
-    page.get_by_role("tab", name="Stack adapters").click()
+    open_tab(page, "Stack adapters")
     page.locator("#stack-prompt textarea").fill("a mug of sks dog")
     page.locator("#stack-advanced").get_by_text("Advanced").click()
     page.locator("#stack-negative textarea, #stack-negative input").first.fill("rain")
+    before = page.evaluate(WRITTEN)
     page.locator("#stack-combine").get_by_label("TIES").check()
-    page.wait_for_timeout(1000)  # written a moment after it changed, where nothing shows it
+    page.wait_for_function(f"before => ({WRITTEN})() !== before", arg=before)
     page.reload()
     expect(page.locator("body.arrived")).to_be_visible(timeout=LONG)
-    page.get_by_role("tab", name="Stack adapters").click()
+    open_tab(page, "Stack adapters")
     expect(page.locator("#stack-prompt textarea")).to_have_value("a mug of sks dog")
     expect(page.locator("#stack-combine").get_by_label("TIES")).to_be_checked()
     page.locator("#stack-advanced").get_by_text("Advanced").click()
     expect(page.locator("#stack-negative textarea, #stack-negative input").first).to_have_value(
         "rain"
     )
-    page.get_by_role("tab", name="Teach a subject").click()
+    open_tab(page, "Teach a subject")
     expect(page.locator("#subject-method").get_by_label("LoKr")).to_be_checked()
     page.locator("#subject-advanced").get_by_text("Advanced").click()
     expect(page.locator("#subject-advanced").get_by_label("Steps")).to_have_value("77")
@@ -198,7 +213,7 @@ def test_a_private_adapter_opens_to_who_signs_in(browser, tmp_path):
 
 
 def look_at_hub(page: Page, repository: str) -> None:
-    page.get_by_role("tab", name="Stack adapters").click()
+    open_tab(page, "Stack adapters")
     page.get_by_text("Add from the Hugging Face Hub").click()
     page.locator("#hub-name input, #hub-name textarea").first.fill(repository)
     page.locator("#hub-look").click()
@@ -208,6 +223,6 @@ def look_at_hub(page: Page, repository: str) -> None:
 def test_the_page_does_not_scroll_sideways(page, width):
     page.set_viewport_size({"width": width, "height": 844})
     for tab in ("Teach a word", "Teach a subject", "Stack adapters"):
-        page.get_by_role("tab", name=tab).click()
+        open_tab(page, tab)
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width
