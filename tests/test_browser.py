@@ -32,11 +32,12 @@ FRAME = ("https://fonts.googleapis.com/", "https://huggingface.co/api/spaces/")
 IDLE = """async () => {
     for (let i = 0; i < 2; i++) {
         await new Promise(requestAnimationFrame);
-        await new Promise(requestIdleCallback);
+        await new Promise((resolve) => requestIdleCallback(resolve, { timeout: 5000 }));
     }
 }"""
 WRITTEN = "() => Object.values(localStorage).join()"
 LONG = 120_000  # milliseconds: what a slow machine may need for six steps
+expect.set_options(timeout=30_000)  # and for an answer
 
 
 @pytest.fixture(scope="module")

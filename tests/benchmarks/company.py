@@ -1,0 +1,165 @@
+"""What keeps an adapter like its subject where others are on the rack too.
+
+    python -m tests.benchmarks.company [--json FILE] [--work DIR] [--workers N]
+
+Held-out subjects, each taught by each recipe, and reported on at full weight three times: alone,
+beside one and beside two others that the same recipe taught. The photos and seeds are fidelity's,
+the prompts are the report's, and likeness and obedience are shares of what the photos and the
+untouched base reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from personalization import bases, judges, presets
+from personalization.adapter import Adapter
+from personalization.evaluate import PLANS, SAMPLING, measuring, of_adapter
+from personalization.files import write_atomically
+from personalization.generate import draw_each
+from personalization.photos import Photo, crop
+from personalization.presets import Wish
+from personalization.recipe import LowRank, Recipe
+from personalization.report import Report
+from personalization.stack import Slot, Stack, applied
+from personalization.studio import Studio
+
+from .fidelity import SPEC, Case, cases, figures, photos_of, spread, teach
+
+TAUGHT = ("pocket", "checkers", "valentine")
+TOKENS = ("sks", "ohwx", "zwx")
+STEPS = round(SAMPLING * SPEC.sampling.steps)
+
+
+def recipes() -> dict[str, Recipe]:
+    """The default, what the form makes of “with other adapters”, and what else it could."""
+    here = presets.recipe_of(SPEC, "lora", Wish())
+    assert isinstance(here.method, LowRank)
+    half = replace(here.method, rank=here.method.rank // 2, alpha=here.method.alpha / 2)
+    silent = replace(here.method, text_encoder=False)
+    return {
+        "here": here,
+        "with others": presets.recipe_of(SPEC, "lora", Wish(where="stack")),
+        "half the rank": here.changed(method=half),
+        "no text encoder": here.changed(method=silent),
+        "no text encoder, half as long again": here.changed(
+            method=silent, steps=round(1.5 * here.steps)
+        ),
+    }
+
+
+def taught(
+    recipe: Recipe, class_images: Path
+) -> Iterator[tuple[Case, tuple[Photo, ...], Adapter, float]]:
+    """Each subject with its photos, its adapter and the seconds of its run."""
+    every = {case.name: case for case in cases() if case.group == "LoRA, prior images"}
+    for name, token in zip(TAUGHT, TOKENS, strict=True):
+        case = replace(every[name], token=token, recipe=recipe)
+        photos = photos_of(case)
+        yield case, photos, *teach(case, photos, class_images)
+
+
+@cache
+def bare(prompts: tuple[str, ...], seeds: tuple[int, ...]) -> list[Image.Image]:
+    """What the base draws on its own, the same for every company."""
+    return draw_each(bases.load(SPEC), prompts, seeds, steps=STEPS)
+
+
+def judged(
+    adapter: Adapter, photos: tuple[Photo, ...], company: Sequence[Adapter]
+) -> dict[str, Any]:
+    """The report's figures at full weight with `company` on the rack, beside the bare base."""
+    base = bases.load(SPEC)
+
+    def draw(strength: float, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+        if not strength:
+            return bare(tuple(prompts), tuple(seeds))
+        slots = (Slot(adapter, strength), *map(Slot, company))
+        with applied(base, Stack(slots)):
+            return draw_each(base, prompts, seeds, steps=STEPS)
+
+    panel = judges.panel(SPEC, torch.device("cpu"))
+    crops = [crop(photo, SPEC.size) for photo in photos]
+    plan = replace(PLANS[0], strengths=(1.0,))
+    events = measuring(of_adapter(adapter, photos), crops, Studio(draw), panel, plans=[plan])
+    found = figures(next(event for event in events if isinstance(event, Report)))
+    return {key: found[key] for key in ("subject share", "prompt share", "drift", "unrelated")}
+
+
+def measure(recipe: Recipe, class_images: Path) -> list[dict[str, Any]]:
+    """Every subject by that recipe, alone and in company."""
+    found = list(taught(recipe, class_images))
+    rows = []
+    for i, (case, photos, adapter, seconds) in enumerate(found):
+        others = [other for _, _, other, _ in found[i + 1 :] + found[:i]]
+        for count in range(len(found)):
+            about = {"subject": case.name, "others": count, "seconds": seconds}
+            rows.append(about | judged(adapter, photos, others[:count]))
+    return rows
+
+
+def table(found: dict[str, list[dict[str, Any]]]) -> str:
+    """Likeness, obedience and the seconds of a run by recipe and company."""
+    rows = []
+    for recipe, every in found.items():
+        rows.append(f"{recipe}: {spread([row['seconds'] for row in every])} s")
+        for others in range(len(TAUGHT)):
+            some = [row for row in every if row["others"] == others]
+            likeness = spread([row["subject share"] for row in some])
+            obedience = spread([row["prompt share"] for row in some])
+            rows.append(f"    beside {others}: likeness {likeness:24} obedience {obedience}")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--work", type=Path, help="keep each recipe's figures here")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--recipes", nargs="+", help=argparse.SUPPRESS)  # of a worker
+    arguments = parser.parse_args()
+    every = recipes()
+    if arguments.recipes:
+        torch.set_num_threads(1)
+        for name in arguments.recipes:
+            path = arguments.work / f"{name}.json"
+            if not path.exists():
+                rows = measure(every[name], arguments.work / "cache")
+                write_atomically(path, json.dumps(rows, indent=1).encode())
+                print(table({name: rows}), flush=True)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.work or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "tests.benchmarks.company", "--work", str(folder)]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+        started = [
+            subprocess.Popen(
+                [*command, "--recipes", *list(every)[i :: arguments.workers]], env=environment
+            )
+            for i in range(arguments.workers)
+        ]
+        failed = [process for process in started if process.wait() != 0]
+        if failed:
+            raise SystemExit("some recipes failed, see above")
+        found = {name: json.loads((folder / f"{name}.json").read_text()) for name in every}
+    print(table(found))
+    if arguments.json:
+        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
