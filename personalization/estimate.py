@@ -24,7 +24,7 @@ from personalization.methods import low_rank
 from personalization.methods.full import FullMethod
 from personalization.recipe import Full, LowRank, Recipe, Word
 
-# Dense bfloat16, FLOP a second: FIELD.md section 5, and the data sheet of the L4.
+# Dense bfloat16, FLOP a second, as NVIDIA's data sheets have it.
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L4": 121e12}
 SHARE = 0.2  # of the peak: the example scripts reach 0.08 to 0.35
 # Seconds before the first step and after the last, and of one pass of one picture forward and back,

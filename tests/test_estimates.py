@@ -139,7 +139,7 @@ def of_sd15(method: str) -> Estimate:
 
 
 def test_work_is_what_the_field_counts() -> None:
-    # FIELD.md section 5: one LoRA step of SD 1.5 at 512 px is 1.80 TFLOP, 1.8 ms at H200's peak.
+    # One LoRA step of SD 1.5 at 512 px, counted apart: 1.80 TFLOP, 1.8 ms at the H200's peak.
     said = of_sd15("lora")
     assert abs(said.flops / 1.80e12 - 1) < 0.03
     assert (said.layers, said.trained, said.file) == (128, 797_184, 4 * 797_184)
@@ -158,7 +158,7 @@ def test_a_full_fine_tune_takes_twenty_bytes_a_number_and_a_lora_next_to_none() 
     # Backwards through every weight costs another forward; and their half-precision copies stay.
     assert 1.3 < whole.flops / small.flops < 1.5
     assert whole.activations - small.activations > 2 * 0.95 * whole.trained
-    # FIELD.md section 5: with everything in float32, full 27.5 GB, LoRA 15.5 GB. In bfloat16 less.
+    # PEFT's README, everything in float32: full 27.5 GB, LoRA 15.5 GB. In bfloat16 less.
     assert 2 * GIB < small.memory < 15.5e9
     assert 14 * GIB < whole.memory < 27.5e9
 

@@ -96,8 +96,8 @@ def test_answers_change_what_they_say():
     assert face.method.learning_rate == own.method.learning_rate / 2
     assert face.steps == 2 * own.steps
     thin = of(where="stack")
-    assert (thin.method.rank, thin.method.text_encoder) == (own.method.rank // 2, False)
-    assert thin.method.alpha / thin.method.rank == own.method.alpha / own.method.rank
+    halved = replace(own.method, rank=own.method.rank // 2, alpha=own.method.alpha / 2)
+    assert thin == replace(own, method=halved)
     assert of(where="elsewhere", exact="exact").method.rank == 4 * own.method.rank
     assert recipe_of(spec, "dora", Wish()) == replace(own, method=replace(own.method, kind="dora"))
 

@@ -78,7 +78,7 @@ def _recipes(
     batch_size: int = 4,
     warmup: int = 0,
 ) -> dict[Purpose, Recipe]:
-    """FIELD.md section 4: what the READMEs of diffusers' example scripts run.
+    """What the READMEs of diffusers' example scripts run.
 
     word: steps and learning rate of textual inversion, at `batch_size` photos a step; subject and
     steps: of DreamBooth, at one photo; full: the learning rate of the fine-tune. The class is kept

@@ -45,19 +45,22 @@ STEPS = round(SAMPLING * SPEC.sampling.steps)
 
 
 def recipes() -> dict[str, Recipe]:
-    """The default, what the form makes of “with other adapters”, and what else it could."""
+    """The default, and what might meet others better: a thinner one, or with no text encoder."""
     here = presets.recipe_of(SPEC, "lora", Wish())
     assert isinstance(here.method, LowRank)
-    half = replace(here.method, rank=here.method.rank // 2, alpha=here.method.alpha / 2)
+
+    def thin(by: int) -> LowRank:
+        return replace(here.method, rank=here.method.rank // by, alpha=here.method.alpha / by)
+
     silent = replace(here.method, text_encoder=False)
+    longer = round(1.5 * here.steps)
     return {
-        "here": here,
-        "with others": presets.recipe_of(SPEC, "lora", Wish(where="stack")),
-        "half the rank": here.changed(method=half),
+        "as it is": here,
+        "half the rank": here.changed(method=thin(2)),
+        "a quarter of the rank": here.changed(method=thin(4)),
         "no text encoder": here.changed(method=silent),
-        "no text encoder, half as long again": here.changed(
-            method=silent, steps=round(1.5 * here.steps)
-        ),
+        "no text encoder, half as long again": here.changed(method=silent, steps=longer),
+        "no text encoder, half the rank": here.changed(method=replace(thin(2), text_encoder=False)),
     }
 
 
