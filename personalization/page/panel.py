@@ -146,7 +146,7 @@ class Panel:
             yield self.show(view)
 
     def learn(self, workspace: Workspace, run: Run, view: progress.RunView) -> Iterator[dict]:
-        """Translate one slice's events into updates, a few a second."""
+        """Translate one slice's events into updates, its steps once a second."""
         if run.stop_requested:  # while it waited in the queue
             yield self.show(view)
             return
