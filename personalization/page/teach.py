@@ -74,7 +74,7 @@ SUBJECT = Lesson(
     "A thin layer over the model’s weights binds a rare word to this one subject, while its class "
     "stays what it was: the closest likeness, in a small file that stacks with others.",
     token="sks",
-    noun=("It is a …", "What anyone would call it.", "dog, mug, robot …"),
+    noun=("It is a …", "Its everyday name.", "dog, mug, robot …"),
     method="DreamBooth: the model learns your photos, and its own pictures of the class keep the "
     "class as it was.",
 )
