@@ -13,8 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -25,23 +23,20 @@ from typing import Any
 import torch
 from PIL import Image
 
-from personalization import bases, judges, presets
+from personalization import bases, presets
 from personalization.adapter import Adapter
-from personalization.evaluate import PLANS, SAMPLING, measuring, of_adapter
+from personalization.evaluate import PLANS
 from personalization.files import write_atomically
 from personalization.generate import draw_each
-from personalization.photos import Photo, crop
+from personalization.photos import Photo
 from personalization.presets import Wish
 from personalization.recipe import LowRank, Recipe
-from personalization.report import Report
 from personalization.stack import Slot, Stack, applied
-from personalization.studio import Studio
 
-from .fidelity import SPEC, Case, cases, figures, photos_of, spread, teach
+from .fidelity import SPEC, STEPS, Case, cases, in_processes, judged, photos_of, spread, teach
 
 TAUGHT = ("pocket", "checkers", "valentine")
 TOKENS = ("sks", "ohwx", "zwx")
-STEPS = round(SAMPLING * SPEC.sampling.steps)
 
 
 def recipes() -> dict[str, Recipe]:
@@ -81,7 +76,7 @@ def bare(prompts: tuple[str, ...], seeds: tuple[int, ...]) -> list[Image.Image]:
     return draw_each(bases.load(SPEC), prompts, seeds, steps=STEPS)
 
 
-def judged(
+def in_company(
     adapter: Adapter, photos: tuple[Photo, ...], company: Sequence[Adapter]
 ) -> dict[str, Any]:
     """The report's figures at full weight with `company` on the rack, beside the bare base."""
@@ -94,11 +89,7 @@ def judged(
         with applied(base, Stack(slots)):
             return draw_each(base, prompts, seeds, steps=STEPS)
 
-    panel = judges.panel(SPEC, torch.device("cpu"))
-    crops = [crop(photo, SPEC.size) for photo in photos]
-    plan = replace(PLANS[0], strengths=(1.0,))
-    events = measuring(of_adapter(adapter, photos), crops, Studio(draw), panel, plans=[plan])
-    found = figures(next(event for event in events if isinstance(event, Report)))
+    found = judged(adapter, photos, draw, PLANS[0])
     return {key: found[key] for key in ("subject share", "prompt share", "drift", "unrelated")}
 
 
@@ -110,7 +101,7 @@ def measure(recipe: Recipe, class_images: Path) -> list[dict[str, Any]]:
         others = [other for _, _, other, _ in found[i + 1 :] + found[:i]]
         for count in range(len(found)):
             about = {"subject": case.name, "others": count, "seconds": seconds}
-            rows.append(about | judged(adapter, photos, others[:count]))
+            rows.append(about | in_company(adapter, photos, others[:count]))
     return rows
 
 
@@ -141,22 +132,13 @@ def main() -> None:
             path = arguments.work / f"{name}.json"
             if not path.exists():
                 rows = measure(every[name], arguments.work / "cache")
-                write_atomically(path, json.dumps(rows, indent=1).encode())
+                write_atomically(path, json.dumps(rows, indent=1))
                 print(table({name: rows}), flush=True)
         return
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.work or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "tests.benchmarks.company", "--work", str(folder)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        started = [
-            subprocess.Popen(
-                [*command, "--recipes", *list(every)[i :: arguments.workers]], env=environment
-            )
-            for i in range(arguments.workers)
-        ]
-        failed = [process for process in started if process.wait() != 0]
-        if failed:
+        if in_processes("company", folder, "--recipes", list(every), arguments.workers):
             raise SystemExit("some recipes failed, see above")
         found = {name: json.loads((folder / f"{name}.json").read_text()) for name in every}
     print(table(found))

@@ -36,8 +36,9 @@ from personalization import bases, judges, presets, training
 from personalization.adapter import Adapter, Description, read
 from personalization.bases.spec import ASSETS, CATALOG
 from personalization.concept import Concept, Kind
-from personalization.evaluate import PLANS, SAMPLING, evaluate, measuring, of_adapter
+from personalization.evaluate import PLANS, SAMPLING, Plan, evaluate, measuring, of_adapter
 from personalization.events import Finished
+from personalization.files import write_atomically
 from personalization.generate import draw_each
 from personalization.metrics import interval
 from personalization.photos import Photo, crop
@@ -49,10 +50,11 @@ from personalization.presets import Wish
 from personalization.recipe import Prior, Recipe
 from personalization.report import Report
 from personalization.runs import Run
-from personalization.studio import Studio
+from personalization.studio import Drawing, Studio
 
 SPEC = CATALOG["pocket"]
 PHOTOS, SEED = 5, 2026
+STEPS = round(SAMPLING * SPEC.sampling.steps)  # of the sampler, as the report draws
 CREATURES = {"dog", "cat", "bear", "rabbit", "owl", "elephant", "snail", "penguin", "robot"}
 WITH_CEILING = ("LoRA, prior images", "LoRA, style")
 PRIORS = ("images", "adapter off", "none")
@@ -175,16 +177,21 @@ def perfect(case: Case, adapter: Adapter, photos: tuple[Photo, ...]) -> tuple[fl
 
     def draw(strength: float, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
         if not strength:
-            return draw_each(base, prompts, seeds, steps=round(SAMPLING * SPEC.sampling.steps))
+            return draw_each(base, prompts, seeds, steps=STEPS)
         asked = zip(prompts, seeds, strict=True)
         return [draw_scene(asked_scene(case, prompt, seed), SPEC.size) for prompt, seed in asked]
 
+    found = judged(adapter, photos, draw, PLANS[1])
+    return found["subject share"], found["prompt share"]
+
+
+def judged(adapter: Adapter, photos: Sequence[Photo], draw: Drawing, plan: Plan) -> dict[str, Any]:
+    """The report's figures at full strength over any way of drawing."""
     panel = judges.panel(SPEC, torch.device("cpu"))
     crops = [crop(photo, SPEC.size) for photo in photos]
-    plan = replace(PLANS[1], strengths=(1.0,))
-    events = measuring(of_adapter(adapter, photos), crops, Studio(draw), panel, plans=[plan])
-    found = figures(next(event for event in events if isinstance(event, Report)))
-    return found["subject share"], found["prompt share"]
+    plans = [replace(plan, strengths=(1.0,))]
+    events = measuring(of_adapter(adapter, photos), crops, Studio(draw), panel, plans=plans)
+    return figures(next(event for event in events if isinstance(event, Report)))
 
 
 def ceilings(found: dict[str, Any], subject: float, prompt: float) -> dict[str, float]:
@@ -220,16 +227,16 @@ def measure(case: Case, cache: Path) -> dict[str, Any]:
     """Teach one case and report on it."""
     base, photos = bases.load(SPEC), photos_of(case)
 
-    def judged(adapter: Adapter) -> dict[str, Any]:
+    def reported(adapter: Adapter) -> dict[str, Any]:
         return figures(evaluate(base, adapter, photos, seconds=None, plans=PLANS[1:2]))
 
     adapter, seconds = teach(case, photos, cache)
-    found = judged(adapter)
+    found = reported(adapter)
     found |= {"group": case.group, "name": case.name, "seconds": seconds}
     if case.group in WITH_CEILING:
         found |= ceilings(found, *perfect(case, adapter, photos))
     if case.name in WORDLESS:
-        found["ceiling"] = judged(ceiling(case.name, adapter))["subject"]
+        found["ceiling"] = reported(ceiling(case.name, adapter))["subject"]
         found["of the ceiling"] = found["subject"] / found["ceiling"]
         start = replace(adapter.description, title="what it started from")
         weights = base.text_encoders[0].model.get_input_embeddings().weight
@@ -237,7 +244,7 @@ def measure(case: Case, cache: Path) -> dict[str, Any]:
         name = next(iter(adapter.tensors))
         row = weights[torch.tensor(ids)].mean(0, keepdim=True).detach().float()
         started = Adapter(start, {name: row.to(adapter.tensors[name])})
-        found["start"] = judged(started)["subject"]
+        found["start"] = reported(started)["subject"]
     return found
 
 
@@ -284,9 +291,7 @@ def work(folder: Path, names: list[str]) -> None:
         if case.key in names and not path.exists():
             started = time.time()
             found = measure(case, folder / "cache")
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(found, indent=1))
-            os.replace(part, path)
+            write_atomically(path, json.dumps(found, indent=1))
             print(f"{case.key}: {time.time() - started:.0f} s, {found['verdict']}", flush=True)
 
 
@@ -298,6 +303,20 @@ def chosen(arguments: argparse.Namespace) -> list[Case]:
         if (case.name in subjects or case.name not in SUBJECTS)
         and (not arguments.groups or any(case.group.startswith(g) for g in arguments.groups))
     ]
+
+
+def in_processes(
+    benchmark: str, folder: Path, option: str, names: Sequence[str], workers: int
+) -> bool:
+    """Share the names out between workers that write into the folder; whether one failed."""
+    command = [sys.executable, "-m", f"tests.benchmarks.{benchmark}", "--work", str(folder)]
+    # Processes of one thread each: small pictures do not keep two threads of one busy.
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    started = [
+        subprocess.Popen([*command, option, *names[i::workers]], env=environment)
+        for i in range(min(workers, len(names)))
+    ]
+    return any([process.wait() for process in started])  # noqa: C419 -- waits for every one
 
 
 def main() -> None:
@@ -317,15 +336,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.work or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "tests.benchmarks.fidelity", "--work", str(folder)]
-        # Processes of one thread each: small pictures do not keep two threads of one busy.
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
         keys = [case.key for case in wanted]
-        started = [
-            subprocess.Popen([*command, "--cases", *keys[i :: arguments.workers]], env=environment)
-            for i in range(min(arguments.workers, len(keys)))
-        ]
-        failed = [process for process in started if process.wait() != 0]
+        failed = in_processes("fidelity", folder, "--cases", keys, arguments.workers)
         found = [
             json.loads(path.read_text())
             for path in (folder / f"{key}.json" for key in keys)
