@@ -18,7 +18,7 @@ os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 import gradio as gr
 import spaces  # noqa: F401 - before torch: on ZeroGPU it takes the devices' place
 
-from personalization.bases.spec import ASSETS
+from personalization.bases.catalog import ASSETS
 from personalization.errors import PersonalizationError, WorkspaceError
 from personalization.page import html
 from personalization.page.base import BaseChoice
@@ -39,8 +39,8 @@ from personalization.page.report import last_result
 from personalization.page.stack import StackTab, remember
 from personalization.page.teach import SUBJECT, WORD, TeachTab
 from personalization.page.theme import THEME
-from personalization.runs import Run
-from personalization.workspace import Workspace
+from personalization.training.run import Run
+from personalization.workspaces.workspace import Workspace
 
 ARRIVED = "() => document.body.classList.add('arrived')"
 ASK_FIRST = "(id) => confirm('Delete your photos, runs, adapters and pictures here?') ? id : ''"
@@ -129,7 +129,7 @@ def forget(visitor: str) -> str:
 def tidy() -> None:
     """Make ready what the first visitor would wait for; then every hour delete what has expired."""
     home()
-    import_module("personalization.estimate")  # takes seconds
+    import_module("personalization.training.estimate")  # takes seconds
     while True:
         WORKSPACES.expire()
         time.sleep(3600)

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from personalization.bases import CATALOG
-from personalization.concept import Kind
+from personalization.data.concept import Kind
 from personalization.errors import ConceptError, RecipeError
-from personalization.methods.word import initial_rows
-from personalization.presets import Exactness, Where, Wish, choose, recipe_of
+from personalization.methods.textual_inversion import initial_rows
 from personalization.recipe import Full, LowRank, Prior, Recipe, Word
-from tests import tiny
+from personalization.training.presets import Exactness, Where, Wish, choose, recipe_of
+from tests.support import tiny
 
 RECIPES = [recipe for spec in CATALOG.values() for recipe in spec.recipes.values()] + [
     Recipe(LowRank("dora", 3, 2.5, True, ("to_q", "ff.net.2"), Word(2, "red dog", 1e-3)), 7),

@@ -12,7 +12,7 @@ from importlib import import_module
 import torch
 
 from personalization.bases.base import Base, Conditioning, Posterior, TextEncoder
-from personalization.bases.spec import CATALOG, BaseSpec
+from personalization.bases.catalog import CATALOG, BaseSpec
 from personalization.errors import BaseError
 
 __all__ = [

@@ -16,8 +16,8 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from personalization.bases.spec import BaseSpec
-from personalization.kept import Kept
+from personalization.bases.catalog import BaseSpec
+from personalization.cache import Kept
 
 Task = Literal["text", "image", "inpaint"]
 

@@ -29,9 +29,9 @@ from torch import Tensor, nn
 
 from personalization.bases import loading, schedulers
 from personalization.bases.base import Conditioning, Posterior, Task, TextEncoder
-from personalization.bases.spec import BaseSpec
+from personalization.bases.catalog import BaseSpec
 from personalization.bases.unet import fingerprint, mind_the_end
-from personalization.kept import Kept
+from personalization.cache import Kept
 
 _PIPELINES = {"sd3": StableDiffusion3Pipeline, "flux2": Flux2KleinPipeline}
 

@@ -26,8 +26,8 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError
 from torch import nn
 
-from personalization.adapter import read_header
-from personalization.bases.spec import CATALOG, BaseSpec
+from personalization.adapters.adapter import read_header
+from personalization.bases.catalog import CATALOG, BaseSpec
 from personalization.errors import AdapterError, BaseError
 
 SINGLE = ".safetensors"

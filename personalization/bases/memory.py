@@ -20,8 +20,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from personalization.bases.architectures import ARCHITECTURES, Architecture
+from personalization.bases.catalog import CATALOG, BaseSpec
 from personalization.bases.loading import precision
-from personalization.bases.spec import CATALOG, BaseSpec
 from personalization.errors import BaseError
 
 GIB = 2**30

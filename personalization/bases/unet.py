@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from personalization.bases import loading, schedulers
 from personalization.bases.base import Conditioning, Posterior, Task, TextEncoder
-from personalization.bases.spec import BaseSpec
-from personalization.kept import Kept
+from personalization.bases.catalog import BaseSpec
+from personalization.cache import Kept
 
 _PIPELINES: dict[Task, Any] = {
     "text": StableDiffusionPipeline,

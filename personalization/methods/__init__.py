@@ -7,11 +7,11 @@ from contextlib import contextmanager
 
 from personalization import recipe as recipes
 from personalization.bases.base import Base
-from personalization.concept import Concept
+from personalization.data.concept import Concept
 from personalization.methods.full import FullMethod
 from personalization.methods.low_rank import LowRankMethod
 from personalization.methods.method import Export, Method, ParameterGroup
-from personalization.methods.word import WordMethod
+from personalization.methods.textual_inversion import WordMethod
 from personalization.recipe import Recipe
 
 __all__ = ["Export", "Method", "ParameterGroup", "installed"]

@@ -17,12 +17,12 @@ from peft import (
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
+from personalization.adapters.weight_deltas import WORD
 from personalization.bases.base import Base
-from personalization.concept import Concept
-from personalization.deltas import WORD
+from personalization.data.concept import Concept
 from personalization.errors import PersonalizationError, RecipeError
 from personalization.methods.method import Export, ParameterGroup
-from personalization.methods.word import WordMethod
+from personalization.methods.textual_inversion import WordMethod
 from personalization.recipe import LowRank
 
 ADAPTER = "default"

@@ -9,8 +9,8 @@ import gradio as gr
 
 from personalization import bases
 from personalization.bases import BaseSpec
-from personalization.choice import POCKET, VARIABLE, options
 from personalization.errors import BaseError
+from personalization.training.base_selection import POCKET, VARIABLE, options
 
 from . import html
 from .common import ON_ZERO, QUEUED, base, device, home, remembered, spec_of

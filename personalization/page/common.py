@@ -16,14 +16,15 @@ import gradio as gr
 import spaces  # before torch: on ZeroGPU it takes the devices' place
 from gradio.utils import get_upload_folder
 
-from personalization import bases, choice
-from personalization.adapter import own_description, read_header
-from personalization.bases.spec import ASSETS, BaseSpec
-from personalization.concept import Kind, check_noun, check_token
+from personalization import bases
+from personalization.adapters.adapter import own_description, read_header
+from personalization.bases.catalog import ASSETS, BaseSpec
+from personalization.data.concept import Kind, check_noun, check_token
+from personalization.data.photos import Photo, open_photos
 from personalization.errors import BaseError, ConceptError, PersonalizationError, PhotoError
-from personalization.generate import Picture, read_record
-from personalization.photos import Photo, open_photos
-from personalization.workspace import Workspace, Workspaces
+from personalization.sampling.generate import Picture, read_record
+from personalization.training import base_selection
+from personalization.workspaces.workspace import Workspace, Workspaces
 
 ON_ZERO = spaces.config.Config.zero_gpu
 WORKSPACES = Workspaces()
@@ -62,18 +63,18 @@ def home() -> tuple[BaseSpec, str]:
     Where that one cannot be had, it is the pocket, so that the app is there in any case.
     """
     try:
-        spec = choice.default(bases.best_device(), shared=ON_ZERO)
+        spec = base_selection.default(bases.best_device(), shared=ON_ZERO)
         bases.load(spec)
     except BaseError as error:
         logging.getLogger("app").warning("%s", error)
-        return choice.POCKET, str(error)
+        return base_selection.POCKET, str(error)
     return spec, ""
 
 
 def spec_of(name: str) -> BaseSpec:
     """The base of that name; the process's own where there is none. Raises `BaseError`."""
     own, _ = home()
-    return own if name in ("", own.name) else choice.named(name, bases.best_device())
+    return own if name in ("", own.name) else base_selection.named(name, bases.best_device())
 
 
 def base(name: str) -> bases.Base:

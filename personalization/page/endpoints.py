@@ -10,13 +10,13 @@ from typing import Any
 import gradio as gr
 
 from personalization.bases import best_device
-from personalization.choice import options
-from personalization.concept import Kind
+from personalization.data.concept import Kind
+from personalization.data.photos import problems as photo_problems
+from personalization.evaluation.metrics import Estimate
+from personalization.evaluation.report import Report
 from personalization.events import Finished, SliceEnded, StepDone
-from personalization.metrics import Estimate
-from personalization.photos import problems as photo_problems
-from personalization.report import Report
-from personalization.runs import Run
+from personalization.training.base_selection import options
+from personalization.training.run import Run
 
 from . import html
 from .common import (

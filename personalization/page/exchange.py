@@ -11,15 +11,16 @@ from typing import Any, Literal
 import gradio as gr
 from gradio.utils import get_space
 
-from personalization import formats, hub
+from personalization.adapters import formats
 from personalization.errors import PersonalizationError
-from personalization.library import Entry, Library, slug
-from personalization.workspace import Workspace
+from personalization.sharing import hub
+from personalization.workspaces.library import Entry, Library, slug
+from personalization.workspaces.workspace import Workspace
 
 from . import html
+from .adapter_list import Rack, receive, remember
 from .common import WORKSPACES, collected, handed_out, in_words
 from .gpu import gpu_merge
-from .rack import Rack, receive, remember
 
 FORMATS: tuple[Literal["diffusers", "kohya"], ...] = ("diffusers", "kohya")
 # A Space whose front matter says hf_oauth; anywhere else there is nobody to sign in with.

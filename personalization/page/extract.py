@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gradio as gr
 
-from personalization.charts import size_words
 from personalization.errors import PersonalizationError
-from personalization.runs import Run
+from personalization.evaluation.charts import size_words
+from personalization.training.run import Run
 
 from . import html
 from .common import ON_GPU, WORKSPACES, handed_out, in_words

@@ -13,28 +13,28 @@ import gradio as gr
 import spaces  # before torch
 from PIL import Image
 
-from personalization import judges
-from personalization.adapter import Adapter
+from personalization.adapters.adapter import Adapter
+from personalization.adapters.weight_deltas import check_targets
 from personalization.bases import schedulers
-from personalization.concept import Concept, Kind, check_photos
-from personalization.deltas import check_targets
+from personalization.data.concept import Concept, Kind, check_photos
+from personalization.data.photos import Photo
 from personalization.errors import HubError, PersonalizationError
+from personalization.evaluation import encoders
+from personalization.evaluation.report import Report
 from personalization.events import Event, Finished, SliceEnded, Stage
-from personalization.generate import Picture, Settings
-from personalization.photos import Photo
 from personalization.recipe import Full, LowRank, Recipe, Word
-from personalization.report import Report
-from personalization.runs import Run
-from personalization.stack import Merged, Slot, Stack, record
-from personalization.sweep import Axis, Grid
-from personalization.workspace import Workspace
+from personalization.sampling.generate import Picture, Settings
+from personalization.sampling.sweep import Axis, Grid
+from personalization.stacking.stack import Merged, Slot, Stack, record
+from personalization.training.run import Run
+from personalization.workspaces.workspace import Workspace
 
 from . import html
 from .common import ON_ZERO, WORKSPACES, base, check_new, check_start, spec_of
 from .compute import Compute
 
 if TYPE_CHECKING:
-    from personalization.extraction import Extracted
+    from personalization.adapters.extraction import Extracted
 
 SLICE = int(os.environ.get("PERSONALIZATION_SLICE", "60"))  # seconds of one allocation on ZeroGPU
 MARGIN = 10  # of these, to load, to save and to leave
@@ -62,7 +62,7 @@ def told() -> Iterator[None]:
 @spaces.GPU(duration=lambda folder, seconds: (seconds or SLICE - MARGIN) + MARGIN)
 def gpu_train(folder: Path, seconds: int | None) -> Iterator[Event]:
     """One slice of a run."""
-    from personalization.training import train
+    from personalization.training.loop import train
 
     with told():
         run = Run.open(folder)
@@ -73,7 +73,7 @@ def gpu_train(folder: Path, seconds: int | None) -> Iterator[Event]:
 @spaces.GPU(duration=30)
 def gpu_finish(folder: Path) -> Finished:
     """An adapter of a run's last checkpoint."""
-    from personalization.training import finish
+    from personalization.training.loop import finish
 
     with told():
         run = Run.open(folder)
@@ -84,7 +84,7 @@ def gpu_finish(folder: Path) -> Finished:
 @spaces.GPU(duration=lambda folder, part: part + MARGIN)
 def gpu_measure(folder: Path, part: int) -> Iterator[Stage | SliceEnded | Report]:
     """One part of a finished run's report, of about `part` seconds."""
-    from personalization.evaluate import reporting
+    from personalization.evaluation.evaluate import reporting
 
     with told():
         run = Run.open(folder)
@@ -102,8 +102,8 @@ def gpu_draw(
     mask: Image.Image | None = None,
 ) -> list[Picture]:
     """Pictures with a stack on the base of that name; `records` say which adapters it holds."""
-    from personalization.generate import draw
-    from personalization.stack import applied
+    from personalization.sampling.generate import draw
+    from personalization.stacking.stack import applied
 
     how = {"combine": stack.combine, "density": stack.density, "rank": stack.rank}
     with told(), applied(base(name), stack):
@@ -115,8 +115,8 @@ def gpu_draw(
 @spaces.GPU(duration=60)
 def gpu_extract(name: str, fine_tune: Path, rank: int) -> Extracted:
     """A full fine-tune's file as a LoRA."""
-    from personalization.adapter import read
-    from personalization.extraction import extract
+    from personalization.adapters.adapter import read
+    from personalization.adapters.extraction import extract
 
     with told():
         return extract(base(name), read(fine_tune), rank)
@@ -128,7 +128,7 @@ def gpu_sweep(
     name: str, stack: Stack, settings: Settings, across: Axis, down: Axis | None = None
 ) -> Grid:
     """The same picture along one or two settings."""
-    from personalization.sweep import sweep
+    from personalization.sampling.sweep import sweep
 
     with told():
         return sweep(base(name), stack, settings, across, down)
@@ -138,7 +138,7 @@ def gpu_sweep(
 @spaces.GPU(duration=30)
 def gpu_merge(name: str, stack: Stack, title: str) -> Merged:
     """The stack as one adapter."""
-    from personalization.stack import merged
+    from personalization.stacking.stack import merged
 
     with told():
         return merged(base(name), stack, title=title)
@@ -211,7 +211,7 @@ def start_run(
     if isinstance(recipe.method, LowRank):
         check_targets(base(base_name).modules, recipe.method.targets)
     if isinstance(recipe.method, Full):
-        from personalization.estimate import outlook
+        from personalization.training.estimate import outlook
 
         # The run's file, the library's copy, and a checkpoint of three times twice the precision.
         workspace.make_room(8 * (outlook(base(base_name), recipe).file or 0))
@@ -225,7 +225,7 @@ def room_for(base_name: str, recipe: Recipe) -> Recipe:
     if spec.architecture is None:
         return recipe
     from personalization.bases import memory
-    from personalization.estimate import fitting
+    from personalization.training.estimate import fitting
 
     here = base(base_name).device
     free = memory.available(here)
@@ -239,7 +239,7 @@ def train_slice(run: Run) -> Iterator[Event]:
     if not ON_ZERO:
         yield from gpu_train(run.folder, None)
         return
-    from personalization.estimate import outlook
+    from personalization.training.estimate import outlook
 
     seconds = outlook(base(run.base), run.recipe).seconds
     asked = SLICE - MARGIN
@@ -259,7 +259,7 @@ def measure_part(
     part = PART
     if ON_ZERO:
         with suppress(HubError):  # fetched here and now, not in the allocation; else it says why
-            judges.panel(spec_of(run.base))
+            encoders.panel(spec_of(run.base))
         part = min(SLICE - MARGIN, round(1.3 * each * left) + 5 if each else REPORT)
     for event in gpu_measure(run.folder, part):
         if isinstance(event, Report):
@@ -274,7 +274,7 @@ def keep_adapter(workspace: Workspace, run: Run, done: Finished) -> None:
 
 def own_adapter(run: Run) -> Named:
     """What a finished run has learned, at its recommended strength."""
-    from personalization.adapter import read
+    from personalization.adapters.adapter import read
 
     adapter = read(run.adapter_path)
     return run.folder.name, adapter, adapter.description.strength

@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from personalization.adapter import Description
-from personalization.bases.spec import CATALOG, BaseSpec
-from personalization.charts import WHOLE_MODEL, Mark, size_words, spectrum
-from personalization.choice import Option
-from personalization.hub import Found
-from personalization.library import Entry
-from personalization.photos import Photo, crop, crop_mask
-from personalization.report import Report
-from personalization.runs import Run
+from personalization.adapters.adapter import Description
+from personalization.bases.catalog import CATALOG, BaseSpec
+from personalization.data.photos import Photo, crop, crop_mask
+from personalization.evaluation.charts import WHOLE_MODEL, Mark, size_words, spectrum
+from personalization.evaluation.report import Report
+from personalization.sharing.hub import Found
+from personalization.training.base_selection import Option
+from personalization.training.run import Run
+from personalization.workspaces.library import Entry
 
 if TYPE_CHECKING:  # take seconds to import
-    from personalization.estimate import Outlook
-    from personalization.extraction import Extracted
+    from personalization.adapters.extraction import Extracted
+    from personalization.training.estimate import Outlook
 
 METHODS = {
     "word": "a learned word",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from personalization.charts import heat_map, layer_map
-from personalization.deltas import Place
-from personalization.merge import LayerOverlap, Overlap
+from personalization.adapters.weight_deltas import Place
+from personalization.evaluation.charts import heat_map, layer_map
+from personalization.stacking.merge import LayerOverlap, Overlap
 
 Pairs = Mapping[tuple[int, int], Overlap]
 

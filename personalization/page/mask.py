@@ -8,9 +8,9 @@ from typing import Any
 
 import gradio as gr
 
+from personalization.data.photos import Photo
 from personalization.errors import PersonalizationError
-from personalization.photos import Photo
-from personalization.workspace import Workspace
+from personalization.workspaces.workspace import Workspace
 
 from . import html
 from .brush import brushed, canvas, painted

@@ -12,7 +12,7 @@ from html import escape
 from pathlib import Path
 from typing import Literal
 
-from personalization.charts import loss_curve
+from personalization.evaluation.charts import loss_curve
 from personalization.events import (
     Checkpointed,
     Event,
@@ -22,7 +22,7 @@ from personalization.events import (
     Stage,
     StepDone,
 )
-from personalization.runs import LossRow, Run
+from personalization.training.run import LossRow, Run
 
 from .html import data_uri, duration, trigger
 

@@ -15,12 +15,12 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from personalization import presets
-from personalization.bases.spec import BaseSpec
-from personalization.choice import POCKET
+from personalization.bases.catalog import BaseSpec
 from personalization.errors import PersonalizationError, RecipeError
-from personalization.presets import Wish
 from personalization.recipe import Full, LowRank, Method, Prior, Recipe, Word
+from personalization.training import presets
+from personalization.training.base_selection import POCKET
+from personalization.training.presets import Wish
 
 from . import html
 from .common import ON_ZERO, QUIET, WORKSPACES, recalled, spec_of
@@ -194,7 +194,7 @@ def room_for_full(spec: BaseSpec = POCKET) -> bool:
         return True
     import torch
 
-    from personalization.estimate import estimate
+    from personalization.training.estimate import estimate
 
     cost = estimate(spec, spec.recipes["full"])
     disk = 16 * cost.trained  # the file twice in half precision, and the checkpoint's three floats

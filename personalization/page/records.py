@@ -8,14 +8,14 @@ from typing import Any
 
 from PIL import Image
 
+from personalization.data.photos import Photo
 from personalization.errors import WorkspaceError
-from personalization.photos import Photo
-from personalization.stack import MAX_SLOTS, MAX_WEIGHT
-from personalization.workspace import Workspace
+from personalization.stacking.stack import MAX_SLOTS, MAX_WEIGHT
+from personalization.workspaces.workspace import Workspace
 
 from . import html
+from .adapter_list import Row
 from .common import spec_of
-from .rack import Row
 
 TASKS = ("text", "image", "inpaint")
 

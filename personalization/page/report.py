@@ -16,13 +16,13 @@ from typing import Any
 
 import gradio as gr
 
-from personalization.adapter import read_header
-from personalization.charts import Mark
+from personalization.adapters.adapter import read_header
+from personalization.evaluation.charts import Mark
+from personalization.evaluation.report import Comparison, Report
 from personalization.events import SliceEnded, Stage
 from personalization.recipe import LowRank
-from personalization.report import Comparison, Report
-from personalization.runs import Run
-from personalization.workspace import Workspace
+from personalization.training.run import Run
+from personalization.workspaces.workspace import Workspace
 
 from . import html, progress
 from .common import ON_GPU, QUEUED, QUIET, WORKSPACES, base, handed_out, in_words, spec_of

@@ -7,14 +7,14 @@ from typing import Any
 
 import gradio as gr
 
-from personalization.library import Entry
-from personalization.workspace import Workspace
+from personalization.workspaces.library import Entry
+from personalization.workspaces.workspace import Workspace
 
 from . import html
+from .adapter_list import Rack, Row, remember
 from .common import QUIET, WORKSPACES, keep, recalled, spec_of
-from .easel import Easel, scheduler_choices
+from .draw_panel import Easel, scheduler_choices
 from .exchange import FromHub, TakeAway
-from .rack import Rack, Row, remember
 
 __all__ = ["StackTab", "remember"]
 

@@ -7,17 +7,18 @@ from typing import Any
 
 import gradio as gr
 
-from personalization import formats, hub
+from personalization.adapters import formats
 from personalization.errors import RecipeError
-from personalization.generate import Picture, Settings
-from personalization.merge import overlaps
-from personalization.stack import Stack, suggest
-from personalization.sweep import Axis, side_by_side
+from personalization.sampling.generate import Picture, Settings
+from personalization.sampling.sweep import Axis, side_by_side
+from personalization.sharing import hub
+from personalization.stacking.merge import overlaps
+from personalization.stacking.stack import Stack, suggest
 
+from .adapter_list import Row, stacked
 from .common import ON_GPU, handed_out_pictures, raised, workspace_of
 from .exchange import files_of, take_from_hub
 from .gpu import draw_with, gpu_merge, gpu_sweep, records_of
-from .rack import Row, stacked
 
 
 def stack_in(

@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from personalization.bases.spec import BaseSpec
-from personalization.concept import Kind, captioned, check_photos
+from personalization.bases.catalog import BaseSpec
+from personalization.data.concept import Kind, captioned, check_photos
+from personalization.data.photos import Photo, open_photos
+from personalization.data.photos import problems as photo_problems
 from personalization.errors import BaseError, PersonalizationError, WorkspaceError
-from personalization.photos import Photo, open_photos
-from personalization.photos import problems as photo_problems
 from personalization.recipe import Recipe
-from personalization.runs import Run
-from personalization.workspace import Workspace
+from personalization.training.run import Run
+from personalization.workspaces.workspace import Workspace
 
 from . import html
 from .common import (
@@ -39,8 +39,8 @@ from .common import (
 )
 from .gpu import room_for, start_run
 from .mask import MaskBrush
-from .panel import Panel
 from .recipe_form import RecipeForm
+from .run_panel import Panel
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ class TeachTab:
 
     def say_estimate(self, name: str, *values: Any) -> str:
         """What the run will take, and leave; or why it would not fit."""
-        from personalization.estimate import outlook  # takes seconds to import
+        from personalization.training.estimate import outlook  # takes seconds to import
 
         try:
             recipe = room_for(name, self.form.recipe(name, values))

@@ -17,21 +17,22 @@ from pathlib import Path
 
 from PIL import Image
 
-from personalization import bases, training
-from personalization.adapter import read
-from personalization.bases.spec import ASSETS, CATALOG, Purpose
-from personalization.concept import Concept, Kind
-from personalization.evaluate import reporting
+from personalization import bases
+from personalization.adapters.adapter import read
+from personalization.adapters.formats import diffusers_metadata
+from personalization.bases.catalog import ASSETS, CATALOG, Purpose
+from personalization.data.concept import Concept, Kind
+from personalization.data.photos import open_photos
+from personalization.evaluation.evaluate import reporting
 from personalization.events import Finished, StepDone
 from personalization.files import write_atomically
-from personalization.formats import diffusers_metadata
-from personalization.generate import Settings, draw
-from personalization.photos import open_photos
 from personalization.pocket.world import SUBJECTS, Scene
 from personalization.pocket.world import draw as draw_scene
 from personalization.pocket.world.subjects import STYLE_SUBJECTS, wordless_scenes
-from personalization.runs import Run
-from personalization.stack import Slot, Stack, applied
+from personalization.sampling.generate import Settings, draw
+from personalization.stacking.stack import Slot, Stack, applied
+from personalization.training import loop
+from personalization.training.run import Run
 
 PHOTOS = ASSETS / "examples"
 ADAPTERS = ASSETS / "adapters"
@@ -101,7 +102,7 @@ def teach(example: Example, purpose: Purpose, title: str) -> None:
     concept = Concept(example.kind, token, example.noun, tuple(photos))
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", concept, spec.recipes[purpose], spec.name)
-        for event in training.train(base, run):
+        for event in loop.train(base, run):
             if isinstance(event, StepDone) and event.step % 25 == 0:
                 print(f"{title}: step {event.step} of {event.steps}, loss {event.loss:.3f}")
             elif isinstance(event, Finished):

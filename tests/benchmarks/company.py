@@ -23,15 +23,16 @@ from typing import Any
 import torch
 from PIL import Image
 
-from personalization import bases, presets
-from personalization.adapter import Adapter
-from personalization.evaluate import PLANS
+from personalization import bases
+from personalization.adapters.adapter import Adapter
+from personalization.data.photos import Photo
+from personalization.evaluation.evaluate import PLANS
 from personalization.files import write_atomically
-from personalization.generate import draw_each
-from personalization.photos import Photo
-from personalization.presets import Wish
 from personalization.recipe import LowRank, Recipe
-from personalization.stack import Slot, Stack, applied
+from personalization.sampling.generate import draw_each
+from personalization.stacking.stack import Slot, Stack, applied
+from personalization.training import presets
+from personalization.training.presets import Wish
 
 from .fidelity import SPEC, STEPS, Case, cases, in_processes, judged, photos_of, spread, teach
 

@@ -32,25 +32,34 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from personalization import bases, judges, presets, training
-from personalization.adapter import Adapter, Description, read
-from personalization.bases.spec import ASSETS, CATALOG
-from personalization.concept import Concept, Kind
-from personalization.evaluate import PLANS, SAMPLING, Plan, evaluate, measuring, of_adapter
+from personalization import bases
+from personalization.adapters.adapter import Adapter, Description, read
+from personalization.bases.catalog import ASSETS, CATALOG
+from personalization.data.concept import Concept, Kind
+from personalization.data.photos import Photo, crop
+from personalization.evaluation import encoders
+from personalization.evaluation.evaluate import (
+    PLANS,
+    SAMPLING,
+    Plan,
+    evaluate,
+    measuring,
+    of_adapter,
+)
+from personalization.evaluation.metrics import interval
+from personalization.evaluation.renderer import Drawing, Studio
+from personalization.evaluation.report import Report
 from personalization.events import Finished
 from personalization.files import write_atomically
-from personalization.generate import draw_each
-from personalization.metrics import interval
-from personalization.photos import Photo, crop
 from personalization.pocket.world import SUBJECTS, Scene, sample, vocabulary
 from personalization.pocket.world import draw as draw_scene
 from personalization.pocket.world.scene import sample_setting
 from personalization.pocket.world.subjects import STYLE_SUBJECTS, wordless_scenes
-from personalization.presets import Wish
 from personalization.recipe import Prior, Recipe
-from personalization.report import Report
-from personalization.runs import Run
-from personalization.studio import Drawing, Studio
+from personalization.sampling.generate import draw_each
+from personalization.training import loop, presets
+from personalization.training.presets import Wish
+from personalization.training.run import Run
 
 SPEC = CATALOG["pocket"]
 PHOTOS, SEED = 5, 2026
@@ -136,7 +145,7 @@ def teach(case: Case, photos: tuple[Photo, ...], cache: Path) -> tuple[Adapter, 
         recipe = case.recipe.changed(preview_every=0)
         run = Run.create(Path(folder) / "run", concept, recipe, SPEC.name)
         base = bases.load(SPEC)
-        done = [e for e in training.train(base, run, cache=cache) if isinstance(e, Finished)]
+        done = [e for e in loop.train(base, run, cache=cache) if isinstance(e, Finished)]
         return read(run.adapter_path), done[-1].seconds
 
 
@@ -187,7 +196,7 @@ def perfect(case: Case, adapter: Adapter, photos: tuple[Photo, ...]) -> tuple[fl
 
 def judged(adapter: Adapter, photos: Sequence[Photo], draw: Drawing, plan: Plan) -> dict[str, Any]:
     """The report's figures at full strength over any way of drawing."""
-    panel = judges.panel(SPEC, torch.device("cpu"))
+    panel = encoders.panel(SPEC, torch.device("cpu"))
     crops = [crop(photo, SPEC.size) for photo in photos]
     plans = [replace(plan, strengths=(1.0,))]
     events = measuring(of_adapter(adapter, photos), crops, Studio(draw), panel, plans=plans)

@@ -27,19 +27,20 @@ import torch
 from PIL import Image
 from transformers import CLIPTokenizer
 
-from personalization import bases, training
+from personalization import bases
 from personalization.bases import memory
 from personalization.bases.architectures import ARCHITECTURES
+from personalization.bases.catalog import CATALOG
 from personalization.bases.loading import precision
-from personalization.bases.spec import CATALOG
 from personalization.bases.unet import UNetBase
-from personalization.concept import Concept
-from personalization.estimate import PEAKS, estimate
+from personalization.data.concept import Concept
+from personalization.data.photos import Photo
 from personalization.events import StepDone
-from personalization.photos import Photo
 from personalization.recipe import LowRank, Prior, Recipe
-from personalization.runs import Run
-from tests import tiny
+from personalization.training import loop
+from personalization.training.estimate import PEAKS, estimate
+from personalization.training.run import Run
+from tests.support import tiny
 
 WARM = 10  # steps until kernels are chosen and memory has settled
 PIPELINES = {
@@ -120,7 +121,7 @@ def measure(base: bases.Base, recipe: Recipe) -> dict[str, float]:
     started = 0.0
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", concept, recipe, base.spec.name)
-        for event in training.train(base, run):
+        for event in loop.train(base, run):
             if isinstance(event, StepDone) and event.step in (WARM, recipe.steps):
                 if cuda:
                     torch.cuda.synchronize()

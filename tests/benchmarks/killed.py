@@ -27,15 +27,16 @@ from typing import Any
 
 import torch
 
-from personalization import bases, training
-from personalization.adapter import read_tensors
-from personalization.bases.spec import ASSETS, CATALOG
-from personalization.concept import Concept
+from personalization import bases
+from personalization.adapters.adapter import read_tensors
+from personalization.bases.catalog import ASSETS, CATALOG
+from personalization.data.concept import Concept
+from personalization.data.photos import open_photos
 from personalization.events import SliceEnded, StepDone
 from personalization.files import PART
-from personalization.photos import open_photos
 from personalization.recipe import Full, Prior, Recipe
-from personalization.runs import Run
+from personalization.training import loop
+from personalization.training.run import Run
 
 EVERY = 4  # steps between two checkpoints
 SHORT = {"steps": 20, "checkpoint_every": EVERY, "preview_every": 10, "batch_size": 1, "warmup": 0}
@@ -60,7 +61,7 @@ def new_run(folder: Path, recipe: Recipe) -> Run:
 def train(folder: Path, told: Connection | None = None) -> None:
     """One slice without an end; `told` hears of every event as it comes."""
     run = Run.open(folder)
-    for event in training.train(bases.load(SPEC), run, cache=folder / "cache"):
+    for event in loop.train(bases.load(SPEC), run, cache=folder / "cache"):
         if told:
             step = event.step if isinstance(event, StepDone) else None
             told.send((type(event).__name__, step))

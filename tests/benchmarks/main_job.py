@@ -19,7 +19,7 @@ from pathlib import Path
 
 from gradio_client import Client, handle_file
 
-from tests.server import ROOT, running
+from tests.support.server import ROOT, running
 
 EXAMPLE = ROOT / "assets" / "examples"
 LIMITS = {

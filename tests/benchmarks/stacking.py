@@ -21,15 +21,16 @@ from pathlib import Path
 
 import torch
 
-from personalization import bases, generate
-from personalization.adapter import Adapter, Description
+from personalization import bases
+from personalization.adapters.adapter import Adapter, Description
 from personalization.bases.base import Base
-from personalization.bases.spec import CATALOG
-from personalization.generate import Settings
-from personalization.library import Library
-from personalization.merge import COMBINATIONS, IN_TIME
-from personalization.stack import Slot, Stack, applied
-from personalization.sweep import STRENGTHS, Axis, sweep
+from personalization.bases.catalog import CATALOG
+from personalization.sampling import generate
+from personalization.sampling.generate import Settings
+from personalization.sampling.sweep import STRENGTHS, Axis, sweep
+from personalization.stacking.merge import COMBINATIONS, IN_TIME
+from personalization.stacking.stack import Slot, Stack, applied
+from personalization.workspaces.library import Library
 
 SPEC = CATALOG["pocket"]
 COUNTS = (1, 2, 4, 8)

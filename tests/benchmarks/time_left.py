@@ -18,12 +18,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from personalization import bases, training
-from personalization.bases.spec import ASSETS, CATALOG
-from personalization.concept import Concept
+from personalization import bases
+from personalization.bases.catalog import ASSETS, CATALOG
+from personalization.data.concept import Concept
+from personalization.data.photos import open_photos
 from personalization.events import StepDone
-from personalization.photos import open_photos
-from personalization.runs import Run
+from personalization.training import loop
+from personalization.training.run import Run
 
 SPEC = CATALOG["pocket"]
 ASKED = 0.2
@@ -37,7 +38,7 @@ def measure(purpose: str, folder: Path) -> dict[str, Any]:
     run = Run.create(folder / "run", concept, SPEC.recipes[purpose], SPEC.name)
     told: list[tuple[float, float]] = []
     started = ended = time.monotonic()
-    for event in training.train(bases.load(SPEC), run, cache=folder / "cache"):
+    for event in loop.train(bases.load(SPEC), run, cache=folder / "cache"):
         ended = time.monotonic()
         if isinstance(event, StepDone) and event.step > event.steps / 10:
             told.append((ended, event.seconds_left))

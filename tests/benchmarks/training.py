@@ -34,16 +34,18 @@ from typing import Any
 
 import torch
 
-from personalization import bases, formats, training
-from personalization.adapter import Adapter
-from personalization.bases.spec import ASSETS, CATALOG
-from personalization.concept import Concept
-from personalization.evaluate import PLANS, STRENGTHS, evaluate
+from personalization import bases
+from personalization.adapters import formats
+from personalization.adapters.adapter import Adapter
+from personalization.bases.catalog import ASSETS, CATALOG
+from personalization.data.concept import Concept
+from personalization.data.photos import crop, open_photos
+from personalization.evaluation.evaluate import PLANS, STRENGTHS, evaluate
+from personalization.evaluation.metrics import interval
 from personalization.events import Finished, StepDone
-from personalization.metrics import interval
-from personalization.photos import crop, open_photos
 from personalization.recipe import LowRank, Prior, Recipe, Word
-from personalization.runs import Run
+from personalization.training import loop
+from personalization.training.run import Run
 
 from .stranger import Notes
 
@@ -147,7 +149,7 @@ def ours(task: str, photos: Path, out: Path, seed: int, steps: int) -> None:
     recipe = equal(task, steps, seed) if steps else default.changed(seed=seed, preview_every=0)
     run = Run.create(out / "run", concept, recipe, SPEC.name)
     losses: list[float] = []
-    for event in training.train(bases.load(SPEC), run, cache=out / "cache"):
+    for event in loop.train(bases.load(SPEC), run, cache=out / "cache"):
         if isinstance(event, StepDone):
             losses.append(event.loss + (event.prior_loss or 0.0))
         elif isinstance(event, Finished):

@@ -1,0 +1,1 @@
+"""One self-describing file, what it changes, and how others write theirs."""

@@ -1,0 +1,135 @@
+"""A concept: what is taught, under which word, shown by which photos."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from personalization.data.photos import Photo
+from personalization.errors import ConceptError, PhotoError
+
+Kind = Literal["object", "creature", "person", "style"]
+
+MAX_TOKEN_LENGTH = 32
+MAX_PHOTOS = 50
+_TOKEN = re.compile(r"[A-Za-z0-9<>_\-]+")
+
+# A style is not a thing in the picture but the look of all of it, so it is asked for differently.
+_TEMPLATES = {
+    "object": ("a photo of {}", "a {}", "a picture of {}", "a close-up of {}"),
+    "creature": ("a photo of {}", "a {}", "a picture of {}", "a portrait of {}"),
+    "person": ("a photo of {}", "{}", "a picture of {}", "a portrait of {}"),
+    "style": ("a picture in the style of {}", "{} style", "a drawing in {} style", "{}"),
+}
+
+
+@dataclass(frozen=True)
+class Concept:
+    """Something to teach.
+
+    `token` stands for it in prompts; `noun` is its class ("dog") or, for a style, empty or what the
+    photos show. Raises `ConceptError` or `PhotoError`, whose `field` names the argument at fault.
+    """
+
+    kind: Kind
+    token: str
+    noun: str
+    photos: tuple[Photo, ...]
+
+    def __post_init__(self) -> None:
+        check_token(self.token)
+        check_noun(self.noun, needed=self.kind != "style")
+        check_photos(self.photos)
+
+    @property
+    def name(self) -> str:
+        """The words that call it: the token with its class noun, "sks dog"."""
+        return f"{self.token} {self.noun}".strip()
+
+    def prompts(self, *, with_noun: bool = True) -> tuple[str, ...]:
+        """What the photos are captioned as, in several phrasings; the first is the instance prompt.
+
+        A learned word carries its class in its vector and is used without the noun.
+        """
+        words = self.name if with_noun else self.token
+        return tuple(template.format(words) for template in _TEMPLATES[self.kind])
+
+    def class_prompt(self) -> str:
+        """The instance prompt without the token: what prior preservation keeps as it is."""
+        return _TEMPLATES[self.kind][0].format(self.noun or "anything")
+
+    def caption(self, index: int, *, with_noun: bool = True) -> str | None:
+        """Photo `index`'s own caption with the token in it, or None where it has none."""
+        caption = self.photos[index].caption
+        if not caption:
+            return None
+        words = self.name if with_noun else self.token
+        return caption if self.token in caption else f"{words}, {caption}"
+
+
+def captioned(photos: Sequence[Photo], text: str) -> list[Photo]:
+    """The photos with the lines of `text` for captions, in their order.
+
+    An empty line leaves a photo the caption that it has. Raises `ConceptError` where there are more
+    lines than photos.
+    """
+    lines = [line.strip() for line in text.rstrip().splitlines()]
+    if len(lines) > len(photos):
+        raise ConceptError(
+            f"There are {len(lines)} captions for {len(photos)} photos. Take "
+            f"{len(lines) - len(photos)} out: one line for each photo, in their order.",
+            field="captions",
+        )
+    lines += [""] * (len(photos) - len(lines))
+    return [
+        replace(photo, caption=line or photo.caption)
+        for photo, line in zip(photos, lines, strict=True)
+    ]
+
+
+def check_token(token: str) -> None:
+    """Refuse a token that could not stand in a prompt."""
+    if not token.strip():
+        raise ConceptError(
+            "The word is empty. Choose one that means nothing yet, such as sks or <my-mug>.",
+            field="token",
+        )
+    if len(token) > MAX_TOKEN_LENGTH:
+        raise ConceptError(
+            f"The word “{token[:12]}…” has {len(token)} characters; "
+            f"at most {MAX_TOKEN_LENGTH} fit. Shorten it.",
+            field="token",
+        )
+    if not _TOKEN.fullmatch(token):
+        raise ConceptError(
+            f"The word “{token}” has a space or a sign in it. "
+            "Use letters, digits, - and _ only, with < > around it if you like.",
+            field="token",
+        )
+
+
+def check_noun(noun: str, *, needed: bool) -> None:
+    """Refuse an empty class noun where one is needed, or one that is a sentence."""
+    if needed and not noun.strip():
+        raise ConceptError(
+            "The class noun is empty. Say what the subject is in one word, such as dog or mug: "
+            "without it the base does not know what to start from.",
+            field="noun",
+        )
+    if len(noun) > 48:
+        raise ConceptError(
+            f"The class noun has {len(noun)} characters. One or two words are enough.", field="noun"
+        )
+
+
+def check_photos(photos: Sequence[Photo]) -> None:
+    """Refuse no photos, or more than a run can use."""
+    if not photos:
+        raise PhotoError("There are no photos. Add 3 to 5 of the same thing.", field="photos")
+    if len(photos) > MAX_PHOTOS:
+        raise PhotoError(
+            f"There are {len(photos)} photos; at most {MAX_PHOTOS} are used. Keep the best.",
+            field="photos",
+        )

@@ -1,0 +1,36 @@
+"""What each place of a photo counts in the loss: all of the subject, and little of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
+
+from personalization.data.photos import Photo, crop_mask
+
+
+def weights(
+    photos: Sequence[Photo], size: int, grid: tuple[int, int], background: float
+) -> Tensor | None:
+    """(photos, 1, h, w) with a mean of 1 in each photo, or None where no photo has a mask.
+
+    A place of the latents' `grid` counts 1 where the mask is white and `background` where it is
+    black, and in between by how much of it is white; divided by the mean, so that a small subject
+    teaches as much as a large one. A photo without a mask counts the same everywhere.
+    """
+    if all(photo.mask is None for photo in photos):
+        return None
+    found = []
+    for photo in photos:
+        mask = crop_mask(photo, size)
+        if mask is None:
+            found.append(torch.ones(1, *grid))
+            continue
+        white = adaptive_avg_pool2d(torch.from_numpy(np.array(mask))[None].float() / 255, grid)
+        weight = background + (1 - background) * white
+        # Nothing painted, and a background that does not count: all of it does.
+        found.append(weight / weight.mean() if weight.any() else torch.ones_like(weight))
+    return torch.stack(found)

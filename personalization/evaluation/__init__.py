@@ -1,0 +1,1 @@
+"""Whether it worked: encoders, prompts, figures, the report and its drawings."""

@@ -1,0 +1,92 @@
+"""Textual inversion (Gal et al. 2022, arXiv 2208.01618): new rows of the embedding table.
+
+Only the new rows exist as parameters. The table itself is neither copied nor stepped nor restored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from personalization.bases.base import Base, TextEncoder
+from personalization.bases.learned_embedding import ExtendedEmbedding, extended_tokenizer
+from personalization.data.concept import Concept
+from personalization.errors import ConceptError
+from personalization.methods.method import Export, ParameterGroup
+from personalization.recipe import Word
+
+
+class WordMethod:
+    """New rows in each text encoder's table, v* of the paper."""
+
+    trains_text = True
+    uses_noun = False
+
+    def __init__(self, base: Base, concept: Concept, word: Word, seed: int):
+        self.token = concept.token
+        self.word = word
+        self._restore: list[tuple[TextEncoder, nn.Module, object]] = []
+        self._rows: dict[str, nn.Parameter] = {}
+        for encoder in base.text_encoders:
+            table = encoder.model.get_input_embeddings()
+            tokenizer = extended_tokenizer(encoder.tokenizer, concept.token, word.vectors)
+            start = initial_rows(encoder, word.initial or concept.noun, word.vectors, seed)
+            rows = nn.Parameter(start.to(base.device))
+            self._restore.append((encoder, table, encoder.tokenizer))
+            self._rows[encoder.name] = rows
+            # Where the tokenizer goes on counting: tables can be larger than their vocabulary.
+            first = len(encoder.tokenizer)
+            encoder.model.set_input_embeddings(ExtendedEmbedding(table, rows, first))
+            encoder.tokenizer = tokenizer
+
+    def groups(self) -> list[ParameterGroup]:
+        rows = {f"{name}.rows": parameter for name, parameter in self._rows.items()}
+        return [ParameterGroup(rows, self.word.learning_rate)]
+
+    @contextmanager
+    def switched_off(self) -> Iterator[None]:
+        yield  # prompts without the token do not see the rows
+
+    def after_step(self) -> None:
+        pass
+
+    def export(self) -> Export:
+        """One encoder: {token: [n, d]}, as diffusers reads it; two: clip_l and clip_g."""
+        rows = {name: parameter.detach().float().cpu() for name, parameter in self._rows.items()}
+        if len(rows) == 1:
+            tensors = {self.token: next(iter(rows.values()))}
+        else:
+            tensors = dict(zip(("clip_l", "clip_g"), rows.values(), strict=True))
+        return Export(tensors, "word", rank=self.word.vectors)
+
+    def remove(self) -> None:
+        for encoder, table, tokenizer in self._restore:
+            encoder.model.set_input_embeddings(table)
+            encoder.tokenizer = tokenizer
+
+
+def initial_rows(encoder: TextEncoder, words: str, vectors: int, seed: int) -> Tensor:
+    """(vectors, width): the rows of `words`, one each while they last, then their mean.
+
+    Where there are fewer vectors than words, each starts from the mean of its share of them.
+    Copies of one row are told apart by noise of a hundredth of its norm: equal rows would get
+    almost equal gradients. Raises `ConceptError` where there is nothing to start from.
+    """
+    ids = encoder.tokenizer(words, add_special_tokens=False).input_ids if words.strip() else []
+    if not ids:
+        raise ConceptError(
+            "There is no word to start from. Name what the photos show, such as dog or painting.",
+            field="noun",
+        )
+    table = encoder.model.get_input_embeddings().weight.detach().float().cpu()
+    known = table[torch.tensor(ids)]
+    shares = known.tensor_split(vectors) if vectors < len(ids) else known.split(1)
+    rows = torch.stack([share.mean(0) for share in shares] + [known.mean(0)] * (vectors - len(ids)))
+    if vectors > len(ids):
+        noise = torch.randn(rows.shape, generator=torch.Generator().manual_seed(seed))
+        scale = 0.01 * known.norm(dim=-1).mean() / rows.shape[-1] ** 0.5
+        rows[len(ids) :] += scale * noise[len(ids) :]
+    return rows

@@ -1,0 +1,348 @@
+"""The right of the stack tab: a prompt, pictures drawn with the rack, sweeps, and their records."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from personalization.bases import schedulers
+from personalization.bases.catalog import BaseSpec
+from personalization.errors import PersonalizationError
+from personalization.sampling.generate import MAX_COUNT, Picture, Settings, read_record
+from personalization.sampling.sweep import STRENGTHS, Axis, side_by_side
+from personalization.stacking.merge import COMBINATIONS
+from personalization.stacking.stack import MAX_SLOTS
+from personalization.training.base_selection import POCKET
+from personalization.workspaces.library import Entry
+
+from . import html
+from .adapter_list import Rack
+from .brush import brushed, canvas, painted
+from .common import (
+    ON_GPU,
+    QUIET,
+    WORKSPACES,
+    collected,
+    gallery,
+    handed_out_pictures,
+    in_words,
+    spec_of,
+)
+from .gpu import draw_with, gpu_sweep, records_of
+from .records import TASKS, Said, kept_start, start_of
+
+CALL_WORD = "(prompt, word) => prompt.includes(word) ? prompt : `${prompt} ${word}`.trim()"
+SAY_DARK = "(_, ...others) => [document.body.classList.contains('dark'), ...others]"
+GUIDANCES = (0.25, 0.5, 1, 1.5, 2)  # of the base's own
+
+
+class Easel:
+    """A prompt, how to draw, and what was drawn."""
+
+    def __init__(self, rack: Rack):
+        self.rack = rack
+        self.records = gr.State([])
+        gr.HTML(html.section(2, "Picture"))
+        self.build_asking()
+        self.build_drawing()
+        self.build_settings()
+
+    def build_asking(self) -> None:
+        self.prompt = gr.Textbox(
+            placeholder="What to draw",
+            container=False,
+            lines=2,
+            submit_btn=False,
+            elem_id="stack-prompt",
+        )
+        with gr.Row(elem_classes="calls"):
+            self.chips = [
+                gr.Button("", size="sm", visible=False, min_width=20, scale=0, elem_classes="call")
+                for _ in range(MAX_SLOTS)
+            ]
+        self.task = gr.Radio(
+            [("from text", "text"), ("from a picture", "image"), ("part of a picture", "inpaint")],
+            value="text",
+            container=False,
+            elem_id="stack-task",
+        )
+        self.image = gr.Image(
+            type="pil", label="Start from", visible=False, height=280, elem_id="stack-image"
+        )
+        self.editor = canvas(
+            "Brush over what is to be drawn anew",
+            visible=False,
+            height=420,
+            elem_id="stack-editor",
+        )
+        self.strength = gr.Slider(
+            0.05,
+            1,
+            value=0.6,
+            step=0.05,
+            label="Change",
+            info="Little keeps the picture; 1 forgets it.",
+            visible=False,
+            elem_id="stack-strength",
+        )
+
+    def build_drawing(self) -> None:
+        with gr.Row():
+            self.draw = gr.Button("Draw", variant="primary", scale=3, elem_id="draw-button")
+            self.compare = gr.Button(
+                "Side by side", scale=1, min_width=130, elem_id="compare-button"
+            )
+            self.sweep = gr.Button("Sweep", scale=1, min_width=90, elem_id="sweep-button")
+        self.notes = gr.HTML(elem_id="stack-notes")
+        self.gallery = gallery("stack-gallery", visible=False)
+        self.sheet = gr.Image(
+            container=False,
+            interactive=False,
+            visible=False,
+            buttons=["download", "fullscreen"],
+            elem_id="stack-sweep",
+        )
+        self.record = gr.HTML(elem_id="stack-record")
+        self.dark = gr.Checkbox(visible=False)  # whether the page is: a script says so
+
+    def build_settings(self) -> None:
+        sampling = POCKET.sampling
+        narrow: dict[str, Any] = {"min_width": 140}
+        with gr.Accordion("Advanced", open=False, elem_id="stack-advanced"):
+            self.negative = gr.Textbox(
+                label="Negative prompt", info="What should not be there.", elem_id="stack-negative"
+            )
+            with gr.Row():
+                self.count = gr.Slider(1, MAX_COUNT, value=4, step=1, label="Pictures", **narrow)
+                self.steps = gr.Slider(1, 60, value=sampling.steps, step=1, label="Steps", **narrow)
+            with gr.Row():
+                self.guidance = gr.Slider(
+                    0, 15, value=sampling.guidance, step=0.5, label="Guidance", **narrow
+                )
+                self.scheduler = gr.Dropdown(
+                    scheduler_choices(POCKET),
+                    value="",
+                    label="Scheduler",
+                    elem_id="stack-scheduler",
+                    **narrow,
+                )
+            with gr.Row():
+                self.seed = gr.Number(0, label="Seed", precision=0, elem_id="stack-seed", **narrow)
+                self.vary = gr.Checkbox(
+                    True, label="A new seed each time", elem_id="stack-vary", **narrow
+                )
+            with gr.Row():
+                self.across = gr.Dropdown(
+                    [], label="Sweep across", elem_id="sweep-across", **narrow
+                )
+                self.down = gr.Dropdown([], label="and down", elem_id="sweep-down", **narrow)
+        gr.HTML(html.RESTORE_HINT)
+        self.restored = gr.File(
+            show_label=False, height=60, elem_id="stack-restore", elem_classes="drop"
+        )
+
+    @property
+    def parts(self) -> list[Any]:
+        """What `show` updates."""
+        return [*self.chips, self.across, self.down]
+
+    @property
+    def kept(self) -> list[Any]:
+        """What the browser remembers, the prompts first."""
+        sampling = [self.steps, self.guidance, self.scheduler]
+        return [self.prompt, self.negative, self.seed, self.vary, self.count, *sampling]
+
+    def wire(self, outputs: list[Any], then: Any) -> None:
+        """`outputs` are the rack's, which a picture's record restores too."""
+        self.form = [
+            *(self.prompt, self.negative, self.seed, self.vary, self.count, self.steps),
+            *(self.guidance, self.scheduler, self.task, self.strength),
+        ]
+        shown = [self.gallery, self.sheet, self.records, self.record, self.notes, self.seed]
+        easel = [self.image, self.editor, self.strength]
+        work: dict[str, Any] = {"api_visibility": "private", **ON_GPU}
+        for chip in self.chips:
+            chip.click(None, [self.prompt, chip], self.prompt, js=CALL_WORD)
+        self.task.change(self.choose_task, self.task, easel, **QUIET)
+        given = [*self.form, self.image, self.editor, *self.rack.given]
+        sheets = [self.dark, *given]
+        gr.on([self.draw.click, self.prompt.submit], self.paint, given, shown, **work)
+        self.compare.click(self.paint_each, sheets, shown, js=SAY_DARK, **work)
+        axes = [*sheets, self.across, self.down]
+        self.sweep.click(self.paint_sweep, axes, shown, js=SAY_DARK, **work)
+        self.gallery.select(self.say_record, self.records, self.record, **QUIET)
+        dropped = [self.rack.visitor, self.rack.base, self.restored]
+        rack = [self.rack.combine, self.rack.density, self.rack.rank]
+        start = [self.image, self.editor, self.notes, self.restored]
+        back = [*outputs, *rack, *self.form, *start]
+        then(self.restored.upload(self.take_record, dropped, back, **QUIET))
+
+    def show(self, entries: Sequence[Entry]) -> dict:
+        """What there is to call and to sweep with these adapters on the rack."""
+        words = [entry.description.trigger if entry.description else "" for entry in entries]
+        words += [""] * (MAX_SLOTS - len(words))
+        weights = [(f"weight of {html.called(e)}", f"weight {i}") for i, e in enumerate(entries)]
+        axes = [*weights, ("guidance", "guidance")]
+        axes += [("way to combine", "combine")] if len(entries) > 1 else []
+        first = axes[0][1]
+        return {
+            **{
+                chip: gr.update(value=word, visible=bool(word))
+                for chip, word in zip(self.chips, words, strict=True)
+            },
+            self.across: gr.update(choices=axes, value=first),
+            self.down: gr.update(choices=[("nothing", ""), *axes], value=""),
+        }
+
+    # Pictures
+
+    def choose_task(self, task: str) -> dict:
+        return {
+            self.image: gr.update(visible=task == "image"),
+            self.editor: gr.update(visible=task == "inpaint"),
+            self.strength: gr.update(visible=task != "text"),
+        }
+
+    def asked(self, given: Sequence[Any]) -> tuple[Settings, Image.Image | None, Any]:
+        """What the form says: settings, the picture to start from, its mask."""
+        prompt, negative, seed, vary, count, steps, guidance = given[:7]
+        scheduler, task, strength, image, editor = given[7:12]
+        settings = Settings(
+            prompt or "",
+            negative or "",
+            seed=secrets.randbelow(2**32 - MAX_COUNT) if vary else int(seed or 0),
+            count=int(count),
+            steps=int(steps),
+            guidance=guidance,
+            scheduler=scheduler or None,
+            task=task,
+            strength=strength,
+        )
+        mask = None
+        if task == "inpaint":
+            image, mask = (editor or {}).get("background"), painted(editor)
+        return settings, image if task != "text" else None, mask
+
+    def paint(self, *given: Any) -> dict:
+        """Draw with the rack as it stands."""
+        try:
+            settings, image, mask = self.asked(given)
+            workspace, base, rows, stack = self.rack.taken(*given[12:])
+            names = [row.name for row in rows]
+            # Before the drawing: where there is no room to keep it, no picture is drawn in vain.
+            start = kept_start(workspace, base, image, mask) if image else {}
+            pictures = draw_with(base, names, stack, [settings], image, mask)
+            pictures = [replace(p, record=p.record | start) for p in pictures]
+        except (PersonalizationError, gr.Error) as error:
+            return {self.notes: html.problems([in_words(error)])}
+        words = [slot.adapter.description.trigger for slot in stack.active]
+        drawn = handed_out_pictures(pictures)
+        return {
+            self.gallery: gr.update(value=drawn, visible=True, selected_index=None),
+            self.sheet: gr.update(visible=False),
+            self.records: [picture.record for picture in pictures],
+            self.record: html.record(pictures[0].record),
+            self.notes: html.warnings(html.uncalled(settings.prompt, words)),
+            self.seed: settings.seed,
+        }
+
+    def paint_sweep(self, dark: bool, *given: Any) -> dict:
+        """The same picture along one or two settings."""
+        across, down = given[-2:]
+        return self.paint_grid(dark, given[:-2], across, down if down != across else "")
+
+    def paint_each(self, dark: bool, *given: Any) -> dict:
+        """The same picture by the base, by each adapter alone, and by all of them."""
+        return self.paint_grid(dark, given, "", "")
+
+    def paint_grid(self, dark: bool, given: Sequence[Any], across: str, down: str) -> dict:
+        """A labelled sheet; without `across` the adapters side by side."""
+        try:
+            settings, _, _ = self.asked(given)
+            settings = replace(settings, task="text").check()
+            _, base, rows, stack = self.rack.taken(*given[12:])
+            axis = _axis(across, base) if across else side_by_side(stack)
+            other = _axis(down, base) if down else None
+            grid = gpu_sweep(base, stack, settings, axis, other)
+        except (PersonalizationError, gr.Error) as error:
+            return {self.notes: html.problems([in_words(error)])}
+        how = {"combine": stack.combine, "density": stack.density, "rank": stack.rank}
+        adapters = records_of([row.name for row in rows], stack)
+        record = grid.pictures[0][0].record | how | {"adapters": adapters}
+        record |= {"guidance": settings.guidance}
+        sheet = handed_out_pictures([Picture(grid.image(dark=dark), record)])[0][0]
+        return {
+            self.gallery: gr.update(visible=False),
+            self.sheet: gr.update(value=sheet, visible=True),
+            self.records: [],
+            self.record: html.record(record),
+            self.notes: "",
+            self.seed: settings.seed,
+        }
+
+    # Records
+
+    def say_record(self, records: list[dict[str, Any]], event: gr.SelectData) -> str:
+        """How the chosen picture came to be."""
+        return html.record(records[event.index]) if event.index < len(records) else ""
+
+    def take_record(self, visitor: str, base: str, file: str) -> dict:
+        """The form as it was when this picture was drawn; the base stays the chosen one."""
+        record = read_record(Path(file))
+        Path(file).unlink(missing_ok=True)
+        if record is None:
+            return {self.notes: html.problems([html.NO_RECORD]), self.restored: None}
+        said, workspace = Said(record), WORKSPACES.open(visitor)
+        rack = said.rows()
+        spec = spec_of(base)
+        task = said.one_of("task", TASKS, "text")
+        photo, warnings = None, html.other_base(said.text("base"), spec)
+        if task != "text":
+            with collected(warnings):
+                photo = start_of(workspace, said.text("start"))
+        return {
+            **self.rack.show(workspace, rack),
+            self.rack.combine: gr.update(
+                value=said.one_of("combine", COMBINATIONS, "sum"), visible=len(rack) > 1
+            ),
+            self.rack.density: said.number("density", 0.5, 0.05, 1),
+            self.rack.rank: int(said.number("rank", 0, 0, 4096)),
+            self.prompt: said.text("prompt"),
+            self.negative: said.text("negative"),
+            self.seed: int(said.number("seed", 0, 0, 2**32 - 1)),
+            self.vary: False,
+            self.count: 1,
+            self.steps: int(said.number("steps", spec.sampling.steps, 1, 60)),
+            self.guidance: said.number("guidance", spec.sampling.guidance, 0, 15),
+            self.scheduler: said.one_of("scheduler", schedulers.names(spec.module), ""),
+            self.task: task,
+            self.strength: said.number("strength", 0.6, 0.05, 1),
+            self.image: photo.image if photo and task == "image" else gr.skip(),
+            self.editor: brushed(photo.image, photo.mask)
+            if photo and task == "inpaint"
+            else gr.skip(),
+            self.notes: html.warnings(warnings),
+            self.restored: None,
+        }
+
+
+def scheduler_choices(spec: BaseSpec) -> list[tuple[str, str]]:
+    """What the base can be drawn with."""
+    return [("the base’s own", ""), *((name, name) for name in schedulers.names(spec.module))]
+
+
+def _axis(said: str, base: str) -> Axis:
+    """What a choice of the sweep's lists stands for: "weight 1", "guidance", "combine"."""
+    what, _, slot = said.partition(" ")
+    if what == "weight":
+        return Axis("weight", STRENGTHS, slot=int(slot))
+    if what == "combine":
+        return Axis("combine", tuple(COMBINATIONS))
+    own = spec_of(base).sampling.guidance
+    return Axis("guidance", tuple(round(own * part, 1) for part in GUIDANCES))

@@ -1,0 +1,231 @@
+"""The right side of a teaching tab: a run's progress, then what came of it; `report` measures."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import gradio as gr
+
+from personalization.errors import PersonalizationError
+from personalization.evaluation import charts
+from personalization.events import Finished, SliceEnded, StepDone
+from personalization.sampling.generate import Settings
+from personalization.training.run import Run
+from personalization.workspaces.workspace import Workspace
+
+from . import html, progress
+from .common import (
+    ON_GPU,
+    QUEUED,
+    QUIET,
+    REFRESH,
+    WORKSPACES,
+    example_result,
+    gallery,
+    handed_out,
+    handed_out_pictures,
+    in_words,
+)
+from .extract import Extract
+from .gpu import draw_stack, gpu_finish, keep_adapter, own_adapter, show_off, showcase, train_slice
+from .report import ReportPanel
+
+
+class Panel:
+    """One place that changes with the run: how it works, its progress, its result."""
+
+    def __init__(self, prefix: str, visitor: gr.BrowserState, teach: gr.Button):
+        """`teach` is the button that starts a run; it rests while one is under way."""
+        self.visitor, self.teach = visitor, teach
+        self.current = gr.State("")  # the run that is shown
+        self.turn = gr.State(None)  # what to do with it next: each change is a request of its own
+        self.build(prefix)
+        self.parts = [
+            *(self.current, self.turn, self.teach, self.intro, self.status, self.cancel),
+            *(self.resume, self.keep, self.result, self.gallery, self.prompt),
+            *(self.download, self.curve, self.strip, self.draw_notes, *self.report.parts),
+            *self.extract.parts,
+        ]
+        self.wire()
+
+    def build(self, prefix: str) -> None:
+        self.intro = gr.HTML(html.intro(prefix, *example_result(prefix)), elem_id=f"{prefix}-intro")
+        self.status = gr.HTML(visible=False, elem_id=f"{prefix}-status")
+        with gr.Row(elem_classes="actions"):
+            self.cancel = gr.Button("Cancel", visible=False, elem_id=f"{prefix}-cancel")
+            self.resume = gr.Button(
+                "Continue", variant="primary", visible=False, elem_id=f"{prefix}-continue"
+            )
+            self.keep = gr.Button("Take it as it is", visible=False, elem_id=f"{prefix}-keep")
+        with gr.Column(visible=False, elem_id=f"{prefix}-result") as self.result:
+            self.verdict = gr.HTML(elem_id=f"{prefix}-verdict")
+            self.gallery = gallery(f"{prefix}-gallery")
+            with gr.Row(elem_classes="ask"):
+                self.prompt = gr.Textbox(
+                    placeholder="Try it: a prompt with the word in it",
+                    container=False,
+                    max_lines=2,
+                    scale=5,
+                    min_width=180,
+                    elem_id=f"{prefix}-prompt",
+                )
+                self.draw = gr.Button("Draw", scale=1, min_width=90, elem_id=f"{prefix}-draw")
+            self.draw_notes = gr.HTML(elem_id=f"{prefix}-draw-notes")
+            with gr.Row():
+                self.download = gr.DownloadButton(min_width=150, elem_id=f"{prefix}-download")
+                self.send = gr.Button("Use in a stack", min_width=150, elem_id=f"{prefix}-send")
+            self.extract = Extract(prefix, self.visitor, self.current)
+            self.report = ReportPanel(prefix, self.visitor, self.current, self.verdict)
+        self.curve = gr.HTML(visible=False, elem_id=f"{prefix}-curve")
+        self.strip = gr.HTML(visible=False, elem_id=f"{prefix}-strip")
+
+    def wire(self) -> None:
+        advance: dict[str, Any] = {**QUEUED, **ON_GPU, "trigger_mode": "multiple"}
+        self.turn.change(self.advance, [self.visitor, self.turn], self.parts, **advance)
+        run = [self.visitor, self.current]
+        self.cancel.click(self.stop, run, self.cancel, **QUIET)
+        self.resume.click(self.carry_on, run, self.parts, **QUEUED)
+        self.keep.click(self.finish, run, self.parts, **QUEUED)
+        gr.on(
+            [self.draw.click, self.prompt.submit],
+            self.try_prompt,
+            [*run, self.prompt, self.gallery],
+            [self.gallery, self.draw_notes],
+            api_visibility="private",
+            **ON_GPU,
+        )
+
+    def next_turn(self, run: Run, what: Literal["learn", "finish", "show"]) -> dict:
+        """Ask the browser for a new request, so that the visitor's identity in it is fresh."""
+        view = progress.RunView.of(run)
+        view.phase = "waiting" if what == "learn" else "drawing"
+        turn = {"run": run.folder.name, "do": what, "at": time.time()}
+        return {self.turn: turn, self.current: run.folder.name, **self.show(view)}
+
+    def show(self, view: progress.RunView) -> dict:
+        """The whole panel."""
+        over = view.phase in ("stopped", "failed")
+        busy = view.phase in ("waiting", "preparing", "learning")
+        done = view.phase == "finished"
+        return {
+            self.intro: gr.update(visible=False),
+            self.status: gr.update(value=progress.status(view), visible=not done),
+            self.curve: gr.update(value=progress.curve(view), visible=bool(view.rows)),
+            self.strip: gr.update(value=progress.strip(view), visible=bool(view.previews)),
+            self.teach: gr.update(interactive=done or over),
+            self.cancel: gr.update(value="Cancel", interactive=True, visible=busy),
+            self.resume: gr.update(visible=over),
+            self.keep: gr.update(visible=over and view.step > 0),
+            self.result: gr.update(visible=done),
+        }
+
+    def advance(self, visitor: str, turn: dict[str, Any] | None) -> Iterator[dict]:
+        """One request's share of a run: a slice of learning, or the pictures at its end."""
+        if not turn:  # a tab that is opened for the first time says so; no yield would blank it
+            yield {self.status: gr.skip()}
+            return
+        view = progress.RunView("the word", 1)
+        try:
+            workspace = WORKSPACES.open(visitor)
+            run = Run.open(workspace.run_folder(turn["run"]))
+            view = progress.RunView.of(run)
+            if turn["do"] == "learn":
+                yield from self.learn(workspace, run, view)
+            elif turn["do"] == "finish":
+                run.clear_stop()  # it ended the learning, not the report
+                keep_adapter(workspace, run, gpu_finish(run.folder))
+                yield self.next_turn(run, "show")
+            else:
+                show_off(run)
+                yield {**self.show_result(workspace, run), **self.report.next_part(run)}
+        except Exception as error:
+            view.phase, view.error = "failed", in_words(error)
+            yield self.show(view)
+
+    def learn(self, workspace: Workspace, run: Run, view: progress.RunView) -> Iterator[dict]:
+        """Translate one slice's events into updates, its steps once a second."""
+        if run.stop_requested:  # while it waited in the queue
+            yield self.show(view)
+            return
+        pending: set[progress.Part] = set()
+        shown = 0.0
+        for event in train_slice(run):
+            phase = view.phase
+            pending |= view.take(event)
+            due = not isinstance(event, StepDone) or time.monotonic() - shown > REFRESH
+            if isinstance(event, SliceEnded):
+                yield self.show(view) if run.stop_requested else self.next_turn(run, "learn")
+            elif isinstance(event, Finished):
+                keep_adapter(workspace, run, event)
+                yield self.next_turn(run, "show")
+            elif view.phase != phase:
+                yield self.show(view)
+                pending.clear()
+            elif pending and due:
+                parts = {"status": self.status, "curve": self.curve, "strip": self.strip}
+                drawn = progress.drawn(view, pending)
+                yield {parts[p]: gr.update(value=html, visible=True) for p, html in drawn.items()}
+                pending.clear()
+                shown = time.monotonic()
+
+    def run(self, visitor: str, current: str) -> Run:
+        return Run.open(WORKSPACES.open(visitor).run_folder(current))
+
+    def find(self, workspace: Workspace, run: Run) -> dict:
+        """A run as it was left, its pictures and its report where it has them."""
+        done = run.state.status == "finished"
+        shown = self.show_result(workspace, run) if done else self.show(progress.RunView.of(run))
+        return {**shown, self.current: run.folder.name}
+
+    def stop(self, visitor: str, current: str) -> dict:
+        """Ask the run to end after the step at hand; its slice says the rest."""
+        self.run(visitor, current).stop()
+        return {self.cancel: gr.update(value="Stopping…", interactive=False)}
+
+    def carry_on(self, visitor: str, current: str) -> dict:
+        """Continue a run that was stopped."""
+        run = self.run(visitor, current)
+        run.clear_stop()
+        return self.next_turn(run, "learn")
+
+    def finish(self, visitor: str, current: str) -> dict:
+        """Take what a stopped run has learned so far."""
+        return self.next_turn(self.run(visitor, current), "finish")
+
+    def show_result(self, workspace: Workspace, run: Run) -> dict:
+        """The pictures, the file, and the report as far as it is."""
+        view = progress.RunView.of(run)
+        view.phase = "finished"
+        size = run.adapter_path.stat().st_size
+        paths = sorted((run.folder / "pictures").glob("*.png"))
+        pictures = [(handed_out(p), said) for p, said in zip(paths, showcase(run), strict=False)]
+        name = run.folder.name.split("-", 3)[-1] + ".safetensors"
+        return {
+            **self.show(view),
+            **self.extract.show(run),
+            self.current: run.folder.name,
+            self.gallery: gr.update(value=pictures, selected_index=None),
+            self.prompt: showcase(run)[0] + ", on the beach",
+            self.download: gr.update(
+                value=handed_out(run.adapter_path, name),
+                label=f"Download ({charts.size_words(size)})",
+            ),
+            self.draw_notes: "",
+            **self.report.show(workspace, run),
+        }
+
+    def try_prompt(
+        self, visitor: str, current: str, prompt: str, shown: list[tuple[str, str]] | None
+    ) -> dict:
+        """One more picture with what was just learned, in front of the others."""
+        try:
+            run = self.run(visitor, current)
+            settings = Settings(prompt, seed=secrets.randbelow(2**32))
+            pictures = handed_out_pictures(draw_stack(run.base, [own_adapter(run)], [settings]))
+        except (PersonalizationError, gr.Error) as error:
+            return {self.draw_notes: html.problems([in_words(error)])}
+        notes = html.warnings(html.uncalled(prompt, [html.trigger(run)]))
+        return {self.gallery: pictures + (shown or []), self.draw_notes: notes}

@@ -1,0 +1,1 @@
+"""Pictures with their records, and grids of them over settings."""

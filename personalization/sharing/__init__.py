@@ -1,0 +1,1 @@
+"""The Hub: the only folder that speaks to it, or sees a token."""

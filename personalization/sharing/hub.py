@@ -1,0 +1,214 @@
+"""The Hub: the only file that speaks to it, and the only one that sees a token.
+
+    adapters_in("someone/mug-lora", token) -> [Found, ...]    fetch(found, folder, token) -> Path
+
+A token is an argument, used for the call and forgotten. Without one nobody is signed in, whatever
+token the machine has of its own. What is fetched goes into the folder that is named and into no
+cache: another visitor may not be allowed to see it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,  # httpx2's root, under the name that huggingface_hub has it by
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+    SafetensorsParsingError,
+)
+from huggingface_hub.utils import validate_repo_id
+
+from personalization.adapters import formats
+from personalization.adapters.adapter import Header
+from personalization.errors import AdapterError, HubError
+
+MAX_LOOKS = 12  # files of one repository whose headers are read
+MAX_SIZE = 2 * 2**30  # bytes of one file: what is larger is a model
+PEFT = ("adapter_model.safetensors", "adapter_config.json")
+_PAGE = re.compile(r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/")
+# What pipelines and models are made of, and adapters are not.
+_PARTS = re.compile(r"(diffusion_pytorch_model|model|flax_model|optimizer)\b.*\.safetensors")
+_PICKLES = (".bin", ".ckpt", ".pt", ".pth")
+
+
+@dataclass(frozen=True)
+class Found:
+    """An adapter in a repository, as its header describes it; or why it cannot be taken."""
+
+    repository: str
+    revision: str  # the commit: what is fetched is what was described
+    files: tuple[str, ...]  # one; PEFT's also has a configuration
+    size: int  # bytes
+    contents: formats.Contents | None
+    error: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file's path in the repository."""
+        return self.files[0]
+
+    @property
+    def title(self) -> str:
+        """What it is called in a library: its file, or its repository where the file says less."""
+        stem = PurePosixPath(self.name).stem
+        usual = {PurePosixPath(PEFT[0]).stem, "pytorch_lora_weights", "learned_embeds", "lora"}
+        return self.repository.rpartition("/")[2] if stem in usual else stem
+
+
+def repository_id(text: str) -> str:
+    """The repository that a visitor named, by its id or its address. Raises `HubError`."""
+    given = text.strip()
+    name = _PAGE.sub("", given)
+    if name != given:  # an address may lead further in
+        name = "/".join(name.split("?")[0].split("/")[:2])
+    name = name.removesuffix("/")
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        name = ""
+    if not name:
+        raise HubError(
+            f"“{given[:60]}” is no repository’s name. It has an owner and a name, such as "
+            "someone/mug-lora, with letters, digits and single dashes or dots.",
+            field="repository",
+        )
+    return name
+
+
+def adapters_in(
+    repository: str, token: str | None = None, *, endpoint: str | None = None
+) -> list[Found]:
+    """The adapters in a repository, described from their headers; nothing is downloaded.
+
+    Raises `HubError` where there is no such repository, no adapter in it, or no answer.
+    """
+    repository = repository_id(repository)
+    api = HfApi(endpoint=endpoint, token=token or False)
+    with _said(repository, token):
+        info = api.model_info(repository, files_metadata=True)
+        sizes = {
+            file.rfilename: file.size or 0
+            for file in info.siblings or ()
+            if ".." not in PurePosixPath(file.rfilename).parts
+        }
+        candidates = [
+            name
+            for name, size in sizes.items()
+            if name.endswith(".safetensors")
+            and not _PARTS.fullmatch(PurePosixPath(name).name)
+            and size <= MAX_SIZE
+        ]
+        found = [
+            _look(api, repository, str(info.sha), name, sizes) for name in candidates[:MAX_LOOKS]
+        ]
+    if not found:
+        raise HubError(_no_adapters(repository, list(sizes)), field="repository")
+    return found
+
+
+def fetch(
+    found: Found, folder: Path, token: str | None = None, *, endpoint: str | None = None
+) -> Path:
+    """Download what was found into `folder`; returns what `formats.read` takes.
+
+    Raises `HubError`; a half download leaves nothing under the file's name.
+    """
+    with _said(found.repository, token):
+        paths = [
+            Path(
+                hf_hub_download(
+                    found.repository,
+                    name,
+                    revision=found.revision,
+                    local_dir=folder,
+                    token=token or False,
+                    endpoint=endpoint,
+                )
+            )
+            for name in found.files
+        ]
+    return paths[0] if len(paths) == 1 else paths[0].parent
+
+
+def _look(api: HfApi, repository: str, revision: str, name: str, sizes: dict[str, int]) -> Found:
+    """One file's header, through a request for its first bytes."""
+    path, files = PurePosixPath(name), [name]
+    if path.name == PEFT[0]:
+        config = str(path.with_name(PEFT[1]))
+        files += [config] if config in sizes else []
+    size = sum(sizes[file] for file in files)
+    try:
+        read = api.parse_safetensors_file_metadata(repository, name, revision=revision)
+        shapes = {key: tuple(tensor.shape) for key, tensor in read.tensors.items()}
+        contents = formats.told(Path(name), Header(dict(read.metadata), shapes))
+    except SafetensorsParsingError:
+        error = f"{path.name} cannot be read as a safetensors file: ask its owner to mend it."
+        return Found(repository, revision, tuple(files), size, None, error)
+    except AdapterError as error:
+        return Found(repository, revision, tuple(files), size, None, str(error))
+    return Found(repository, revision, tuple(files), size, contents)
+
+
+def _no_adapters(repository: str, names: Sequence[str]) -> str:
+    if any(name.endswith(_PICKLES) for name in names) and not any(
+        name.endswith(".safetensors") for name in names
+    ):
+        return (
+            f"{repository} holds pickles, which could run code, and no .safetensors file: nothing "
+            "of it is opened. Ask its owner for a .safetensors file."
+        )
+    return (
+        f"There are no adapters in {repository}: no .safetensors file that is a LoRA, one of its "
+        "kin or a learned word. Look for a repository with one."
+    )
+
+
+@contextmanager
+def _said(repository: str, token: str | None) -> Iterator[None]:
+    """What the Hub refuses, or the way there, as a sentence."""
+    try:
+        yield
+    except GatedRepoError as error:
+        then = "" if token else ", then sign in here"
+        raise HubError(
+            f"{repository} is gated: its owner asks you to agree to something first. Do that at "
+            f"https://huggingface.co/{repository}{then}.",
+            field="repository",
+        ) from error
+    except RepositoryNotFoundError as error:
+        hint = (
+            "Check the spelling, and that your account may see it."
+            if token
+            else "Check the spelling; if it is private, sign in first."
+        )
+        raise HubError(
+            f"There is no repository {repository} on the Hub that you may see. {hint}",
+            field="repository",
+        ) from error
+    except (EntryNotFoundError, RevisionNotFoundError) as error:
+        raise HubError(
+            f"{repository} has changed while you looked at it. Look again.", field="repository"
+        ) from error
+    except HfHubHTTPError as error:
+        status = error.response.status_code
+        raise HubError(
+            f"The Hub refused to give {repository} (it answered {status}). Try again later.",
+            field="repository",
+        ) from error
+    except (OfflineModeIsEnabled, HTTPError, OSError) as error:
+        raise HubError(
+            f"The Hub does not answer, so {repository} cannot be read. Check the network, or add "
+            "the adapter from a file.",
+            field="repository",
+        ) from error

@@ -1,0 +1,1 @@
+"""Several adapters at once: how they combine, and where they meet."""

@@ -1,0 +1,121 @@
+"""Which base: the one that the owner names, the one that suits the device, the one that is chosen.
+
+A name stands for a base everywhere: an entry of the catalog ("sdxl"), a repository on the Hub
+("someone/their-model"), or the owner's own, which may be a folder or a file on their disk. What a
+visitor types is never a path.
+
+What measures and reads is imported where it is used: it takes seconds, and the page starts without.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from personalization.bases.catalog import CATALOG, BaseSpec
+from personalization.errors import BaseError
+
+VARIABLE = "PERSONALIZATION_BASE"
+POCKET = CATALOG["pocket"]
+PREFERRED = ("sdxl", "sd15")  # by what is published for them, where a subject can be taught
+_PAGE = re.compile(r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/")
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+
+
+@dataclass(frozen=True)
+class Option:
+    """A base, and why it cannot be had here; "" where it can."""
+
+    spec: BaseSpec
+    why_not: str
+
+
+def default(device: torch.device, free: int | None = None, *, shared: bool = False) -> BaseSpec:
+    """The owner's, by ``$PERSONALIZATION_BASE``; else what the device has the memory to teach.
+
+    The pocket on a CPU. free: bytes, measured where it is not given; shared: a GPU lent by the
+    minute, as ZeroGPU's, where the quicker base is the better. Raises `BaseError`.
+    """
+    asked = os.environ.get(VARIABLE, "").strip()
+    if asked:
+        from personalization.bases.loading import recognised
+
+        return CATALOG[asked] if asked in CATALOG else recognised(asked)
+    if device.type == "cpu":
+        return POCKET
+    from personalization.bases import memory
+    from personalization.training.estimate import estimate
+
+    free = memory.available(device) if free is None else free
+    for name in PREFERRED[1:] if shared else PREFERRED:
+        spec = CATALOG[name]
+        if free is not None and estimate(spec, spec.recipes["subject"]).memory <= free:
+            return spec
+    return POCKET
+
+
+def named(text: str, device: torch.device) -> BaseSpec:
+    """What a visitor chose or typed: an entry of the catalog, or a repository on the Hub.
+
+    Reads an index, and no weights. Raises `BaseError`.
+    """
+    name = text.strip()
+    spec = CATALOG.get(name) or _repository(name)
+    if why_not := _needs_gpu(spec, device):
+        raise BaseError(f"{spec.title}: {why_not} The base in use stays.")
+    return spec
+
+
+def options(own: BaseSpec, device: torch.device, free: int | None = None) -> list[Option]:
+    """The process's own base, then the catalog, with what stands against each.
+
+    free: bytes, measured where it is not given.
+    """
+    others = [spec for spec in CATALOG.values() if spec.name != own.name]
+    return [Option(own, ""), *(Option(spec, _why_not(spec, device, free)) for spec in others)]
+
+
+def _why_not(spec: BaseSpec, device: torch.device, free: int | None) -> str:
+    needed = _needs_gpu(spec, device)
+    if needed or spec.architecture is None:
+        return needed
+    from personalization.bases import memory
+    from personalization.bases.loading import precision
+
+    free = memory.available(device) if free is None else free
+    if free is None or memory.fits(spec, device, free):
+        return ""
+    weights = memory.weights(spec.architecture, precision(device))
+    needed, there = f"{weights / memory.GIB:.1f}", f"{free / memory.GIB:.1f}"
+    return f"its weights take {needed} GiB, and {there} GiB are free here."
+
+
+def _needs_gpu(spec: BaseSpec, device: torch.device) -> str:
+    if device.type != "cpu" or spec.architecture is None:
+        return ""
+    return (
+        "only on a GPU, and there is none here. On a CPU a picture would take many minutes, and "
+        "teaching days."
+    )
+
+
+@lru_cache(maxsize=64)
+def _repository(text: str) -> BaseSpec:
+    """A repository that a visitor named by its id or its address, read as nobody in particular."""
+    from personalization.bases.loading import recognised
+
+    name = _PAGE.sub("", text)
+    if name != text:  # an address may lead further in
+        name = "/".join(name.split("?")[0].split("/")[:2])
+    name = name.removesuffix("/")
+    if not _REPOSITORY.fullmatch(name) or ".." in name or Path(name).exists():
+        raise BaseError(
+            f"“{text[:60]}” is no base that is known here, and no repository’s name. One has an "
+            "owner and a name, such as someone/their-model. The base in use stays."
+        )
+    return replace(recognised(name, anonymous=True), name=name)

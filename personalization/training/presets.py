@@ -1,0 +1,131 @@
+"""Which recipe: three answers in a person's words, and what they make of a base's own recipes.
+
+    choose(spec, purpose, Wish("person", "stack", "close")) -> Choice(recipe, why)
+
+The figures are ratios to the base's own recipes, which are those of diffusers' READMEs or better
+where measured: a face takes half the rate and more steps, as published settings of the fine-tune
+(1e-6 and 1200 steps for 2e-6 and 400) have it; and half the rank keeps more of itself and of the
+prompt beside others (`tests.benchmarks.company`). That the other ratios are best has not been
+measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from personalization.bases.catalog import BaseSpec
+from personalization.data.concept import Kind
+from personalization.recipe import Full, LowRank, LowRankKind, Recipe, Word
+
+Where = Literal["here", "elsewhere", "stack"]
+Exactness = Literal["rough", "close", "exact"]
+Way = LowRankKind | Literal["full"]
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What it is, where it will be used, and how exact it must be."""
+
+    kind: Kind = "object"
+    where: Where = "here"
+    exact: Exactness = "close"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A recipe, and in a sentence why this one."""
+
+    recipe: Recipe
+    why: str
+
+
+def choose(
+    spec: BaseSpec, purpose: Literal["word", "subject"], wish: Wish, *, full: bool
+) -> Choice:
+    """What suits the wish on that base. `full`: whether a full fine-tune has room here."""
+    if purpose == "word":
+        recipe = _word(spec, wish.exact)
+        return Choice(recipe, _word_why(recipe, wish.exact))
+    whole = full and wish.exact == "exact" and wish.where == "here"
+    recipe = recipe_of(spec, "full" if whole else "lora", wish)
+    return Choice(recipe, _why(wish, whole))
+
+
+def recipe_of(spec: BaseSpec, way: Way, wish: Wish) -> Recipe:
+    """The recipe for a way to teach a subject that the visitor names."""
+    recipe = spec.recipes["full" if way == "full" else "subject"]
+    if isinstance(recipe.method, LowRank) and way != "full":
+        method = replace(recipe.method, kind=way)
+        if wish.where == "stack":
+            method = _scaled(method, 0.5)
+        if wish.exact != "close":
+            method = _scaled(method, 0.5 if wish.exact == "rough" else 4)
+        recipe = replace(recipe, method=method)
+    recipe = _longer(recipe, {"rough": 0.6, "close": 1.0, "exact": 1.5}[wish.exact])
+    return _of_kind(recipe, wish.kind).check()
+
+
+def _of_kind(recipe: Recipe, kind: Kind) -> Recipe:
+    method, prior = recipe.method, recipe.prior
+    if kind == "person" and isinstance(method, Full | LowRank):
+        halved = method.learning_rate / 2, method.text_learning_rate / 2
+        method = replace(method, learning_rate=halved[0], text_learning_rate=halved[1])
+        recipe = _longer(replace(recipe, method=method), 3 if isinstance(method, Full) else 2)
+    images = {"creature": 1.5, "person": 2.0}.get(kind, 1.0)
+    if prior and prior.kind == "images":
+        prior = replace(prior, images=min(1000, round(images * prior.images)))
+    # A style has no class to lose: it is to show in everything.
+    return replace(recipe, prior=None if kind == "style" else prior)
+
+
+def _word(spec: BaseSpec, exact: Exactness) -> Recipe:
+    recipe = spec.recipes["word"]
+    assert isinstance(recipe.method, Word)
+    own = recipe.method.vectors
+    vectors = {"rough": 1, "close": own, "exact": max(4, 2 * own)}[exact]
+    recipe = replace(recipe, method=replace(recipe.method, vectors=vectors))
+    return _longer(recipe, {"rough": 0.6, "close": 1.0, "exact": 1.5}[exact]).check()
+
+
+def _scaled(method: LowRank, by: float) -> LowRank:
+    """Another rank at the same scale, alpha / rank."""
+    rank = min(256, max(1, round(by * method.rank)))
+    return replace(method, rank=rank, alpha=method.alpha * rank / method.rank)
+
+
+def _longer(recipe: Recipe, by: float) -> Recipe:
+    return replace(recipe, steps=round(by * recipe.steps))
+
+
+def _why(wish: Wish, whole: bool) -> str:
+    if whole:
+        why = "A full fine-tune: every weight learns it, and a LoRA can be extracted from it after"
+    elif wish.exact == "rough":
+        why = "A thin LoRA and fewer steps: the gist of it, sooner"
+    elif wish.where == "stack":
+        why = "A LoRA of half the rank: nearly as close, and less in the way of others"
+    elif wish.exact == "exact":
+        why = "A LoRA of four times the rank: room for detail, in a file that every program reads"
+    else:
+        why = "A LoRA: close, small, and read by every program"
+    return f"{why}{_KIND_WHY[wish.kind]}."
+
+
+_KIND_WHY: dict[Kind, str] = {
+    "object": "",
+    "creature": "; more pictures of its kind are kept, since no two are alike",
+    "person": "; a face takes smaller steps, and more of them",
+    "style": "; a style has no class to keep",
+}
+
+
+def _word_why(recipe: Recipe, exact: Exactness) -> str:
+    assert isinstance(recipe.method, Word)
+    if exact == "rough":
+        return "One vector and fewer steps: the gist of it, sooner."
+    if exact == "exact":
+        return f"{recipe.method.vectors} vectors and more steps: each holds a part of the likeness."
+    if recipe.method.vectors == 1:
+        return "One vector: the smallest file there is."
+    return f"{recipe.method.vectors} vectors: what one cannot say, in a few kilobytes."

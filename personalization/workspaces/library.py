@@ -1,0 +1,195 @@
+"""A library: a folder of adapters, and beside it those that come with the app.
+
+Listing reads headers only. A name from the browser is looked up among the names that exist and is
+never made into a path; a name for a new file is a slug of its title.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import chain, count
+from pathlib import Path
+
+from personalization.adapters import adapter
+from personalization.adapters import formats
+from personalization.adapters.adapter import Adapter, Description
+from personalization.errors import AdapterError
+from personalization.files import write_atomically
+
+READY = Path(__file__).resolve().parents[2] / "assets" / "adapters"
+SUFFIX = ".safetensors"
+MAX_NAME = 96  # bytes, so that the file's name with a counter and ".part" fits every disk
+_START = '{"__metadata__":'
+_END = re.compile(r'"data_offsets":\[\d+,(\d+)\]\}\}\s*$')
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An adapter in the library. One that cannot be read has a sentence in `error` instead."""
+
+    name: str
+    path: Path
+    size: int  # bytes
+    own: bool  # the visitor's, who may remove it; else it came with the app
+    description: Description | None
+    error: str = ""
+
+
+class Library:
+    """The adapters in `folder`, and the `ready` ones, which nothing here changes.
+
+    `describe` tells what a file is that does not say so itself, `read` opens any; `make_room` is
+    asked with the bytes that are about to be written. Each raises for what it refuses.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        ready: Path = READY,
+        *,
+        describe: Callable[[Path], Description] = formats.describe,
+        read: Callable[[Path], Adapter] = formats.read,
+        make_room: Callable[[int], None] = lambda size: None,
+    ):
+        self.folder = Path(folder)
+        self.ready = Path(ready)
+        self.describe = describe
+        self.read = read
+        self.make_room = make_room
+
+    def list(self) -> list[Entry]:
+        """The visitor's own, newest first, then the ready ones by name."""
+        own = sorted(_files(self.folder).values(), key=_modified, reverse=True)
+        hidden = {path.name for path in own}
+        ready = [path for path in sorted(_files(self.ready).values()) if path.name not in hidden]
+        return [self._entry(path) for path in chain(own, ready)]
+
+    def entry(self, name: str) -> Entry:
+        """The adapter of this name. Raises `AdapterError` where there is none."""
+        return self._entry(self._path(name))
+
+    def get(self, name: str) -> Adapter:
+        """The adapter with its tensors. Raises `AdapterError` where it is missing or broken."""
+        return self.read(self._path(name))
+
+    def add(self, source: Path | Adapter, title: str) -> Entry:
+        """Keep an adapter, or a copy of a file, under a free name made of `title`.
+
+        Raises `AdapterError` for a file that `describe` refuses, before anything is written.
+        """
+        if isinstance(source, Adapter):
+            self.make_room(sum(tensor.nbytes for tensor in source.tensors.values()))
+            metadata = formats.diffusers_metadata(source)
+            return self._entry(source.save(self._free_path(title), metadata))
+        self.describe(source)
+        self.make_room(source.stat().st_size)
+        return self._entry(write_atomically(self._free_path(title), source.read_bytes()))
+
+    def copies(self, path: Path) -> tuple[Entry, ...]:
+        """The visitor's own entries that were added from the file that a run has made."""
+        told = adapter.own_description(adapter.read_header(path))
+        if told is None or not told.created:
+            return ()
+        own = map(self._entry, sorted(_files(self.folder).values()))
+        return tuple(
+            entry
+            for entry in own
+            if entry.description and _origin(entry.description) == _origin(told)
+        )
+
+    def renew(self, path: Path) -> None:
+        """Make the copies of a run's file what it is now: its strength and report may be new."""
+        told = adapter.own_description(adapter.read_header(path))
+        for entry in self.copies(path):
+            if entry.description != told:
+                write_atomically(entry.path, path.read_bytes())
+
+    def remove(self, name: str) -> None:
+        """Delete one of the visitor's own. Raises `AdapterError` for any other."""
+        path = self._path(name)
+        if path.parent != self.folder:
+            raise AdapterError(
+                f"{name} comes with the app and stays. Leave it out of the stack instead.",
+                field="adapter",
+            )
+        path.unlink()
+
+    def _path(self, name: str) -> Path:
+        path = (_files(self.ready) | _files(self.folder)).get(name)
+        if path is None:
+            raise AdapterError(
+                f"There is no adapter “{name[:40]}” in the library. It may have been removed: "
+                "choose another, or add its file again.",
+                field="adapter",
+            )
+        return path
+
+    def _free_path(self, title: str) -> Path:
+        taken = _files(self.ready) | _files(self.folder)
+        name = slug(title)
+        names = chain([name], (f"{name}-{number}" for number in count(2)))
+        return self.folder / (next(free for free in names if free not in taken) + SUFFIX)
+
+    def _entry(self, path: Path) -> Entry:
+        own = path.parent == self.folder
+        size = path.stat().st_size
+        try:
+            description = _glance(path, size) or self.describe(path)
+            return Entry(path.stem, path, size, own, description)
+        except AdapterError as error:
+            return Entry(path.stem, path, size, own, None, str(error))
+
+
+def slug(title: str) -> str:
+    """A name that is safe as a file's: letters and digits of any script, in lower case, and "-"."""
+    text = unicodedata.normalize("NFKC", title).casefold()
+    kept = "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in text)
+    name = "-".join(kept.split()).encode()[:MAX_NAME].decode(errors="ignore")
+    return name.strip("-") or "untitled"
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    """Adapter files by name. A link is left out: it may lead anywhere."""
+    if not folder.is_dir():
+        return {}
+    with os.scandir(folder) as files:
+        return {
+            file.name.removesuffix(SUFFIX): folder / file.name
+            for file in files
+            if file.name.endswith(SUFFIX) and file.is_file(follow_symlinks=False)
+        }
+
+
+def _glance(path: Path, size: int) -> Description | None:
+    """What the app wrote at the head of a whole file, or None where it takes a closer look.
+
+    The list of tensors is skipped but for its end, which says how long the file should be: of 500
+    adapters for SDXL, whose lists are long, it would take seconds to read.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > adapter.MAX_HEADER:
+            return None
+        text = file.read(length).decode(errors="replace")
+    end = _END.search(text, max(0, length - 256))
+    if not text.startswith(_START) or end is None or 8 + length + int(end[1]) != size:
+        return None
+    try:
+        metadata, _ = json.JSONDecoder().raw_decode(text, len(_START))
+        return adapter.own_description(adapter.Header(dict(metadata), {}))
+    except (ValueError, TypeError):
+        return None
+
+
+def _origin(told: Description) -> tuple[object, ...]:
+    """When, of what and how a run has made it: what no later word about it changes."""
+    return told.created, told.trigger, told.fingerprint, told.recipe
+
+
+def _modified(path: Path) -> int:
+    return path.stat().st_mtime_ns

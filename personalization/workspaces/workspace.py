@@ -1,0 +1,265 @@
+"""A workspace: all that one visitor has here, in one folder that nobody else can name.
+
+    <root>/<id>/
+      used        touched with every visit: an unused workspace expires
+      photos/     PNGs named after their content
+      runs/       a folder a run (runs.py)
+      adapters/   the visitor's library (library.py)
+      pictures/   what was drawn
+
+The id is kept in the visitor's browser and is the only key. It is made here, 192 random bits, and
+one that comes back is matched against its pattern and against the folders that exist.
+
+The root is ``$PERSONALIZATION_HOME``. Without it, it is a folder of this user's in the system's
+temporary directory: that can be written everywhere, and a public demo promises no more, but a
+restart may empty it. Who trains for themselves sets the variable to a disk that stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from personalization.errors import WorkspaceError
+from personalization.files import write_atomically
+from personalization.workspaces.library import Library, slug
+from personalization.data.photos import Photo
+
+QUOTA = 4 * 2**30  # bytes
+LIFETIME = 7 * 24 * 3600.0  # seconds since the last use
+_ID = re.compile(r"[A-Za-z0-9_-]{22,64}")
+_USED = "used"
+_DELETED = ".deleted-"  # no id starts so
+
+
+def default_root() -> Path:
+    """Where workspaces are when nobody says otherwise: see the module's docstring."""
+    chosen = os.environ.get("PERSONALIZATION_HOME")
+    if chosen:
+        return Path(chosen)
+    root = Path(tempfile.gettempdir()) / f"personalization-{os.getuid()}"
+    root.mkdir(mode=0o700, exist_ok=True)
+    root.chmod(0o700)  # refused where another user of the machine made it first
+    return root
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One visitor's folder, opened. `quota` is in bytes."""
+
+    folder: Path
+    quota: int = QUOTA
+
+    @property
+    def id(self) -> str:
+        return self.folder.name
+
+    @property
+    def pictures(self) -> Path:
+        """The folder of drawn pictures."""
+        return self.folder / "pictures"
+
+    @property
+    def library(self) -> Library:
+        """The visitor's adapters, with the ready ones; what is added counts for the quota."""
+        return Library(self.folder / "adapters", make_room=self.make_room)
+
+    def touch(self) -> None:
+        """Say that it is in use, so that it does not expire."""
+        (self.folder / _USED).touch()
+
+    def size(self) -> int:
+        """Bytes in use. Links are not followed."""
+        return sum(
+            _bytes(os.path.join(folder, name))
+            for folder, _, names in os.walk(self.folder)
+            for name in names
+        )
+
+    def make_room(self, needed: int) -> None:
+        """Raise `WorkspaceError` where `needed` more bytes do not fit into the quota."""
+        used = self.size()
+        if used + needed > self.quota:
+            raise WorkspaceError(
+                f"Your workspace is full: {_size(used)} of {_size(self.quota)} are in use, and "
+                f"{_size(needed)} more are needed. Delete runs, adapters or photos that you no "
+                "longer need."
+            )
+
+    def save_photos(self, photos: Iterable[Photo]) -> list[str]:
+        """Keep photos, each in one file with its name, caption and mask; returns their keys.
+
+        The same photo again takes no more room. Raises `WorkspaceError` where there is none.
+        """
+        files = [_png(photo) for photo in photos]
+        paths = [self._photos / f"{hashlib.sha256(file).hexdigest()}.png" for file in files]
+        new = {path: file for path, file in zip(paths, files, strict=True) if not path.exists()}
+        if new:
+            self.make_room(sum(map(len, new.values())))
+        for path, file in new.items():
+            write_atomically(path, file)
+        return [path.stem for path in paths]
+
+    def photo_keys(self) -> list[str]:
+        """The keys of all photos, in the order in which they were saved."""
+        paths = sorted(
+            self._photos.glob("*.png"), key=lambda path: (path.lstat().st_mtime_ns, path)
+        )
+        return [path.stem for path in paths if not path.is_symlink()]
+
+    def photos(self, keys: Sequence[str]) -> list[Photo]:
+        """The photos under these keys. Raises `WorkspaceError` for one that is not there."""
+        self._check_keys(keys)
+        return [_read(self._photos / f"{key}.png") for key in keys]
+
+    def delete_photos(self, keys: Sequence[str]) -> None:
+        """Forget these photos; a run that learned from them keeps its own copy."""
+        self._check_keys(keys)
+        for key in set(keys):
+            (self._photos / f"{key}.png").unlink()
+
+    def new_run_folder(self, title: str) -> Path:
+        """An empty folder for a run, named after the time and the title.
+
+        Raises `WorkspaceError` where the quota is used up.
+        """
+        self.make_room(0)
+        folder = self._runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{slug(title)}"
+        folder.mkdir(parents=True)
+        return folder
+
+    def runs(self) -> list[Path]:
+        """The folders of runs, newest first."""
+        folders = sorted((path.parent for path in self._runs.glob("*/run.json")), reverse=True)
+        return [folder for folder in folders if not folder.is_symlink()]
+
+    def run_folder(self, name: str) -> Path:
+        """The folder of the run of this name. Raises `WorkspaceError` where there is none."""
+        for folder in self.runs():
+            if folder.name == name:
+                return folder
+        raise WorkspaceError("This run is not in your workspace. It may have been deleted.")
+
+    def delete_run(self, name: str) -> None:
+        """Delete a run with its photos, checkpoint and adapter."""
+        shutil.rmtree(self.run_folder(name))
+
+    def delete(self) -> None:
+        """Delete everything of this visitor's, for good."""
+        # Renamed first: whoever opens it meanwhile finds all of it or nothing.
+        doomed = self.folder.rename(self.folder.parent / (_DELETED + secrets.token_urlsafe(16)))
+        shutil.rmtree(doomed)
+
+    @property
+    def _photos(self) -> Path:
+        return self.folder / "photos"
+
+    @property
+    def _runs(self) -> Path:
+        return self.folder / "runs"
+
+    def _check_keys(self, keys: Sequence[str]) -> None:
+        known = set(self.photo_keys())
+        if not known.issuperset(keys):
+            raise WorkspaceError("A photo is no longer in your workspace. Add it again.")
+
+
+class Workspaces:
+    """All visitors' workspaces under one root."""
+
+    def __init__(self, root: Path | None = None, *, quota: int = QUOTA, lifetime: float = LIFETIME):
+        self.root = Path(root) if root else default_root()
+        self.quota = quota
+        self.lifetime = lifetime
+        self.root.mkdir(parents=True, exist_ok=True)
+
+    def new(self) -> Workspace:
+        """A workspace for a new visitor."""
+        folder = self.root / secrets.token_urlsafe(24)
+        for name in ("photos", "runs", "adapters", "pictures"):
+            (folder / name).mkdir(parents=True)
+        workspace = Workspace(folder, self.quota)
+        workspace.touch()
+        return workspace
+
+    def open(self, id: str) -> Workspace:
+        """The workspace of this id, used now. Raises `WorkspaceError` where there is none."""
+        folder = self.root / id if _ID.fullmatch(id) else None
+        if folder is None or folder.is_symlink() or not (folder / _USED).is_file():
+            raise WorkspaceError(
+                "Your workspace is no longer here: it was deleted, or not used for "
+                f"{self.lifetime / 86400:.0f} days. A new one starts empty."
+            )
+        workspace = Workspace(folder, self.quota)
+        workspace.touch()
+        return workspace
+
+    def expire(self, now: float | None = None) -> int:
+        """Delete what nobody has used for the lifetime; returns how many workspaces that were."""
+        oldest = (time.time() if now is None else now) - self.lifetime
+        expired = 0
+        for folder in self.root.iterdir():
+            if folder.name.startswith(_DELETED):  # a deletion that was interrupted
+                shutil.rmtree(folder)
+            elif _ID.fullmatch(folder.name) and _last_used(folder) < oldest:
+                Workspace(folder, self.quota).delete()
+                expired += 1
+        return expired
+
+
+def _png(photo: Photo) -> bytes:
+    """A photo as one file: the mask is the alpha channel, under which the colours stay."""
+    image = photo.image
+    if photo.mask is not None:
+        image = image.copy()
+        image.putalpha(photo.mask.convert("L"))
+    text = PngInfo()
+    text.add_itxt("name", photo.name)
+    if photo.caption:
+        text.add_itxt("caption", photo.caption)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=text, compress_level=3)
+    return buffer.getvalue()
+
+
+def _read(path: Path) -> Photo:
+    with Image.open(path) as file:
+        file.load()
+        image = file.convert("RGB")
+        mask = file.getchannel("A") if file.mode == "RGBA" else None
+        name, caption = file.info["name"], file.info.get("caption")
+    for picture in filter(None, (image, mask)):
+        picture.info.clear()
+    return Photo(str(name), image, mask, str(caption) if caption else None)
+
+
+def _last_used(folder: Path) -> float:
+    """Seconds since the epoch."""
+    # A run that was still going when its workspace was deleted may leave a folder without the mark.
+    mark = folder / _USED
+    return (mark if mark.exists() else folder).stat().st_mtime
+
+
+def _bytes(path: str) -> int:
+    """The size of a file; none where it was a part that a run has renamed meanwhile."""
+    try:
+        return os.lstat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _size(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -1,0 +1,229 @@
+"""A person with a browser: three tabs that do their job, and nothing that was entered lost."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.support.hub_server import Repository, hub
+from tests.support.openid import provider
+from tests.support.server import ROOT, running
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# What Gradio draws around an app on a Space: its font, and the Hub's line above it.
+FRAME = ("https://fonts.googleapis.com/", "https://huggingface.co/api/spaces/")
+# Twice: what was put off until a frame was drawn is done in the next.
+IDLE = """async () => {
+    for (let i = 0; i < 2; i++) {
+        await new Promise(requestAnimationFrame);
+        await new Promise((resolve) => requestIdleCallback(resolve, { timeout: 5000 }));
+    }
+}"""
+WRITTEN = "() => Object.values(localStorage).join()"
+LONG = 120_000  # milliseconds: what a slow machine may need for six steps
+expect.set_options(timeout=30_000)  # and for an answer
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("browser"), PERSONALIZATION_REPORT="1") as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(app, browser):
+    with visiting(browser, app.url) as page:
+        yield page
+
+
+@contextmanager
+def visiting(browser, url: str, *also: str):
+    """A new visitor, who must not be sent anywhere but to the app, nor meet a script's error."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    page = context.new_page()
+    page.route(lambda url: url.startswith(FRAME), lambda route: route.abort())
+    elsewhere: list[str] = []
+    errors: list[str] = []
+    here = (url, "data:", "blob:", *also)
+    page.on("request", lambda r: None if r.url.startswith(here) else elsewhere.append(r.url))
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(url)
+    expect(page.locator("body.arrived")).to_be_visible(timeout=LONG)
+    yield page
+    assert elsewhere == []
+    assert errors == []
+    context.close()
+
+
+def open_tab(page: Page, name: str) -> None:
+    """Gradio puts the values of a tab's fields into them only once all of it is there."""
+    page.get_by_role("tab", name=name).click()
+    page.evaluate(IDLE)
+
+
+def set_steps(page: Page, tab: str, steps: int) -> None:
+    page.locator(f"#{tab}-advanced").get_by_text("Advanced").click()
+    page.locator(f"#{tab}-advanced").get_by_label("Steps").fill(str(steps))
+
+
+def pick_example(page: Page, tab: str, name: str) -> None:
+    page.locator(f"#{tab}-examples [data-key='{name}']").click()
+    expect(page.locator(f"#{tab}-crops img")).to_have_count(5, timeout=LONG)
+
+
+def test_a_word_is_taught_and_drawn(page):
+    pick_example(page, "word", "crowned-dog")
+    expect(page.locator("#word-token input, #word-token textarea").first).to_have_value("<king>")
+    set_steps(page, "word", 6)
+    page.locator("#teach-word-button").click()
+    expect(page.locator("#word-gallery img").first).to_be_visible(timeout=LONG)
+    expect(page.locator("#word-verdict")).to_contain_text("<king>")
+    expect(page.locator("#word-download")).to_be_visible()
+    # Then, unasked, whether it worked; and the result has its place on the spectrum.
+    expect(page.locator("#word-report img").first).to_be_visible(timeout=LONG)
+    expect(page.locator("#word-verdict")).not_to_contain_text("is trained")
+    expect(page.locator("#head")).to_contain_text("your <king>")
+
+
+def test_a_subject_is_taught_found_again_after_a_reload_and_sent_to_the_stack(page):
+    open_tab(page, "Teach a subject")
+    pick_example(page, "subject", "crowned-dog")
+    set_steps(page, "subject", 6)
+    page.locator("#teach-subject-button").click()
+    expect(page.locator("#subject-gallery img").first).to_be_visible(timeout=LONG)
+    page.locator("#subject-skip").click()
+    expect(page.locator("#subject-measure")).to_be_visible()
+
+    page.reload()
+    open_tab(page, "Teach a subject")
+    expect(page.locator("#subject-gallery img").first).to_be_visible(timeout=LONG)
+    expect(page.locator("#subject-crops img")).to_have_count(5)
+    expect(page.locator("#subject-measure")).to_be_visible()
+
+    page.locator("#subject-send").click()
+    expect(page.locator("#draw-button")).to_be_visible(timeout=LONG)
+    expect(page.locator("#stack-prompt textarea")).to_have_value("a photo of sks dog")
+
+
+def test_a_stack_of_the_ready_adapters_is_one_click_from_its_first_picture(page):
+    open_tab(page, "Stack adapters")
+    expect(page.locator("#slot-1")).to_be_visible()
+    page.locator("#draw-button").click()
+    expect(page.locator("#stack-gallery img").first).to_be_visible(timeout=LONG)
+
+
+def test_what_is_wrong_is_said_beside_its_field_and_nothing_is_lost(page):
+    open_tab(page, "Teach a subject")
+    page.locator("#subject-token input, #subject-token textarea").first.fill("dog")
+    page.locator("#subject-noun input, #subject-noun textarea").first.fill("")
+    page.locator("#teach-subject-button").click()
+    expect(page.locator("#subject-photo-notes")).to_contain_text("no photos")
+    expect(page.locator("#subject-word-notes")).to_contain_text("knows the word")
+    expect(page.locator("#subject-word-notes")).to_contain_text("class noun")
+    expect(page.locator("#subject-token input, #subject-token textarea").first).to_have_value("dog")
+
+
+def test_what_was_set_and_asked_is_there_after_a_reload(page):
+    open_tab(page, "Teach a subject")
+    page.locator("#subject-method").get_by_label("LoKr").check()
+    set_steps(page, "subject", 77)
+    open_tab(page, "Stack adapters")
+    page.locator("#stack-prompt textarea").fill("a mug of sks dog")
+    page.locator("#stack-advanced").get_by_text("Advanced").click()
+    page.locator("#stack-negative textarea, #stack-negative input").first.fill("rain")
+    before = page.evaluate(WRITTEN)
+    page.locator("#stack-combine").get_by_label("TIES").check()
+    page.wait_for_function(f"before => ({WRITTEN})() !== before", arg=before)
+    page.reload()
+    expect(page.locator("body.arrived")).to_be_visible(timeout=LONG)
+    open_tab(page, "Stack adapters")
+    expect(page.locator("#stack-prompt textarea")).to_have_value("a mug of sks dog")
+    expect(page.locator("#stack-combine").get_by_label("TIES")).to_be_checked()
+    page.locator("#stack-advanced").get_by_text("Advanced").click()
+    expect(page.locator("#stack-negative textarea, #stack-negative input").first).to_have_value(
+        "rain"
+    )
+    open_tab(page, "Teach a subject")
+    expect(page.locator("#subject-method").get_by_label("LoKr")).to_be_checked()
+    page.locator("#subject-advanced").get_by_text("Advanced").click()
+    expect(page.locator("#subject-advanced").get_by_label("Steps")).to_have_value("77")
+
+
+def test_a_run_can_be_cancelled_and_continued(page):
+    pick_example(page, "word", "crowned-dog")
+    page.locator("#teach-word-button").click()
+    expect(page.locator("#word-status")).to_contain_text("step", timeout=LONG, ignore_case=True)
+    page.locator("#word-cancel").click()
+    expect(page.locator("#word-continue")).to_be_visible(timeout=LONG)
+    page.locator("#word-keep").click()
+    expect(page.locator("#word-gallery img").first).to_be_visible(timeout=LONG)
+
+
+def test_a_broken_photo_is_named(page, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+    good = sorted((ROOT / "assets" / "examples" / "owl").glob("*.png"))[:3]
+    page.locator("#word-photos input[type=file]").set_input_files([*map(str, good), str(broken)])
+    expect(page.locator("#word-photo-notes")).to_contain_text("broken.png", timeout=LONG)
+    expect(page.locator("#word-crops img")).to_have_count(3)
+
+
+def test_a_private_adapter_opens_to_who_signs_in(browser, tmp_path):
+    adapter = (ROOT / "assets" / "adapters" / "crowned-dog.safetensors").read_bytes()
+    private = {"someone/secret": Repository({"secret.safetensors": adapter}, private=True)}
+    with hub(private) as server, provider(server.token) as space:
+        reached = {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0"}
+        signing = (space["OPENID_PROVIDER_URL"], *FRAME)
+        with (
+            running(tmp_path, **space, **reached) as app,
+            visiting(browser, app.url, *signing) as page,
+        ):
+            look_at_hub(page, "someone/secret")
+            expect(page.locator("#hub-notes")).to_contain_text("sign in", timeout=LONG)
+            with page.expect_navigation():
+                page.locator("#sign-in").click()
+            expect(page.locator("body.arrived")).to_be_visible(timeout=LONG)
+            look_at_hub(page, "someone/secret")
+            expect(page.locator("#sign-in")).to_contain_text("visitor")
+            page.locator("#hub-add").click()
+            expect(page.locator("#slot-2")).to_contain_text("sks dog", timeout=LONG)
+
+
+def look_at_hub(page: Page, repository: str) -> None:
+    open_tab(page, "Stack adapters")
+    page.get_by_text("Add from the Hugging Face Hub").click()
+    page.locator("#hub-name input, #hub-name textarea").first.fill(repository)
+    page.locator("#hub-look").click()
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_does_not_scroll_sideways(page, width):
+    page.set_viewport_size({"width": width, "height": 844})
+    for tab in ("Teach a word", "Teach a subject", "Stack adapters"):
+        open_tab(page, tab)
+        wide = page.evaluate("document.documentElement.scrollWidth")
+        assert wide <= width

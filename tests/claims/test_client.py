@@ -1,0 +1,200 @@
+"""The three tabs through gradio_client: what a program, or a notebook, can do with the app."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+
+from personalization.adapters.adapter import read, read_header
+from personalization.sampling.generate import read_record
+from personalization.workspaces.workspace import Workspaces
+from tests.support.server import ROOT, running
+
+EXAMPLES = ROOT / "assets" / "examples"
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    with running(tmp_path_factory.mktemp("app")) as app:
+        yield app
+
+
+@pytest.fixture(scope="module")
+def client(app):
+    client = Client(app.url, verbose=False)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def photos():
+    folder = sorted(path for path in EXAMPLES.iterdir() if path.is_dir())[0]
+    return [handle_file(str(path)) for path in sorted(folder.glob("*.png"))[:4]]
+
+
+@pytest.fixture(scope="module")
+def taught_word(client, photos):
+    status, adapter, pictures = client.predict(
+        photos, "<my-thing>", "dog", "creature", 6, 0, "", api_name="/teach_word"
+    )
+    return status, Path(adapter), pictures
+
+
+@pytest.fixture(scope="module")
+def taught_subject(client, photos, taught_word):
+    session = taught_word[0]["session"]
+    status, adapter, pictures = client.predict(
+        photos, "sks", "dog", "creature", 6, 0, session, api_name="/teach_subject"
+    )
+    return status, Path(adapter), pictures
+
+
+def test_teaching_a_word_gives_a_file_of_kilobytes_and_pictures(taught_word):
+    status, adapter, pictures = taught_word
+    assert status["state"] == "finished"
+    assert adapter.stat().st_size < 20_000
+    assert read(adapter).description.token == "<my-thing>"
+    assert len(pictures) >= 3
+
+
+def test_teaching_a_subject_gives_a_file_of_a_few_megabytes_at_most(taught_subject):
+    status, adapter, pictures = taught_subject
+    assert status["state"] == "finished"
+    assert status["trigger"] == "sks dog"
+    assert adapter.stat().st_size < 5_000_000
+    assert read(adapter).description.method == "lora"
+    assert len(pictures) >= 3
+
+
+def test_what_was_taught_stacks(client, taught_word, taught_subject):
+    session = taught_subject[0]["session"]
+    own = [a for a in client.predict(session, api_name="/list_adapters") if a["own"]]
+    assert {a["method"] for a in own} == {"word", "lora"}
+    stack = [{"name": a["name"], "weight": 0.8} for a in own]
+    pictures, records = client.predict(
+        stack, "a photo of sks dog", "", 5, 2, 4, 4.0, session, api_name="/draw_stack"
+    )
+    assert [r["seed"] for r in records] == [5, 6]
+    assert {a["weight"] for a in records[0]["adapters"]} == {0.8}
+    assert read_record(Path(pictures[0]["image"])) == records[0]
+
+
+def test_the_ready_adapters_are_there_for_everyone(client):
+    ready = client.predict("", api_name="/list_adapters")
+    assert len(ready) >= 2
+    stack = [{"name": a["name"], "weight": 1.0} for a in ready[:2]]
+    pictures, _ = client.predict(stack, "a dog", "", 0, 1, 4, 4.0, "", api_name="/draw_stack")
+    assert len(pictures) == 1
+
+
+def test_a_stack_is_compared_swept_saved_and_taken_away(app, client):
+    session = Workspaces(app.home / "workspaces").new().id
+    stack = [{"name": "crowned-dog", "weight": 1.0, "blocks": {"mid_block": 0.5}}]
+    stack += [{"name": "crowned-dog", "weight": 1.0, "text_weight": 0.0}]
+    said = client.predict(stack, session, api_name="/compare_adapters")
+    assert "nearly the same" in said["pairs"][0]["words"]
+    ready = read(ROOT / "assets" / "adapters" / "crowned-dog.safetensors")
+    assert said["suggested"] == [ready.description.strength / 2] * 2
+    across, down = {"what": "steps", "values": [1, 2]}, {"what": "combine", "values": ["ties"]}
+    sheet, records = client.predict(
+        stack, "a dog", across, down, 0, session, api_name="/sweep_stack"
+    )
+    assert [[r["steps"] for r in row] for row in records] == [[1, 2]]
+    assert records[0][0]["combine"] == "ties"
+    assert read_record(Path(sheet))["adapters"][0]["name"] == "crowned-dog"
+    saved = client.predict(stack, "both", session, "sum", api_name="/save_stack")
+    assert saved == {"name": "both", "residual": 0}
+    files = client.predict("both", session, api_name="/export_adapter")
+    assert [Path(file).name for file in files] == [
+        "both-diffusers.safetensors", "both-kohya.safetensors",
+    ]  # fmt: skip
+    with pytest.raises(AppError, match="is no repository’s name"):
+        client.predict("../..", "", session, api_name="/add_from_hub")
+
+
+def test_two_visitors_at_once_get_what_each_asked_for(client):
+    stacks = [[], [{"name": "crowned-dog", "weight": 1.0}]]
+    asked = ("a photo of sks dog", "", 3, 1, 3, 4.0, "")
+
+    def pixels(answer):
+        from PIL import Image
+
+        return Image.open(answer[0][0]["image"]).tobytes()
+
+    alone = [pixels(client.predict(s, *asked, api_name="/draw_stack")) for s in stacks]
+    assert alone[0] != alone[1]
+    jobs = [client.submit(s, *asked, api_name="/draw_stack") for s in stacks * 2]
+    assert [pixels(job.result()) for job in jobs] == alone * 2
+
+
+def test_the_same_seed_draws_the_same_picture(client):
+    draws = [
+        client.predict([], "a red cat", "", 3, 1, 4, 4.0, "", api_name="/draw_stack")[0][0]["image"]
+        for _ in range(2)
+    ]
+    from PIL import Image
+
+    assert Image.open(draws[0]).tobytes() == Image.open(draws[1]).tobytes()
+
+
+REFUSED = {
+    "no photos": ([], "<w>", "dog", "photos"),
+    "a word that exists": (None, "dog", "dog", "knows the word"),
+    "an empty class noun": (None, "<w>", " ", "noun"),
+    "an empty word": (None, "", "dog", "word is empty"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_bad_input_gets_a_sentence_before_any_training(client, photos, name):
+    given, token, noun, said = REFUSED[name]
+    with pytest.raises(AppError, match=said):
+        client.predict(
+            photos if given is None else given, token, noun, "object", 2, 0, "",
+            api_name="/teach_subject",
+        )  # fmt: skip
+
+
+def test_one_broken_photo_among_several_is_named_and_the_others_are_used(client, photos, tmp_path):
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+    status, _, _ = client.predict(
+        [*photos[:3], handle_file(str(broken))], "<w>", "dog", "object", 2, 0, "",
+        api_name="/teach_word",
+    )  # fmt: skip
+    assert status["state"] == "finished"
+    assert any("broken.png" in note for note in status["notes"])
+
+
+def test_a_weight_out_of_range_is_refused_by_name(client):
+    name = client.predict("", api_name="/list_adapters")[0]["name"]
+    with pytest.raises(AppError, match="-2"):
+        client.predict(
+            [{"name": name, "weight": 7}], "a dog", "", 0, 1, 2, 4.0, "", api_name="/draw_stack"
+        )
+
+
+def test_a_session_that_is_nobodys_is_refused(client):
+    with pytest.raises(AppError):
+        client.predict("../../etc", api_name="/list_adapters")
+
+
+def test_the_word_is_read_as_the_base_reads_it(client):
+    assert client.predict("dog", api_name="/check_token")["error"]
+    said = client.predict("<my-mug>", api_name="/check_token")
+    assert len(said["pieces"]) > 1
+    assert said["error"] == ""
+
+
+def test_workspaces_are_not_served(app, taught_subject):
+    import urllib.error
+    import urllib.request
+
+    inside = next((app.home / "workspaces").rglob("adapter.safetensors"))
+    assert read_header(inside)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{app.url}/gradio_api/file={inside}")
+    assert refused.value.code in (403, 404)

@@ -1,0 +1,234 @@
+"""What is said of memory, work and files before anything is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from torch import nn
+
+from personalization.adapters.formats import kohya
+from personalization.adapters.weight_deltas import Place
+from personalization.bases import CATALOG, memory
+from personalization.bases.architectures import ARCHITECTURES
+from personalization.errors import BaseError, RecipeError
+from personalization.recipe import Full, LowRank, Recipe, Word
+from personalization.training.estimate import Estimate, estimate, fitting, outlook
+from tests.support import tiny
+
+GIB = memory.GIB
+CPU = torch.device("cpu")
+
+# Published: the models' cards and the sizes of their files.
+PARAMETERS = {
+    "sd15": {"unet": 859_520_964, "vae": 83_653_863, "text_encoder": 123_060_480},
+    "sd21": {"unet": 865_910_724, "vae": 83_653_863, "text_encoder": 340_387_840},
+    "sdxl": {
+        "unet": 2_567_463_684,
+        "vae": 83_653_863,
+        "text_encoder": 123_060_480,
+        "text_encoder_2": 694_659_840,
+    },
+    # The transformer's file of 4.94 GB holds, in half precision, 226 million positions besides.
+    "sd35-medium": {
+        "transformer": 2_243_171_520,
+        "vae": 83_819_683,
+        "text_encoder": 123_650_304,
+        "text_encoder_2": 694_659_840,
+        "text_encoder_3": 4_762_310_656,
+    },
+    "flux2-klein": {
+        "transformer": 3_875_544_576,
+        "vae": 84_046_115,
+        "text_encoder": 4_022_468_096,
+    },
+}
+
+# Rank 4 on the default targets: layers, and numbers in the adapter.
+# SD 1.5: 16 blocks of two attentions of four layers, a file of 3.2 MB, known since diffusers 0.11.
+# SDXL: 70 blocks; pytorch_lora_weights.safetensors of 23.2 MB. SD 3.5 medium: 24 blocks of eight
+# layers of 1536, of which the last has no to_add_out. klein: 5 blocks of four layers of 3072, and
+# 20 of two, 3072 to 27648 and 12288 to 3072.
+ADAPTED = {
+    "sd15": (128, 797_184),
+    "sd21": (128, 829_952),
+    "sdxl": (560, 5_806_080),
+    "sd35-medium": (191, 191 * 4 * 2 * 1536),
+    "flux2-klein": (60, 4 * (20 * 2 * 3072 + 20 * (3072 + 27_648 + 12_288 + 3072))),
+}
+
+
+@cache
+def denoiser(name: str) -> nn.Module:
+    described = ARCHITECTURES[name]
+    return described.parts[described.denoiser].on_meta()
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_architectures_have_the_published_numbers_of_parameters(name: str) -> None:
+    for component, count in PARAMETERS[name].items():
+        part = ARCHITECTURES[name].parts[component]
+        module = denoiser(name) if component in ("unet", "transformer") else part.on_meta()
+        assert sum(p.numel() for p in module.parameters()) == count, component
+    assert ARCHITECTURES[name].parts.keys() == PARAMETERS[name].keys()
+
+
+@pytest.mark.parametrize("name", ADAPTED)
+@pytest.mark.filterwarnings("ignore")
+def test_a_lora_adapts_the_layers_that_the_field_knows(name: str) -> None:
+    module = ARCHITECTURES[name].parts[ARCHITECTURES[name].denoiser].on_meta()
+    targets = list(CATALOG[name].targets)
+    with torch.device("meta"):
+        inject_adapter_in_model(LoraConfig(r=4, lora_alpha=4, target_modules=targets), module)
+    trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    layers = {n.partition(".lora_")[0] for n in trained}
+    assert (len(layers), sum(p.numel() for p in trained.values())) == ADAPTED[name]
+    if name in ("sd15", "sd21", "sdxl"):
+        family = CATALOG[name].family
+        for path in layers:
+            flat = kohya.flat_name(Place("unet", path), family)
+            assert kohya.split(f"{flat}.alpha") == (Place("unet", path), "alpha")
+            if family == "sdxl":
+                assert flat.startswith(
+                    (
+                        "lora_unet_input_blocks_",
+                        "lora_unet_middle_block_",
+                        "lora_unet_output_blocks_",
+                    )
+                )
+
+
+def test_kohyas_names_of_known_files() -> None:
+    block = "transformer_blocks.0.attn1.to_q"
+    known = {
+        ("sd1", "unet", f"down_blocks.0.attentions.0.{block}"): (
+            "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+        ),
+        ("sdxl", "unet", f"down_blocks.1.attentions.0.{block}"): (
+            "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q"
+        ),
+        ("sdxl", "unet", f"up_blocks.0.attentions.2.{block}"): (
+            "lora_unet_output_blocks_2_1_transformer_blocks_0_attn1_to_q"
+        ),
+        ("sd1", "text_encoder", "text_model.encoder.layers.3.self_attn.q_proj"): (
+            "lora_te_text_model_encoder_layers_3_self_attn_q_proj"
+        ),
+        ("sdxl", "text_encoder_2", "text_model.encoder.layers.3.self_attn.q_proj"): (
+            "lora_te2_text_model_encoder_layers_3_self_attn_q_proj"
+        ),
+    }
+    for (family, component, path), flat in known.items():
+        assert kohya.flat_name(Place(component, path), family) == flat
+
+
+def lora() -> Recipe:
+    return Recipe(LowRank("lora", rank=4, alpha=4), steps=1)
+
+
+AGAIN: dict[str, Any] = {"gradient_checkpointing": True}
+
+
+@cache
+def of_sd15(method: str) -> Estimate:
+    recipes: dict[str, Any] = {"lora": lora(), "full": Recipe(Full(), steps=1)}
+    return estimate(CATALOG["sd15"], recipes[method])
+
+
+def test_work_is_what_the_field_counts() -> None:
+    # One LoRA step of SD 1.5 at 512 px, counted apart: 1.80 TFLOP, 1.8 ms at the H200's peak.
+    said = of_sd15("lora")
+    assert abs(said.flops / 1.80e12 - 1) < 0.03
+    assert (said.layers, said.trained, said.file) == (128, 797_184, 4 * 797_184)
+    seconds = said.seconds("NVIDIA H200")
+    assert seconds is not None
+    assert 1.8e-3 < seconds < 1.8e-3 / 0.08
+    assert said.seconds("An abacus") is None
+
+
+def test_a_full_fine_tune_takes_twenty_bytes_a_number_and_a_lora_next_to_none() -> None:
+    small, whole = of_sd15("lora"), of_sd15("full")
+    assert whole.trained == PARAMETERS["sd15"]["unet"]
+    assert whole.masters + whole.gradients + whole.optimizer == 16 * whole.trained
+    assert small.masters + small.gradients + small.optimizer == 16 * 797_184
+    assert small.weights == whole.weights == memory.weights("sd15")
+    # Backwards through every weight costs another forward; and their half-precision copies stay.
+    assert 1.3 < whole.flops / small.flops < 1.5
+    assert whole.activations - small.activations > 2 * 0.95 * whole.trained
+    # PEFT's README, everything in float32: full 27.5 GB, LoRA 15.5 GB. In bfloat16 less.
+    assert 2 * GIB < small.memory < 15.5e9
+    assert 14 * GIB < whole.memory < 27.5e9
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_activations_are_what_autograd_keeps() -> None:
+    # A layer and its adapter, by hand: the frozen weight keeps nothing of x; A keeps x and B keeps
+    # A x, in bfloat16, as B's own cast is, which A x asks for; the square keeps the float32 result.
+    class Layer(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            with torch.device("meta"):
+                self.to_q = nn.Linear(32, 64, dtype=torch.bfloat16).requires_grad_(False)
+
+        def forward(self, noisy: Any, *_: Any, **__: Any) -> tuple[Any]:
+            return (self.to_q(noisy),)
+
+    layer = Layer()
+    with torch.device("meta"):
+        inject_adapter_in_model(LoraConfig(r=4, target_modules=["to_q"]), layer)
+    kept = memory.step("sd15", layer, 32 * 8, 1, text_trained=False).activations
+    rows = 4 * 32  # a batch of one, four channels of 32 x 32
+    assert kept == rows * (2 * 32 + 2 * 4 + 4 * 64) + 2 * 4 * 64
+
+
+def test_too_little_memory_is_said_before_loading_with_what_would_fit() -> None:
+    needed = memory.weights("sdxl", torch.float32)
+    assert 12 * GIB < needed < 14 * GIB
+    memory.check(CATALOG["sdxl"], CPU, free=needed)
+    with pytest.raises(BaseError) as caught:
+        memory.check(CATALOG["sdxl"], CPU, free=int(5 * GIB))
+    said = str(caught.value)
+    assert "Stable Diffusion XL 1.0 takes 12.9 GiB before it draws, and 5.0 GiB are free" in said
+    assert "What fits: Pocket, a Stable Diffusion in miniature, Stable Diffusion 1.5" in said
+    assert "FLUX" not in said
+    memory.check(CATALOG["pocket"], CPU, free=0)
+    memory.check(replace(CATALOG["sdxl"], architecture=None), CPU, free=0)
+
+
+def test_a_recipe_that_does_not_fit_is_refused_with_what_would() -> None:
+    of_sd15("lora").check(free=int(8 * GIB))
+    with pytest.raises(RecipeError, match=r"about 1\d\.\d GiB, and 8\.0 GiB are free. Take a LoRA"):
+        of_sd15("full").check(free=int(8 * GIB))
+
+
+def test_gradient_checkpointing_trades_a_forward_for_the_activations() -> None:
+    plain, again = of_sd15("lora"), estimate(CATALOG["sd15"], replace(lora(), **AGAIN))
+    assert again.activations < 0.5 * plain.activations
+    assert 1.3 < again.flops / plain.flops < 1.6
+    assert (again.weights, again.trained, again.file) == (plain.weights, plain.trained, plain.file)
+
+
+def test_a_recipe_is_made_to_fit_where_that_is_possible() -> None:
+    spec, plain = CATALOG["sd15"], of_sd15("lora")
+    assert fitting(spec, lora(), plain.memory) == lora()
+    assert fitting(spec, lora(), None) == lora()
+    assert fitting(spec, lora(), plain.memory - 1) == replace(lora(), **AGAIN)
+    with pytest.raises(RecipeError, match="gradient checkpointing, or a smaller base"):
+        fitting(spec, lora(), GIB)
+
+
+def test_a_run_on_the_pocket_is_told_beforehand() -> None:
+    base = tiny.base()
+    word = replace(lora(), method=Word(vectors=2), steps=100)
+    said = outlook(base, word)
+    assert said.seconds == pytest.approx(6 + 0.05 * 100)
+    assert said.memory is None
+    assert said.file == 1_600 + 2 * 4 * 32  # its text encoder is 32 wide
+
+
+def test_the_machine_says_what_is_free() -> None:
+    free = memory.available(CPU)
+    assert free is None or free > 0
