@@ -24,21 +24,21 @@ from personalization.page import html
 from personalization.page.base import BaseChoice
 from personalization.page.common import (
     ON_ZERO,
-    QUIET,
+    UNQUEUED,
     WORKSPACES,
     collected,
+    default_base,
     device,
-    home,
-    in_words,
     remembered,
     spec_of,
+    user_message,
 )
 from personalization.page.endpoints import build_endpoints
 from personalization.page.gpu import showcase
 from personalization.page.report import last_result
-from personalization.page.stack import StackTab, remember
-from personalization.page.teach import SUBJECT, WORD, TeachTab
+from personalization.page.stack_tab import StackTab, remember
 from personalization.page.theme import THEME
+from personalization.page.training_tab import SUBJECT, WORD, TrainingTab
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
@@ -54,7 +54,7 @@ START_ANEW = """(id) => {
 
 def arrive(visitor: str, base: str, *stored: Any) -> dict:
     """Open the visitor's workspace, or give them one; then everything as they left it."""
-    word, subject, rack = stored[:3], stored[3:6], stored[6:]
+    word, subject, adapter_list = stored[:3], stored[3:6], stored[6:]
     try:
         workspace, fresh = WORKSPACES.open(visitor), False
     except WorkspaceError:
@@ -65,14 +65,14 @@ def arrive(visitor: str, base: str, *stored: Any) -> dict:
         **shown,
         **word_tab.restore(workspace, base, *word),
         **subject_tab.restore(workspace, base, *subject),
-        **stack_tab.restore(workspace, base, *rack, fresh=fresh),
+        **stack_tab.restore(workspace, base, *adapter_list, fresh=fresh),
         base_choice.head: say_head(workspace, base),
     }
 
 
 def choose_base(visitor: str, current: str, asked: str, *stored: Any) -> Iterator[dict]:
     """Take another base, and fill the forms with what is its own; or say why it cannot be had."""
-    word, subject, (rack, _, *weights) = stored[:3], stored[3:6], stored[6:]
+    word, subject, (adapter_list, _, *weights) = stored[:3], stored[3:6], stored[6:]
     yield base_choice.wait()
     try:
         shown, base = base_choice.take(asked)
@@ -81,11 +81,11 @@ def choose_base(visitor: str, current: str, asked: str, *stored: Any) -> Iterato
             **shown,
             **word_tab.rebase(workspace, base, *word),
             **subject_tab.rebase(workspace, base, *subject),
-            **stack_tab.rebase(workspace, base, remember(rack, *weights)),
+            **stack_tab.rebase(workspace, base, remember(adapter_list, *weights)),
             base_choice.head: say_head(workspace, base),
         }
     except Exception as error:
-        yield base_choice.refuse(current, in_words(error))
+        yield base_choice.refuse(current, user_message(error))
 
 
 def say_head(workspace: Workspace, base: str) -> str:
@@ -99,17 +99,19 @@ def place_result(visitor: str, base: str) -> str:
     return say_head(WORKSPACES.open(visitor), base)
 
 
-def send_to_stack(visitor: str, base: str, current: str, rack: list, *weights: float) -> dict:
+def send_to_stack(
+    visitor: str, base: str, current: str, adapter_list: list, *weights: float
+) -> dict:
     """What was just learned, onto the rack; and over to it."""
     workspace = WORKSPACES.open(visitor)
     run = Run.open(workspace.run_folder(current))
     library = workspace.library
     kept = library.copies(run.adapter_path) or (library.add(run.adapter_path, run.concept.name),)
-    rack = remember(rack, *weights)
+    adapter_list = remember(adapter_list, *weights)
     try:
-        board = stack_tab.rack.with_row(workspace, base, rack, kept[0].name)
+        board = stack_tab.adapter_list.with_row(workspace, base, adapter_list, kept[0].name)
     except PersonalizationError as error:  # learned on another base than the one in use
-        board = stack_tab.rack.show(workspace, rack, [in_words(error)])
+        board = stack_tab.adapter_list.show(workspace, adapter_list, [user_message(error)])
     return {
         **board,
         tabs: gr.Tabs(selected="stack"),
@@ -128,7 +130,7 @@ def forget(visitor: str) -> str:
 
 def tidy() -> None:
     """Make ready what the first visitor would wait for; then every hour delete what has expired."""
-    home()
+    default_base()
     import_module("personalization.training.estimate")  # takes seconds
     while True:
         WORKSPACES.expire()
@@ -142,20 +144,20 @@ with gr.Blocks(
     browser = remembered("visitor", "")
     kept_rack, kept_drawing = remembered("rack", []), remembered("drawing", [])
     kept = {
-        lesson: (
-            remembered(f"{lesson.purpose}-photos", []),
-            remembered(f"{lesson.purpose}-fields", [lesson.token, "", "object"]),
-            remembered(f"{lesson.purpose}-settings", []),
+        training: (
+            remembered(f"{training.purpose}-photos", []),
+            remembered(f"{training.purpose}-fields", [training.placeholder_token, "", "object"]),
+            remembered(f"{training.purpose}-settings", []),
         )
-        for lesson in (WORD, SUBJECT)
+        for training in (WORD, SUBJECT)
     }
     base_choice = BaseChoice()
     base_name = base_choice.name
     with gr.Tabs(elem_id="tabs") as tabs:
         with gr.Tab(WORD.title, id="word"):
-            word_tab = TeachTab(WORD, browser, base_name, *kept[WORD])
+            word_tab = TrainingTab(WORD, browser, base_name, *kept[WORD])
         with gr.Tab(SUBJECT.title, id="subject"):
-            subject_tab = TeachTab(SUBJECT, browser, base_name, *kept[SUBJECT])
+            subject_tab = TrainingTab(SUBJECT, browser, base_name, *kept[SUBJECT])
         with gr.Tab("Stack adapters", id="stack"):
             stack_tab = StackTab(browser, base_name, kept_rack, kept_drawing)
     with gr.Row(elem_classes="foot"):
@@ -163,15 +165,17 @@ with gr.Blocks(
         forget_me = gr.Button("Forget me", size="sm", scale=0, min_width=110, elem_id="forget-me")
     build_endpoints()
 
-    rack = [kept_rack, *stack_tab.weights]
+    adapter_list = [kept_rack, *stack_tab.weights]
     for tab in (word_tab, subject_tab):
         onto = [*stack_tab.board, stack_tab.prompt, tabs]
-        sent = [browser, base_name, tab.panel.current, *rack]
-        stack_tab.then_meet(tab.panel.send.click(send_to_stack, sent, onto, **QUIET))
-        for grown in (tab.panel.turn.change, tab.panel.extract.done.then):
-            grown(stack_tab.refresh, [browser, *rack], stack_tab.board, **QUIET)
-        tab.panel.report.turn.change(place_result, [browser, base_name], base_choice.head, **QUIET)
-    forget_me.click(forget, browser, browser, js=ASK_FIRST, **QUIET).then(
+        sent = [browser, base_name, tab.run_panel.current, *adapter_list]
+        stack_tab.then_meet(tab.run_panel.send.click(send_to_stack, sent, onto, **UNQUEUED))
+        for grown in (tab.run_panel.turn.change, tab.run_panel.extract.done.then):
+            grown(stack_tab.refresh, [browser, *adapter_list], stack_tab.board, **UNQUEUED)
+        tab.run_panel.report.turn.change(
+            place_result, [browser, base_name], base_choice.head, **UNQUEUED
+        )
+    forget_me.click(forget, browser, browser, js=ASK_FIRST, **UNQUEUED).then(
         None, browser, None, js=START_ANEW
     )
     stored = [*word_tab.stored, *subject_tab.stored, *stack_tab.stored]
@@ -187,14 +191,14 @@ with gr.Blocks(
         *(*word_tab.everything, *subject_tab.everything),
         *dict.fromkeys([*stack_tab.board, *stack_tab.rebased, *stack_tab.asked]),
     ]
-    arrived = demo.load(arrive, [browser, base_name, *stored], everything, **QUIET)
+    arrived = demo.load(arrive, [browser, base_name, *stored], everything, **UNQUEUED)
     arrived.then(js=ARRIVED)
     stack_tab.then_meet(arrived)
 demo.queue(default_concurrency_limit=4, max_size=64)
 
 if __name__ == "__main__":
     if ON_ZERO:
-        home()  # ZeroGPU packs what is on the device before the launch
+        default_base()  # ZeroGPU packs what is on the device before the launch
     threading.Thread(target=tidy, daemon=True).start()
     demo.launch(
         theme=THEME,

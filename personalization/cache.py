@@ -11,7 +11,7 @@ LIMIT = 256 * 2**20  # bytes
 T = TypeVar("T")
 
 
-class Kept:
+class BoundedCache:
     """Values by key, `limit` bytes in all; what has not been asked for the longest goes first.
 
     Not for several threads at once: a base's is used under the base's lock.

@@ -14,17 +14,17 @@ from personalization.errors import RecipeError
 LowRankKind = Literal["lora", "loha", "lokr", "dora"]
 PriorKind = Literal["images", "adapter_off"]
 
-LOOK_EVERY = 5  # steps between two looks at the fixed batch
+FIXED_BATCH_EVERY = 5  # steps between two looks at the fixed batch
 WINDOW = 8  # looks
 SETTLED = 0.15  # share of the variance
 
 
 @dataclass(frozen=True)
-class Word:
+class LearnedEmbedding:
     """Textual inversion (Gal et al. 2022): new rows of the embedding table, nothing else."""
 
     vectors: int = 1
-    initial: str = ""  # the word or words that the rows start from; empty: the class noun
+    initializer_token: str = ""  # the word or words that the rows start from; empty: the class noun
     learning_rate: float = 5e-3
 
 
@@ -37,7 +37,9 @@ class LowRank:
     alpha: float = 8.0
     text_encoder: bool = False
     targets: tuple[str, ...] = ()  # endings of module names; empty: the base's own
-    word: Word | None = None  # pivotal tuning: a learned word together with the adapter
+    learned_embedding: LearnedEmbedding | None = (
+        None  # pivotal tuning: a learned word together with the adapter
+    )
     learning_rate: float = 1e-4
     text_learning_rate: float = 1e-4
 
@@ -51,12 +53,15 @@ class Full:
     text_learning_rate: float = 2e-6
 
 
-Method = Word | LowRank | Full
-_METHODS: dict[str, type[Word] | type[LowRank] | type[Full]] = {
-    "word": Word,
+Method = LearnedEmbedding | LowRank | Full
+_METHODS: dict[str, type[LearnedEmbedding] | type[LowRank] | type[Full]] = {
+    "textual_inversion": LearnedEmbedding,
     "low_rank": LowRank,
     "full": Full,
 }
+
+
+_NAMES_IN_0_1 = {"initial": "initializer_token", "word": "learned_embedding"}
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,7 @@ class Recipe:
                 raise RecipeError(
                     f"{name} is {value:g}; it must lie between {low:g} and {high:g}.", field=name
                 )
-        if isinstance(self.method, Word) and self.prior is not None:
+        if isinstance(self.method, LearnedEmbedding) and self.prior is not None:
             raise RecipeError(
                 "A learned word changes no weights, so nothing of the class can be lost: "
                 "switch prior preservation off.",
@@ -128,11 +133,18 @@ class Recipe:
         ]
         if isinstance(self.method, LowRank):
             limits += [("rank", self.method.rank, 1, 256), ("alpha", self.method.alpha, 0.01, 1024)]
-        if not isinstance(self.method, Word) and self.method.text_encoder:
+        if not isinstance(self.method, LearnedEmbedding) and self.method.text_encoder:
             limits.append(("text learning rate", self.method.text_learning_rate, 1e-8, 1.0))
-        if self.word:
-            limits.append(("vectors", self.word.vectors, 1, 16))
-            limits.append(("word learning rate", self.word.learning_rate, 1e-8, 1.0))
+        if self.learned_embedding:
+            limits.append(("vectors", self.learned_embedding.vectors, 1, 16))
+            limits.append(
+                (
+                    "learned embedding’s learning rate",
+                    self.learned_embedding.learning_rate,
+                    1e-8,
+                    1.0,
+                )
+            )
         if self.prior:
             limits.append(("prior weight", self.prior.weight, 0, 10))
             if self.prior.kind == "images":
@@ -140,18 +152,18 @@ class Recipe:
         return limits
 
     @property
-    def word(self) -> Word | None:
+    def learned_embedding(self) -> LearnedEmbedding | None:
         """The word that is learned, alone or beside an adapter (pivotal tuning), or None."""
         if isinstance(self.method, LowRank):
-            return self.method.word
-        return self.method if isinstance(self.method, Word) else None
+            return self.method.learned_embedding
+        return self.method if isinstance(self.method, LearnedEmbedding) else None
 
     @property
     def method_name(self) -> str:
         """``word``, ``lora``, ``loha``, ``lokr``, ``dora`` or ``full``."""
         if isinstance(self.method, LowRank):
             return self.method.kind
-        return "word" if isinstance(self.method, Word) else "full"
+        return "textual_inversion" if isinstance(self.method, LearnedEmbedding) else "full"
 
     def learning_rate_factor(self, step: int) -> float:
         """The schedule: a pure function of the step (from 0)."""
@@ -162,17 +174,17 @@ class Recipe:
         progress = (step - self.warmup) / max(1, self.steps - self.warmup)
         return 0.1 + 0.45 * (1 + cos(pi * progress))
 
-    def settled(self, fixed_losses: Sequence[float]) -> bool:
+    def settled(self, fixed_batch_losses: Sequence[float]) -> bool:
         """Whether the run may end: the loss on a fixed batch moves no more.
 
         DVAR (Voronov et al. 2023, arXiv 2302.04841): the running loss is noisy because noise and
         timestep are drawn anew; on a fixed batch it is not, and when the variance of its last
         `WINDOW` values is less than `SETTLED` of the variance of all, it has converged.
         """
-        if not self.stop_early or len(fixed_losses) < 2 * WINDOW:
+        if not self.stop_early or len(fixed_batch_losses) < 2 * WINDOW:
             return False
-        overall = pvariance(fixed_losses)
-        return overall > 0 and pvariance(fixed_losses[-WINDOW:]) / overall < SETTLED
+        overall = pvariance(fixed_batch_losses)
+        return overall > 0 and pvariance(fixed_batch_losses[-WINDOW:]) / overall < SETTLED
 
     def changed(self, **changes: Any) -> Recipe:
         """A copy with some settings changed, checked."""
@@ -190,9 +202,14 @@ class Recipe:
         try:
             data = dict(json.loads(text))
             method = dict(data.pop("method"))
-            kind = _METHODS[method.pop("type")]
-            if method.get("word"):
-                method["word"] = _read(Word, method["word"])
+            tag = method.pop("type")
+            kind = _METHODS["textual_inversion" if tag == "word" else tag]
+            method = {_NAMES_IN_0_1.get(key, key): value for key, value in method.items()}
+            if method.get("learned_embedding"):
+                inner = method["learned_embedding"].items()
+                method["learned_embedding"] = _read(
+                    LearnedEmbedding, {_NAMES_IN_0_1.get(key, key): value for key, value in inner}
+                )
             if isinstance(method.get("targets"), list):
                 method["targets"] = tuple(method["targets"])
             data["method"] = _read(kind, method)

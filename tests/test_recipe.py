@@ -14,12 +14,14 @@ from personalization.bases import CATALOG
 from personalization.data.concept import Kind
 from personalization.errors import ConceptError, RecipeError
 from personalization.methods.textual_inversion import initial_rows
-from personalization.recipe import Full, LowRank, Prior, Recipe, Word
-from personalization.training.presets import Exactness, Where, Wish, choose, recipe_of
+from personalization.recipe import Full, LearnedEmbedding, LowRank, Prior, Recipe
+from personalization.training.presets import Exactness, Intent, Where, recipe_of, recommend
 from tests.support import tiny
 
 RECIPES = [recipe for spec in CATALOG.values() for recipe in spec.recipes.values()] + [
-    Recipe(LowRank("dora", 3, 2.5, True, ("to_q", "ff.net.2"), Word(2, "red dog", 1e-3)), 7),
+    Recipe(
+        LowRank("dora", 3, 2.5, True, ("to_q", "ff.net.2"), LearnedEmbedding(2, "red dog", 1e-3)), 7
+    ),
     Recipe(Full(text_encoder=True), 9, prior=Prior("images", 0.5, 3), background=0.0),
 ]
 
@@ -50,7 +52,7 @@ METHOD = GOOD["method"]
         json.dumps(GOOD | {"prior": [1]}),
         json.dumps(GOOD | {"method": METHOD | {"type": ["lora"]}}),
         json.dumps(GOOD | {"method": METHOD | {"targets": [["to_q"]]}}),
-        json.dumps(GOOD | {"method": METHOD | {"word": {"vectors": 99}}}),
+        json.dumps(GOOD | {"method": METHOD | {"learned_embedding": {"vectors": 99}}}),
         json.dumps(GOOD | {"method": METHOD | {"rank": float("inf")}}),
         json.dumps({key: value for key, value in GOOD.items() if key != "steps"}),
     ],
@@ -60,28 +62,31 @@ def test_what_is_no_recipe_is_refused_with_a_sentence(text):
         Recipe.from_json(text)
 
 
-WISHES = [Wish(*w) for w in product(*map(get_args, (Kind, Where, Exactness)))]
+WISHES = [Intent(*w) for w in product(*map(get_args, (Kind, Where, Exactness)))]
 
 
 @pytest.mark.parametrize("base", CATALOG)
 def test_every_answer_leads_to_a_recipe_and_a_reason(base):
     spec = CATALOG[base]
-    for wish, full in product(WISHES, (True, False)):
-        choice = choose(spec, "subject", wish, full=full)
+    for intent, full in product(WISHES, (True, False)):
+        choice = recommend(spec, "subject", intent, full=full)
         assert choice.recipe.check()
         assert choice.why.endswith(".")
         assert choice.why.count(". ") == 0  # one sentence
         assert isinstance(choice.recipe.method, Full) == (
-            full and wish.exact == "exact" and wish.where == "here"
+            full and intent.exact == "exact" and intent.where == "here"
         )
     for exact in get_args(Exactness):
-        assert choose(spec, "word", Wish(exact=exact), full=True).recipe.method_name == "word"
+        assert (
+            recommend(spec, "word", Intent(exact=exact), full=True).recipe.method_name
+            == "textual_inversion"
+        )
 
 
 def test_who_ignores_the_questions_gets_the_bases_own_recipes():
     for spec in CATALOG.values():
-        assert choose(spec, "subject", Wish(), full=True).recipe == spec.recipes["subject"]
-        assert choose(spec, "word", Wish(), full=True).recipe == spec.recipes["word"]
+        assert recommend(spec, "subject", Intent(), full=True).recipe == spec.recipes["subject"]
+        assert recommend(spec, "word", Intent(), full=True).recipe == spec.recipes["word"]
 
 
 def test_answers_change_what_they_say():
@@ -89,7 +94,7 @@ def test_answers_change_what_they_say():
     own = spec.recipes["subject"]
 
     def of(**answers):
-        return choose(spec, "subject", Wish(**answers), full=True).recipe
+        return recommend(spec, "subject", Intent(**answers), full=True).recipe
 
     assert of(kind="style").prior is None
     face = of(kind="person")
@@ -99,7 +104,9 @@ def test_answers_change_what_they_say():
     halved = replace(own.method, rank=own.method.rank // 2, alpha=own.method.alpha / 2)
     assert thin == replace(own, method=halved)
     assert of(where="elsewhere", exact="exact").method.rank == 4 * own.method.rank
-    assert recipe_of(spec, "dora", Wish()) == replace(own, method=replace(own.method, kind="dora"))
+    assert recipe_of(spec, "dora", Intent()) == replace(
+        own, method=replace(own.method, kind="dora")
+    )
 
 
 def test_a_word_starts_from_one_or_several_words():

@@ -11,12 +11,13 @@ import hashlib
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import AliasChoices, BeforeValidator, Field, TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -25,7 +26,7 @@ from torch import Tensor
 from personalization.errors import AdapterError
 from personalization.files import write_atomically
 
-FORMAT = 1
+FORMAT = 2
 HEADER = "personalization"  # the key of our JSON in the file's metadata
 MAX_HEADER = 32 * 2**20  # bytes
 # What a file that lies about itself makes the readers stumble over.
@@ -40,16 +41,22 @@ _MALFORMED = (
 )
 
 
+_METHODS_BEFORE_2: dict[Any, str] = {"word": "textual_inversion"}
+
+
 @dataclass(frozen=True)
 class Description:
     """What an adapter file says of itself, without its tensors."""
 
-    method: str  # word, lora, loha, lokr, dora
+    # textual_inversion, lora, loha, lokr, dora, full
+    method: Annotated[str, BeforeValidator(lambda said: _METHODS_BEFORE_2.get(said, said))]
     family: str
     base: str = ""  # name of the base in the catalog; empty where the file does not say
     fingerprint: str = ""  # of the base's weights
-    token: str = ""
-    noun: str = ""
+    placeholder_token: Annotated[
+        str, Field(validation_alias=AliasChoices("placeholder_token", "token"))
+    ] = ""
+    class_noun: Annotated[str, Field(validation_alias=AliasChoices("class_noun", "noun"))] = ""
     kind: str = ""  # object, creature, person, style
     rank: int = 0
     alpha: float = 0.0
@@ -64,7 +71,14 @@ class Description:
     @property
     def trigger(self) -> str:
         """The words that call it in a prompt."""
-        return self.token if self.method == "word" else f"{self.token} {self.noun}".strip()
+        return (
+            self.placeholder_token
+            if self.method == "textual_inversion"
+            else f"{self.placeholder_token} {self.class_noun}".strip()
+        )
+
+
+_DESCRIPTION = TypeAdapter(Description)
 
 
 @dataclass(frozen=True)
@@ -144,22 +158,14 @@ def read_header(path: Path) -> Header:
     return Header(strings, shapes)
 
 
-def own_description(header: Header) -> Description | None:
+def embedded_description(header: Header) -> Description | None:
     """What the app wrote into the header, or None where the file is somebody else's."""
     text = header.metadata.get(HEADER)
     if text is None:
         return None
     try:
-        data = json.loads(text)
-        plain = Description("", "")
-        known = {f.name: data[f.name] for f in fields(Description) if f.name in data}
-        numbers = (int, float)
-        for name, value in known.items():
-            kind = type(getattr(plain, name))
-            if not isinstance(value, numbers if kind in numbers else kind):
-                return None
-        return Description(**known)
-    except _MALFORMED:
+        return _DESCRIPTION.validate_json(text, strict=True)
+    except _MALFORMED:  # pydantic's ValidationError is a ValueError
         return None
 
 
@@ -183,7 +189,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 def read(path: Path) -> Adapter:
     """An adapter that the app wrote; files of others come through `adapters.formats`."""
-    description = own_description(read_header(path))
+    description = embedded_description(read_header(path))
     if description is None:
         raise AdapterError(
             f"{Path(path).name} does not say what it is: import it instead.", field="adapter"

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from personalization.adapters.adapter import Adapter
-from personalization.adapters.weight_deltas import FULL, Place, located
+from personalization.adapters.weight_deltas import FULL, ModuleKey, match_modules
 from personalization.bases.base import Base
 from personalization.errors import AdapterError, RecipeError
 
@@ -28,7 +28,7 @@ _NONE = 1e-12  # of the largest singular value: a direction below it is rounding
 class Layer:
     """What became of one layer: the Frobenius norms of its change, and of what was cut off."""
 
-    place: Place
+    place: ModuleKey
     change: float
     lost: float
 
@@ -75,7 +75,7 @@ def extract(base: Base, fine_tune: Adapter, rank: int) -> Extracted:
     layers: list[Layer] = []
     beside = 0.0
     with base.lock, torch.no_grad():
-        for parameter, (found, change) in located(base.modules, fine_tune, name).items():
+        for parameter, (found, change) in match_modules(base.modules, fine_tune, name).items():
             place = _in_files(base, found)
             delta = _double(change.delta(parameter))
             size = float(delta.norm())
@@ -121,13 +121,13 @@ def cut(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     return left * root, (left.T @ matrix) / root[:, None]
 
 
-def _in_files(base: Base, place: Place) -> Place:
+def _in_files(base: Base, place: ModuleKey) -> ModuleKey:
     """As adapter files name it, with the level of CLIP that transformers 5 dropped."""
     is_text = place.component.startswith("text_encoder")
     dropped = is_text and not hasattr(base.modules[place.component], "text_model")
     if not dropped or place.path.startswith("text_model."):
         return place
-    return Place(place.component, f"text_model.{place.path}")
+    return ModuleKey(place.component, f"text_model.{place.path}")
 
 
 def _weights_of_layers(base: Base) -> set[Tensor]:

@@ -35,7 +35,7 @@ SUFFIXES = (
 )
 
 
-class Place(NamedTuple):
+class ModuleKey(NamedTuple):
     """A weight of a base: the pipeline component, and the module's path in it.
 
     Of a parameter that is no weight the path names it too ("mid_block.attentions.0.proj_in.bias").
@@ -48,7 +48,7 @@ class Place(NamedTuple):
         return f"{self.component}.{self.path}"
 
 
-class Change(Protocol):
+class WeightDelta(Protocol):
     """What one module's weight changes by."""
 
     @property
@@ -65,7 +65,7 @@ class Change(Protocol):
 
 
 @dataclass(frozen=True)
-class LowRank:
+class LoRADelta:
     """scale * B A (LoRA, Hu et al. 2021, arXiv 2106.09685); a convolution's A has its kernel.
 
     down: (rank, in[, kh, kw]); up: (out, rank[, 1, 1]).
@@ -90,7 +90,7 @@ class LowRank:
 
 
 @dataclass(frozen=True)
-class Hadamard:
+class LoHaDelta:
     """scale * (A1 B1) o (A2 B2) (LoHa, Hyeon-Woo et al. 2021, arXiv 2108.06098).
 
     w1_a, w2_a: (out, rank); w1_b, w2_b: (rank, in * kh * kw). With the cores t1, t2 of a
@@ -124,7 +124,7 @@ class Hadamard:
 
 
 @dataclass(frozen=True)
-class Kronecker:
+class LoKrDelta:
     """scale * W1 (x) W2 (LoKr, Yeh et al. 2023, arXiv 2309.14859), either factor itself a product.
 
     w1, w2: a matrix (w2 of a convolution has its kernel), or a pair of factors, or, for w2, a
@@ -148,14 +148,14 @@ class Kronecker:
 
 
 @dataclass(frozen=True)
-class Decomposed:
+class DoRADelta:
     """m * V / |V| - W0 with V = W0 + inner (DoRA, Liu et al. 2024, arXiv 2402.09353).
 
     magnitude: one value for each output, as PEFT and LyCORIS write it now; a matrix (1, in) is one
     for each input, as LyCORIS once did.
     """
 
-    inner: Change
+    inner: WeightDelta
     magnitude: Tensor
 
     @property
@@ -183,10 +183,10 @@ class Decomposed:
 
 
 @dataclass(frozen=True)
-class Whole:
+class FullDelta:
     """W - W0: the parameter W that a full fine-tune has in place of the base's."""
 
-    taught: Tensor
+    trained: Tensor
 
     @property
     def rank(self) -> int:
@@ -194,18 +194,18 @@ class Whole:
 
     @property
     def size(self) -> tuple[int, int]:
-        return self.taught.shape[0], self.taught[0].numel()
+        return self.trained.shape[0], self.trained[0].numel()
 
     def delta(self, weight: Tensor) -> Tensor:
-        return _fine(weight, self.taught).reshape(weight.shape) - weight
+        return _fine(weight, self.trained).reshape(weight.shape) - weight
 
 
-def plain(change: Change) -> Any:
+def without_magnitude(change: WeightDelta) -> Any:
     """The change without its magnitude: LowRank, Hadamard or Kronecker."""
-    return change.inner if isinstance(change, Decomposed) else change
+    return change.inner if isinstance(change, DoRADelta) else change
 
 
-def split_name(name: str) -> tuple[Place, str]:
+def split_name(name: str) -> tuple[ModuleKey, str]:
     """From "unet.down_blocks.0.to_q.lora_A.weight" to (Place, "lora_A.weight").
 
     transformers wants ".weight" behind a text encoder's magnitude; here it is the same part.
@@ -215,7 +215,7 @@ def split_name(name: str) -> tuple[Place, str]:
     for suffix in SUFFIXES:
         if name.endswith(f".{suffix}"):
             component, _, path = name.removesuffix(f".{suffix}").partition(".")
-            return Place(component, path), suffix
+            return ModuleKey(component, path), suffix
     raise AdapterError(
         f"The adapter holds “{name}”, which is none of LoRA, LoHa, LoKr or DoRA: "
         "it cannot be applied whole, and is not applied in part.",
@@ -223,9 +223,9 @@ def split_name(name: str) -> tuple[Place, str]:
     )
 
 
-def words(adapter: Adapter) -> dict[str, Tensor]:
+def learned_rows(adapter: Adapter) -> dict[str, Tensor]:
     """The rows of the adapter's learned word by text encoder, (vectors, width) each; or none."""
-    whole = adapter.description.method == "word"
+    whole = adapter.description.method == "textual_inversion"
     rows = {
         name.removeprefix(WORD): tensor
         for name, tensor in adapter.tensors.items()
@@ -238,18 +238,18 @@ def words(adapter: Adapter) -> dict[str, Tensor]:
     }
 
 
-def changes(adapter: Adapter) -> dict[Place, Change]:
+def deltas_of(adapter: Adapter) -> dict[ModuleKey, WeightDelta]:
     """What the adapter does to each weight, by its place as the file names it.
 
     The scale of a module is the adapter's alpha over the module's own rank; an alpha of 0 stands
     for the rank itself. Raises `AdapterError` on tensors that are of no known method, or that lack
     their counterpart.
     """
-    if adapter.description.method == "word":
+    if adapter.description.method == "textual_inversion":
         return {}
     if adapter.description.method == FULL:
-        return {_parameter(name): Whole(tensor) for name, tensor in adapter.tensors.items()}
-    by_place: dict[Place, dict[str, Tensor]] = {}
+        return {_parameter(name): FullDelta(tensor) for name, tensor in adapter.tensors.items()}
+    by_place: dict[ModuleKey, dict[str, Tensor]] = {}
     for name, tensor in adapter.tensors.items():
         if not name.startswith(WORD):
             place, suffix = split_name(name)
@@ -258,13 +258,13 @@ def changes(adapter: Adapter) -> dict[Place, Change]:
     return {place: _change(place, parts, alpha, rank) for place, parts in by_place.items()}
 
 
-def _parameter(name: str) -> Place:
+def _parameter(name: str) -> ModuleKey:
     """From "unet.conv_in.weight" to the place of the module, from "...bias" to its own."""
     component, _, path = name.partition(".")
-    return Place(component, path.removesuffix(".weight"))
+    return ModuleKey(component, path.removesuffix(".weight"))
 
 
-def _change(place: Place, parts: Mapping[str, Tensor], alpha: float, rank: int) -> Change:
+def _change(place: ModuleKey, parts: Mapping[str, Tensor], alpha: float, rank: int) -> WeightDelta:
     parts = dict(parts)
     magnitude = parts.pop(MAGNITUDE, None)
     try:
@@ -275,18 +275,18 @@ def _change(place: Place, parts: Mapping[str, Tensor], alpha: float, rank: int) 
             f"{', '.join(sorted(parts)) or 'its magnitude'}. Download it again.",
             field="adapter",
         ) from error
-    return change if magnitude is None else Decomposed(change, magnitude)
+    return change if magnitude is None else DoRADelta(change, magnitude)
 
 
-def _plain_change(parts: Mapping[str, Tensor], alpha: float, rank: int) -> Change:
+def _plain_change(parts: Mapping[str, Tensor], alpha: float, rank: int) -> WeightDelta:
     def scale(own_rank: int) -> float:
         return alpha / own_rank if alpha else 1.0
 
     if "lora_A.weight" in parts or "lora_B.weight" in parts:
         down, up = parts["lora_A.weight"], parts["lora_B.weight"]
-        return LowRank(down, up, scale(down.shape[0]))
+        return LoRADelta(down, up, scale(down.shape[0]))
     if any(name.startswith("hada_") for name in parts):
-        return Hadamard(
+        return LoHaDelta(
             parts["hada_w1_a"],
             parts["hada_w1_b"],
             parts["hada_w2_a"],
@@ -298,7 +298,7 @@ def _plain_change(parts: Mapping[str, Tensor], alpha: float, rank: int) -> Chang
     first, second = _kronecker_factor(parts, "w1"), _kronecker_factor(parts, "w2")
     # Factors that are whole matrices do not show the rank: the description knows it.
     own_rank = next((f[1].shape[0] for f in (second, first) if len(f) > 1), rank or 1)
-    return Kronecker(first, second, own_rank, scale(own_rank))
+    return LoKrDelta(first, second, own_rank, scale(own_rank))
 
 
 def _kronecker_factor(parts: Mapping[str, Tensor], name: str) -> tuple[Tensor, ...]:
@@ -337,15 +337,15 @@ def _assembled_size(factors: Sequence[Tensor]) -> tuple[int, int]:
     return (a.shape[1], b.shape[1] * core[0][0, 0].numel()) if agree else (0, 0)
 
 
-def as_factors(change: LowRank | Hadamard | Kronecker) -> tuple[Tensor, Tensor]:
+def as_factors(change: LoRADelta | LoHaDelta | LoKrDelta) -> tuple[Tensor, Tensor]:
     """(rank, in[, kh, kw]) and (out, rank[, 1, 1]) whose product is the change, scale included.
 
     Exact: the Hadamard product of two products of rank r is one of rank r * r, and a Kronecker
     product has the ranks of its factors multiplied.
     """
-    if isinstance(change, LowRank):
+    if isinstance(change, LoRADelta):
         return change.down.float(), change.up.float() * change.scale
-    if isinstance(change, Hadamard):
+    if isinstance(change, LoHaDelta):
         up, down, kernel = _hadamard(change)
     else:
         up, down, kernel = _kronecker(change)
@@ -354,7 +354,7 @@ def as_factors(change: LowRank | Hadamard | Kronecker) -> tuple[Tensor, Tensor]:
     return down.float().contiguous(), up.float().contiguous()
 
 
-def _hadamard(change: Hadamard) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+def _hadamard(change: LoHaDelta) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     """Row by row and column by column, the products of the factors' entries (Khatri and Rao)."""
     a, b, c, d = (t.double() for t in (change.w1_a, change.w1_b, change.w2_a, change.w2_b))
     if change.t1 is not None and change.t2 is not None:
@@ -367,7 +367,7 @@ def _hadamard(change: Hadamard) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     return up, down.flatten(0, 1), tuple(kernel)
 
 
-def _kronecker(change: Kronecker) -> tuple[Tensor, Tensor, tuple[int, ...]]:
+def _kronecker(change: LoKrDelta) -> tuple[Tensor, Tensor, tuple[int, ...]]:
     """The singular value decomposition of a Kronecker product is that of its factors."""
     first, second = (assembled(factors).double() for factors in (change.w1, change.w2))
     (up1, down1), (up2, down2) = _halves(first), _halves(second.flatten(1))
@@ -386,7 +386,7 @@ def _halves(matrix: Tensor) -> tuple[Tensor, Tensor]:
     return left[:, :kept] * root, root[:, None] * right[:kept]
 
 
-def weights(modules: Mapping[str, nn.Module]) -> dict[Place, nn.Parameter]:
+def weights(modules: Mapping[str, nn.Module]) -> dict[ModuleKey, nn.Parameter]:
     """Every parameter of a base, by the place that adapter files name.
 
     A text encoder's are found with and without the level that transformers 5 dropped.
@@ -395,10 +395,10 @@ def weights(modules: Mapping[str, nn.Module]) -> dict[Place, nn.Parameter]:
     for component, module in modules.items():
         for name, parameter in module.named_parameters():
             path = name.removesuffix(".weight")
-            found[Place(component, path)] = parameter
+            found[ModuleKey(component, path)] = parameter
             if component.startswith("text_encoder"):
-                found.setdefault(Place(component, f"text_model.{path}"), parameter)
-                found.setdefault(Place(component, path.removeprefix("text_model.")), parameter)
+                found.setdefault(ModuleKey(component, f"text_model.{path}"), parameter)
+                found.setdefault(ModuleKey(component, path.removeprefix("text_model.")), parameter)
     return found
 
 
@@ -422,24 +422,24 @@ def check_targets(modules: Mapping[str, nn.Module], targets: Sequence[str]) -> N
             )
 
 
-def _fits(change: Change, weight: Tensor) -> bool:
+def _fits(change: WeightDelta, weight: Tensor) -> bool:
     try:
         return change.size == (weight.shape[0], weight[0].numel())
     except IndexError:  # a factor that is no matrix
         return False
 
 
-def located(
+def match_modules(
     modules: Mapping[str, nn.Module], adapter: Adapter, name: str = "The adapter"
-) -> dict[nn.Parameter, tuple[Place, Change]]:
+) -> dict[nn.Parameter, tuple[ModuleKey, WeightDelta]]:
     """Every change of the adapter, by the parameter of the base that it is for.
 
     Raises `AdapterError`, with how many modules fit, unless all of them do: one that the base
     lacks, or whose weight has another shape, means that the adapter is for another base.
     """
-    found: dict[nn.Parameter, tuple[Place, Change]] = {}
-    misfits: list[Place] = []
-    every, theirs = changes(adapter), weights(modules)
+    found: dict[nn.Parameter, tuple[ModuleKey, WeightDelta]] = {}
+    misfits: list[ModuleKey] = []
+    every, theirs = deltas_of(adapter), weights(modules)
     for place, change in every.items():
         weight = theirs.get(place)
         if weight is None or weight in found or not _fits(change, weight):

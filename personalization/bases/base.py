@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from personalization.bases.catalog import BaseSpec
-from personalization.cache import Kept
+from personalization.cache import BoundedCache
 
 Task = Literal["text", "image", "inpaint"]
 
@@ -75,14 +75,14 @@ class Base(Protocol):
     denoiser: nn.Module
     text_encoders: tuple[TextEncoder, ...]
     lock: threading.Lock  # held while the weights are anything but the base's own; not reentrant
-    kept: Kept  # what stacks have computed for these weights; used under the lock
+    cache: BoundedCache  # what stacks have computed for these weights; used under the lock
 
     @property
     def modules(self) -> dict[str, nn.Module]:
         """What may be adapted, by the name of the pipeline component ("unet", ...)."""
         ...
 
-    def arithmetic(self) -> AbstractContextManager[Any]:
+    def autocast(self) -> AbstractContextManager[Any]:
         """While it lasts, weights in half precision and what is trained in float32 compute."""
         ...
 

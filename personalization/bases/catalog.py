@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from personalization.recipe import Full, LowRank, Prior, Recipe, Word
+from personalization.recipe import Full, LearnedEmbedding, LowRank, Prior, Recipe
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
@@ -37,7 +37,7 @@ class BaseSpec:
     targets: tuple[str, ...]  # module-name endings that a low-rank adapter adapts by default
     text_targets: tuple[str, ...]
     recipes: dict[Purpose, Recipe] = field(hash=False)
-    judge: str = "pocket"  # see `judges.panel`
+    encoder: str = "pocket"  # see `encoders.panel`
     gated: bool = False  # whether the Hub asks for its terms to be accepted first
     architecture: str | None = None  # of `architectures`: what it weighs is known before loading
     safety_checker: bool = False  # whether it comes with one: kept on where the public draws
@@ -86,11 +86,11 @@ def _recipes(
     fine-tune has no adapter, and needs the pictures. The scripts accumulate four steps at 1024 px,
     where four pictures at once would take 30 GiB: there it is more steps of one.
     """
-    taught, rate = word
+    trained, rate = word
     return {
         "word": Recipe(
-            Word(vectors=1, learning_rate=rate),
-            steps=taught,
+            LearnedEmbedding(vectors=1, learning_rate=rate),
+            steps=trained,
             batch_size=batch_size,
             preview_every=100,
             checkpoint_every=50,
@@ -130,7 +130,7 @@ CATALOG: dict[str, BaseSpec] = {
         text_targets=CLIP_ATTENTION,
         recipes={
             "word": Recipe(
-                Word(vectors=3, learning_rate=8e-3),
+                LearnedEmbedding(vectors=3, learning_rate=8e-3),
                 steps=150,
                 batch_size=4,
                 warmup=10,
@@ -180,7 +180,7 @@ CATALOG: dict[str, BaseSpec] = {
         targets=ATTENTION,
         text_targets=CLIP_ATTENTION,
         recipes=_recipes((3000, 5e-4), LowRank("lora", rank=4, alpha=4, learning_rate=1e-4), 2e-6),
-        judge="clip",
+        encoder="clip",
         architecture="sd15",
         safety_checker=True,
     ),
@@ -198,7 +198,7 @@ CATALOG: dict[str, BaseSpec] = {
         targets=ATTENTION,
         text_targets=CLIP_ATTENTION,
         recipes=_recipes((3000, 5e-4), LowRank("lora", rank=4, alpha=4, learning_rate=1e-4), 2e-6),
-        judge="clip",
+        encoder="clip",
         architecture="sd21",
     ),
     "sdxl": BaseSpec(
@@ -220,7 +220,7 @@ CATALOG: dict[str, BaseSpec] = {
             steps=1000,
             batch_size=1,
         ),
-        judge="clip",
+        encoder="clip",
         architecture="sdxl",
     ),
     "sd35-medium": BaseSpec(
@@ -242,7 +242,7 @@ CATALOG: dict[str, BaseSpec] = {
             steps=1000,
             batch_size=1,
         ),
-        judge="clip",
+        encoder="clip",
         gated=True,
         architecture="sd35-medium",
     ),
@@ -266,7 +266,7 @@ CATALOG: dict[str, BaseSpec] = {
             batch_size=1,
             warmup=100,
         ),
-        judge="clip",
+        encoder="clip",
         architecture="flux2-klein",
     ),
 }

@@ -30,8 +30,8 @@ from torch import Tensor, nn
 from personalization.bases import loading, schedulers
 from personalization.bases.base import Conditioning, Posterior, Task, TextEncoder
 from personalization.bases.catalog import BaseSpec
-from personalization.bases.unet import fingerprint, mind_the_end
-from personalization.cache import Kept
+from personalization.bases.unet import fingerprint, fix_eos_pooling
+from personalization.cache import BoundedCache
 
 _PIPELINES = {"sd3": StableDiffusion3Pipeline, "flux2": Flux2KleinPipeline}
 
@@ -49,22 +49,22 @@ class FlowBase:
         self.device = device
         self.fingerprint = fingerprint(pipe)
         self.lock = threading.Lock()
-        self.kept = Kept()
+        self.cache = BoundedCache()
         self.denoiser = pipe.transformer.to(device)
         self.vae = pipe.vae.to(device)
         is_sd3 = isinstance(pipe, StableDiffusion3Pipeline)
         self._kind: _Kind = _SD3(pipe) if is_sd3 else _Klein(pipe)
         self.text_encoders = tuple(
             TextEncoder(name, getattr(pipe, name).to(device), getattr(pipe, tokenizer))
-            for name, tokenizer in self._kind.spoken.items()
+            for name, tokenizer in self._kind.trainable_encoders.items()
         )
         for module in (self.denoiser, self.vae, *(e.model for e in self.text_encoders)):
             module.requires_grad_(False).eval()
-        for module in self._kind.silent.values():
+        for module in self._kind.frozen_encoders.values():
             if isinstance(module, nn.Module):
                 module.to(device).requires_grad_(False).eval()
         for encoder in self.text_encoders:
-            mind_the_end(encoder)
+            fix_eos_pooling(encoder)
         self.scheduler = pipe.scheduler
         schedule = FlowMatchEulerDiscreteScheduler.from_config(pipe.scheduler.config)
         # From noise to picture; shifted towards noise where the configuration says so.
@@ -75,8 +75,8 @@ class FlowBase:
     def modules(self) -> dict[str, nn.Module]:
         return {"transformer": self.denoiser} | {e.name: e.model for e in self.text_encoders}
 
-    def arithmetic(self) -> AbstractContextManager[Any]:
-        return loading.arithmetic(self.vae, self.device)
+    def autocast(self) -> AbstractContextManager[Any]:
+        return loading.autocast(self.vae, self.device)
 
     def encode_images(self, images: Tensor) -> Posterior:
         images = images.to(self.device, self.vae.dtype)
@@ -86,7 +86,7 @@ class FlowBase:
 
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         """By the pipeline's own `encode_prompt`; a run asks once a slice for what is frozen."""
-        with self.arithmetic():
+        with self.autocast():
             tensors = self._kind.encode_prompts(self._plain("text"), list(prompts), self.device)
         return Conditioning(tensors)
 
@@ -95,7 +95,7 @@ class FlowBase:
     ) -> Tensor:
         s = self._sigma(u)
         noisy = (1 - s) * latents + s * noise
-        with self.arithmetic():
+        with self.autocast():
             velocity = self._kind.velocity(self.denoiser, noisy, s.flatten(), conditioning)
         return noisy - s * velocity.float() if self._kind.clean else velocity.float()
 
@@ -110,10 +110,14 @@ class FlowBase:
         return _Drawing(self, self._plain(task, scheduler), task)
 
     def _plain(self, task: Task, scheduler: str | None = None) -> Any:
-        parts: dict[str, Any] = {"vae": self.vae, "transformer": self.denoiser, **self._kind.silent}
+        parts: dict[str, Any] = {
+            "vae": self.vae,
+            "transformer": self.denoiser,
+            **self._kind.frozen_encoders,
+        }
         for encoder in self.text_encoders:
             parts[encoder.name] = encoder.model
-            parts[self._kind.spoken[encoder.name]] = encoder.tokenizer
+            parts[self._kind.trainable_encoders[encoder.name]] = encoder.tokenizer
         fresh = schedulers.fresh(self.scheduler, self.spec.module, scheduler)
         pipe = self._kind.pipelines[task](scheduler=fresh, **parts)
         pipe.set_progress_bar_config(disable=True)
@@ -121,7 +125,7 @@ class FlowBase:
 
     def _sigma(self, u: Tensor) -> Tensor:
         """(batch, 1, 1, 1): how far on the way to noise; u = 0 is nearest to it."""
-        if self._kind.density == "logit_normal":
+        if self._kind.timestep_sampling == "logit_normal":
             # The quantile function, so that a u from each stratum gives one from each.
             u = torch.sigmoid(torch.special.ndtri(u.double())).float()
         index = (u.to(self.device) * self._steps).long().clamp(max=self._steps - 1)
@@ -153,7 +157,7 @@ class _Drawing:
         if negative_prompt is not None:
             refused = base.encode_prompts(negative_prompt)
             settings |= {f"negative_{k}": v.to(dtype) for k, v in refused.tensors.items()}
-        with base.arithmetic():
+        with base.autocast():
             answer = kind.draw(base, self.pipe, self._task, settings)
         if settings.get("output_type") == "latent":
             answer.images = kind.seen(base.vae, answer.images)
@@ -163,10 +167,12 @@ class _Drawing:
 class _Kind(Protocol):
     """What tells one flow transformer from another."""
 
-    spoken: ClassVar[dict[str, str]]  # text encoders that can learn, with their tokenizers
-    silent: dict[str, Any]  # other components of the pipeline
+    trainable_encoders: ClassVar[
+        dict[str, str]
+    ]  # text encoders that can learn, with their tokenizers
+    frozen_encoders: dict[str, Any]  # other components of the pipeline
     pipelines: ClassVar[dict[Task, Any]]
-    density: Literal["uniform", "logit_normal"]  # of the levels of noise in training
+    timestep_sampling: Literal["uniform", "logit_normal"]  # of the levels of noise in training
     clean: bool  # whether the loss is on the clean picture, which weighs it by the squared sigma
 
     def posterior(self, vae: Any, mean: Tensor, std: Tensor) -> Posterior: ...
@@ -194,7 +200,7 @@ class _SD3:
     T5 reads a learned word by its letters, as every trainer has it: it learns none.
     """
 
-    spoken: ClassVar[dict[str, str]] = {
+    trainable_encoders: ClassVar[dict[str, str]] = {
         "text_encoder": "tokenizer",
         "text_encoder_2": "tokenizer_2",
     }
@@ -204,11 +210,14 @@ class _SD3:
         "inpaint": StableDiffusion3InpaintPipeline,
     }
     # The defaults of train_dreambooth_lora_sd3.py: weighting_scheme and precondition_outputs.
-    density: Literal["uniform", "logit_normal"] = "logit_normal"
+    timestep_sampling: Literal["uniform", "logit_normal"] = "logit_normal"
     clean = True
 
     def __init__(self, pipe: Any):
-        self.silent = {"text_encoder_3": pipe.text_encoder_3, "tokenizer_3": pipe.tokenizer_3}
+        self.frozen_encoders = {
+            "text_encoder_3": pipe.text_encoder_3,
+            "tokenizer_3": pipe.tokenizer_3,
+        }
 
     def posterior(self, vae: Any, mean: Tensor, std: Tensor) -> Posterior:
         shift, scale = vae.config.shift_factor or 0.0, vae.config.scaling_factor
@@ -256,18 +265,18 @@ class _Klein:
     The autoencoder is taken at its mean, as the script and the pipelines take it.
     """
 
-    spoken: ClassVar[dict[str, str]] = {"text_encoder": "tokenizer"}
+    trainable_encoders: ClassVar[dict[str, str]] = {"text_encoder": "tokenizer"}
     pipelines: ClassVar[dict[Task, Any]] = {
         "text": Flux2KleinPipeline,
         "image": Flux2KleinPipeline,
         "inpaint": Flux2KleinInpaintPipeline,
     }
     # The default of train_dreambooth_lora_flux2_klein.py: weighting_scheme "none".
-    density: Literal["uniform", "logit_normal"] = "uniform"
+    timestep_sampling: Literal["uniform", "logit_normal"] = "uniform"
     clean = False
 
     def __init__(self, pipe: Any):
-        self.silent = {"is_distilled": pipe.config.is_distilled}
+        self.frozen_encoders = {"is_distilled": pipe.config.is_distilled}
 
     def posterior(self, vae: Any, mean: Tensor, std: Tensor) -> Posterior:
         mean = self.seen(vae, mean)
@@ -306,11 +315,13 @@ class _Klein:
         # The pipeline takes a picture as something to refer to; starting from one, noised to the
         # strength, is SDEdit (Meng et al. 2021, arXiv 2108.01073), done here through its latents.
         image, strength = settings.pop("image"), settings.pop("strength")
-        steps, chances = settings["num_inference_steps"], settings["generator"]
+        steps, generators = settings["num_inference_steps"], settings["generator"]
         width, height = image.size
         pixels = pipe.image_processor.preprocess(image, height=height, width=width)
-        start = base.encode_images(pixels).mean.expand(len(chances), -1, -1, -1)
-        noise = torch.cat([torch.randn(start[:1].shape, generator=chance) for chance in chances])
+        start = base.encode_images(pixels).mean.expand(len(generators), -1, -1, -1)
+        noise = torch.cat(
+            [torch.randn(start[:1].shape, generator=generator) for generator in generators]
+        )
         sigmas = np.linspace(1.0, 1 / steps, steps)[steps - max(1, int(steps * strength)) :]
         mu = compute_empirical_mu(start.shape[2] * start.shape[3], len(sigmas))
         pipe.scheduler.set_timesteps(sigmas=sigmas, mu=mu, device=base.device)

@@ -54,40 +54,44 @@ class ExtendedEmbedding(nn.Module):
         return torch.where((ids >= self.first).unsqueeze(-1), new.to(known.dtype), known)
 
 
-def token_names(token: str, vectors: int) -> list[str]:
+def placeholder_tokens(placeholder_token: str, vectors: int) -> list[str]:
     """A word of several vectors, as diffusers spells it: ``<mug>``, ``<mug>_1``, ``<mug>_2``."""
-    return [token] + [f"{token}_{i}" for i in range(1, vectors)]
+    return [placeholder_token] + [f"{placeholder_token}_{i}" for i in range(1, vectors)]
 
 
-def extended_tokenizer(tokenizer: Any, token: str, vectors: int = 1) -> Any:
-    """A copy that reads `token` as `vectors` new ids in a row, from the old ``len`` on.
+def extended_tokenizer(tokenizer: Any, placeholder_token: str, vectors: int = 1) -> Any:
+    """A copy that reads `placeholder_token` as `vectors` new ids in a row, from the old ``len`` on.
 
-    The ids are those of `token_names`; a prompt names `token` alone, and the pipelines'
-    ``maybe_convert_prompt`` writes out the rest. Raises `ConceptError` where the tokenizer has
-    `token` as one token already: the word would change what it means now.
+    The ids are those of `placeholder_tokens`; a prompt names `placeholder_token` alone, and the
+    pipelines' ``maybe_convert_prompt`` writes out the rest. Raises `ConceptError` where it has
+    `placeholder_token` as one token already: the word would change what it means now.
     """
-    taken = [name for name in token_names(token, vectors) if _is_one_token(tokenizer, name)]
+    taken = [
+        name
+        for name in placeholder_tokens(placeholder_token, vectors)
+        if _is_one_token(tokenizer, name)
+    ]
     if taken:
         raise ConceptError(
             f"The word “{taken[0]}” exists already: the base reads it as one token. "
             "Choose one that means nothing yet, such as <my-mug>.",
-            field="token",
+            field="placeholder_token",
         )
     from transformers import AddedToken  # here: it takes a second of the app's start
 
     copied = copy.deepcopy(tokenizer)
     # The pipelines look a word up as it was read; read in lower case, a capital would be lost.
-    capital = token != token.lower()
+    capital = placeholder_token != placeholder_token.lower()
     names = [
         AddedToken(name, normalized=False) if capital else name
-        for name in token_names(token, vectors)
+        for name in placeholder_tokens(placeholder_token, vectors)
     ]
     copied.add_tokens(names)
     return copied
 
 
-def _is_one_token(tokenizer: Any, token: str) -> bool:
-    if token in tokenizer.get_added_vocab():
+def _is_one_token(tokenizer: Any, placeholder_token: str) -> bool:
+    if placeholder_token in tokenizer.get_added_vocab():
         return True
-    read = tokenizer.tokenize(token)
+    read = tokenizer.tokenize(placeholder_token)
     return len(read) == 1 and read[0] != tokenizer.unk_token

@@ -70,7 +70,7 @@ def precision(device: torch.device) -> torch.dtype:
     return torch.float32
 
 
-def arithmetic(module: nn.Module, device: torch.device) -> AbstractContextManager[Any]:
+def autocast(module: nn.Module, device: torch.device) -> AbstractContextManager[Any]:
     """Autocast to the precision of `module`'s weights; nothing where that is float32.
 
     What is trained is kept in float32 beside weights in half precision, and they meet here.

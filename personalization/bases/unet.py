@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from personalization.bases import loading, schedulers
 from personalization.bases.base import Conditioning, Posterior, Task, TextEncoder
 from personalization.bases.catalog import BaseSpec
-from personalization.cache import Kept
+from personalization.cache import BoundedCache
 
 _PIPELINES: dict[Task, Any] = {
     "text": StableDiffusionPipeline,
@@ -60,7 +60,7 @@ class UNetBase:
         self.device = device
         self.fingerprint = fingerprint(pipe)
         self.lock = threading.Lock()
-        self.kept = Kept()
+        self.cache = BoundedCache()
         self.denoiser = pipe.unet.to(device=device, memory_format=torch.channels_last)
         self.vae = pipe.vae.to(device)
         self.text_encoders: tuple[TextEncoder, ...] = (
@@ -85,7 +85,7 @@ class UNetBase:
         for module in (self.denoiser, self.vae, *(e.model for e in self.text_encoders)):
             module.requires_grad_(False).eval()
         for encoder in self.text_encoders:
-            mind_the_end(encoder)
+            fix_eos_pooling(encoder)
         self.scheduler = pipe.scheduler
         self.noise_schedule = DDPMScheduler.from_config(pipe.scheduler.config)
 
@@ -93,8 +93,8 @@ class UNetBase:
     def modules(self) -> dict[str, nn.Module]:
         return {"unet": self.denoiser} | {e.name: e.model for e in self.text_encoders}
 
-    def arithmetic(self) -> AbstractContextManager[Any]:
-        return loading.arithmetic(self.vae, self.device)
+    def autocast(self) -> AbstractContextManager[Any]:
+        return loading.autocast(self.vae, self.device)
 
     def encode_images(self, images: Tensor) -> Posterior:
         images = images.to(self.device, self.vae.dtype)
@@ -104,7 +104,7 @@ class UNetBase:
         return Posterior(posterior.mean.float() * scale, posterior.std.float() * scale)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
-        with self.arithmetic():
+        with self.autocast():
             if not self._is_xl:
                 (encoder,) = self.text_encoders
                 hidden = encoder.model(self._ids(encoder, prompts))[0]
@@ -135,7 +135,7 @@ class UNetBase:
         noisy = self.noise_schedule.add_noise(latents, noise, t)
         hidden = conditioning.tensors["encoder_hidden_states"]
         added = self._added(latents, conditioning) if self._is_xl else {}
-        with self.arithmetic():
+        with self.autocast():
             return self.denoiser(noisy, t, hidden, return_dict=False, **added)[0].float()
 
     def _added(self, latents: Tensor, conditioning: Conditioning) -> dict[str, Any]:
@@ -162,15 +162,17 @@ class UNetBase:
         return error.square().mean(dim=(1, 2, 3))
 
     def pipeline(self, task: Task, scheduler: str | None = None) -> Any:
-        spoken: dict[str, Any] = {}
+        trainable_encoders: dict[str, Any] = {}
         for encoder in self.text_encoders:
-            spoken[encoder.name] = encoder.model
-            spoken[encoder.name.replace("text_encoder", "tokenizer")] = encoder.tokenizer
+            trainable_encoders[encoder.name] = encoder.model
+            trainable_encoders[encoder.name.replace("text_encoder", "tokenizer")] = (
+                encoder.tokenizer
+            )
         pipe = (_XL_PIPELINES if self._is_xl else _PIPELINES)[task](
             vae=self.vae,
             unet=self.denoiser,
             scheduler=schedulers.fresh(self.scheduler, self.spec.module, scheduler),
-            **spoken,
+            **trainable_encoders,
             **self._more,
         )
         pipe.set_progress_bar_config(disable=True)
@@ -180,7 +182,7 @@ class UNetBase:
         return (u * self.noise_schedule.config.num_train_timesteps).long().to(self.device)
 
 
-def mind_the_end(encoder: TextEncoder) -> None:
+def fix_eos_pooling(encoder: TextEncoder) -> None:
     """Have CLIP pool at the end of the prompt, also where a learned word stands in it.
 
     Configurations of before 2023 say that the end is token 2, at which transformers takes the

@@ -29,44 +29,45 @@ _TEMPLATES = {
 class Concept:
     """Something to teach.
 
-    `token` stands for it in prompts; `noun` is its class ("dog") or, for a style, empty or what the
-    photos show. Raises `ConceptError` or `PhotoError`, whose `field` names the argument at fault.
+    `placeholder_token` stands for it in prompts; `class_noun` is its class ("dog") or, for a
+    style, empty or what the photos show. Raises `ConceptError` or `PhotoError`, whose `field` names
+    the argument at fault.
     """
 
     kind: Kind
-    token: str
-    noun: str
+    placeholder_token: str
+    class_noun: str
     photos: tuple[Photo, ...]
 
     def __post_init__(self) -> None:
-        check_token(self.token)
-        check_noun(self.noun, needed=self.kind != "style")
+        check_placeholder_token(self.placeholder_token)
+        check_class_noun(self.class_noun, needed=self.kind != "style")
         check_photos(self.photos)
 
     @property
     def name(self) -> str:
         """The words that call it: the token with its class noun, "sks dog"."""
-        return f"{self.token} {self.noun}".strip()
+        return f"{self.placeholder_token} {self.class_noun}".strip()
 
-    def prompts(self, *, with_noun: bool = True) -> tuple[str, ...]:
+    def prompts(self, *, with_class_noun: bool = True) -> tuple[str, ...]:
         """What the photos are captioned as, in several phrasings; the first is the instance prompt.
 
         A learned word carries its class in its vector and is used without the noun.
         """
-        words = self.name if with_noun else self.token
+        words = self.name if with_class_noun else self.placeholder_token
         return tuple(template.format(words) for template in _TEMPLATES[self.kind])
 
     def class_prompt(self) -> str:
         """The instance prompt without the token: what prior preservation keeps as it is."""
-        return _TEMPLATES[self.kind][0].format(self.noun or "anything")
+        return _TEMPLATES[self.kind][0].format(self.class_noun or "anything")
 
-    def caption(self, index: int, *, with_noun: bool = True) -> str | None:
+    def caption(self, index: int, *, with_class_noun: bool = True) -> str | None:
         """Photo `index`'s own caption with the token in it, or None where it has none."""
         caption = self.photos[index].caption
         if not caption:
             return None
-        words = self.name if with_noun else self.token
-        return caption if self.token in caption else f"{words}, {caption}"
+        words = self.name if with_class_noun else self.placeholder_token
+        return caption if self.placeholder_token in caption else f"{words}, {caption}"
 
 
 def captioned(photos: Sequence[Photo], text: str) -> list[Photo]:
@@ -89,38 +90,39 @@ def captioned(photos: Sequence[Photo], text: str) -> list[Photo]:
     ]
 
 
-def check_token(token: str) -> None:
+def check_placeholder_token(placeholder_token: str) -> None:
     """Refuse a token that could not stand in a prompt."""
-    if not token.strip():
+    if not placeholder_token.strip():
         raise ConceptError(
             "The word is empty. Choose one that means nothing yet, such as sks or <my-mug>.",
-            field="token",
+            field="placeholder_token",
         )
-    if len(token) > MAX_TOKEN_LENGTH:
+    if len(placeholder_token) > MAX_TOKEN_LENGTH:
         raise ConceptError(
-            f"The word “{token[:12]}…” has {len(token)} characters; "
+            f"The word “{placeholder_token[:12]}…” has {len(placeholder_token)} characters; "
             f"at most {MAX_TOKEN_LENGTH} fit. Shorten it.",
-            field="token",
+            field="placeholder_token",
         )
-    if not _TOKEN.fullmatch(token):
+    if not _TOKEN.fullmatch(placeholder_token):
         raise ConceptError(
-            f"The word “{token}” has a space or a sign in it. "
+            f"The word “{placeholder_token}” has a space or a sign in it. "
             "Use letters, digits, - and _ only, with < > around it if you like.",
-            field="token",
+            field="placeholder_token",
         )
 
 
-def check_noun(noun: str, *, needed: bool) -> None:
+def check_class_noun(class_noun: str, *, needed: bool) -> None:
     """Refuse an empty class noun where one is needed, or one that is a sentence."""
-    if needed and not noun.strip():
+    if needed and not class_noun.strip():
         raise ConceptError(
             "The class noun is empty. Say what the subject is in one word, such as dog or mug: "
             "without it the base does not know what to start from.",
-            field="noun",
+            field="class_noun",
         )
-    if len(noun) > 48:
+    if len(class_noun) > 48:
         raise ConceptError(
-            f"The class noun has {len(noun)} characters. One or two words are enough.", field="noun"
+            f"The class noun has {len(class_noun)} characters. One or two words are enough.",
+            field="class_noun",
         )
 
 

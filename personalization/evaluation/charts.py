@@ -199,7 +199,15 @@ def spectrum(results: Sequence[Mark] = (), *, whole: int = WHOLE_MODEL) -> str:
     """
     low, high = whole / 1000, whole / 12
     zones = (
-        ("word", OTHER, "A word", "kilobytes", "nothing changes", 1e3, min(30e3, low / 3)),
+        (
+            "textual_inversion",
+            OTHER,
+            "A word",
+            "kilobytes",
+            "nothing changes",
+            1e3,
+            min(30e3, low / 3),
+        ),
         ("low rank", SUBJECT, "A LoRA", _unit(high), "a thin layer", low, high),
         ("full", PROMPT, "Full", _unit(whole), "everything", whole / 2, whole * 2),
     )
@@ -357,13 +365,13 @@ def _layers(kind: str, colour: str, x: str, anchor: str) -> str:
             parts.append(
                 f'<rect x="{left + 33}" y="{y}" width="7" height="3.4" rx="1.2" fill="{colour}"/>'
             )
-    if kind == "word":
+    if kind == "textual_inversion":
         parts.append(f'<circle cx="{left + 48}" cy="9.2" r="3.2" fill="{colour}"/>')
     return f'<svg x="{x}" y="0" width="1" height="1" overflow="visible">{"".join(parts)}</svg>'
 
 
 def _method_colour(method: str) -> str:
-    return {"word": OTHER, "full": PROMPT}.get(method, SUBJECT)
+    return {"textual_inversion": OTHER, "full": PROMPT}.get(method, SUBJECT)
 
 
 def _unit(size: float) -> str:

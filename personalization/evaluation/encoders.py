@@ -32,7 +32,7 @@ DINO = "facebook/dinov2-base"
 PER_BATCH = 16
 
 
-class ImageJudge(Protocol):
+class ImageEncoder(Protocol):
     """Sees pictures."""
 
     name: str
@@ -42,7 +42,7 @@ class ImageJudge(Protocol):
         ...
 
 
-class Judge(ImageJudge, Protocol):
+class ImageTextEncoder(ImageEncoder, Protocol):
     """Sees pictures and reads texts, in one space."""
 
     def texts(self, texts: Sequence[str]) -> Tensor:
@@ -66,14 +66,14 @@ THINGS = ("cat", "dog", "bird", "robot", "mug", "car", "house", "flower")
 
 
 @dataclass(frozen=True)
-class Panel:
+class EncoderPair:
     """Who judges what; the same judge for both where one is good at both."""
 
-    subject: ImageJudge
-    prompt: Judge
+    subject: ImageEncoder
+    prompt: ImageTextEncoder
 
 
-class ClipJudge:
+class ClipEncoder:
     """A CLIPModel with its processor, from a folder or the Hub.
 
     Raises `HubError` where it cannot be loaded.
@@ -113,7 +113,7 @@ class ClipJudge:
         )
 
 
-class DinoJudge:
+class DinoEncoder:
     """DINOv2: the class token of the last layer, from a folder or the Hub.
 
     Raises `HubError` where it cannot be loaded.
@@ -133,7 +133,7 @@ class DinoJudge:
         return self.model(pixel_values=pixels.to(self.device)).last_hidden_state[:, 0]
 
 
-class Apart:
+class DebiasedFeatures:
     """A judge that looks away from the place: its features without the span of texts about places.
 
     Directions in a joint space of pictures and texts that texts differ in can be projected out of
@@ -141,34 +141,34 @@ class Apart:
     2302.00070). Otherwise a subject would be called less like itself wherever a prompt is obeyed.
     """
 
-    def __init__(self, judge: Judge):
-        self.name = f"{judge.name}, apart from places"
-        self.judge = judge
+    def __init__(self, encoder: ImageTextEncoder):
+        self.name = f"{encoder.name}, apart from places"
+        self.encoder = encoder
         texts = [f"a photo of a {thing} {place}" for place in PLACES for thing in THINGS]
-        by_place = judge.texts(texts).reshape(len(PLACES), len(THINGS), -1).mean(1)
+        by_place = encoder.texts(texts).reshape(len(PLACES), len(THINGS), -1).mean(1)
         spread = by_place - by_place.mean(0)
         # Centred, the rows span one direction less than there are places.
         self.directions = torch.linalg.svd(spread, full_matrices=False).Vh[: len(PLACES) - 1]
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
-        seen = self.judge.images(pictures)
+        seen = self.encoder.images(pictures)
         return normalize(seen - seen @ self.directions.T @ self.directions, dim=-1)
 
 
-def panel(spec: BaseSpec, device: torch.device | str = "cpu") -> Panel:
+def encoder_pair(spec: BaseSpec, device: torch.device | str = "cpu") -> EncoderPair:
     """The judges of a base, loaded once in a process for each device. Raises `HubError`.
 
-    `spec.judge` is "pocket", "clip" (CLIP and DINOv2 from the Hub), or a CLIP's folder.
+    `spec.encoder` is "pocket", "clip" (CLIP and DINOv2 from the Hub), or a CLIP's folder.
     """
-    return _panel(spec.judge, str(device))
+    return _encoder_pair(spec.encoder, str(device))
 
 
 @lru_cache(maxsize=2)
-def _panel(judge: str, device: str) -> Panel:
-    if judge == "clip":
-        return Panel(DinoJudge(DINO, device), ClipJudge(CLIP, device))
-    one = ClipJudge(POCKET if judge == "pocket" else judge, device)
-    return Panel(Apart(one), one)
+def _encoder_pair(encoder: str, device: str) -> EncoderPair:
+    if encoder == "clip":
+        return EncoderPair(DinoEncoder(DINO, device), ClipEncoder(CLIP, device))
+    one = ClipEncoder(POCKET if encoder == "pocket" else encoder, device)
+    return EncoderPair(DebiasedFeatures(one), one)
 
 
 def _loaded(source: str, *kinds: Any) -> tuple[Any, ...]:
@@ -188,9 +188,9 @@ def _loaded(source: str, *kinds: Any) -> tuple[Any, ...]:
         ) from error
 
 
-def _in_batches(items: Sequence[Any], judge: Any) -> Tensor:
+def _in_batches(items: Sequence[Any], encoder: Any) -> Tensor:
     with torch.inference_mode():
-        parts = [judge(items[i : i + PER_BATCH]) for i in range(0, len(items), PER_BATCH)]
+        parts = [encoder(items[i : i + PER_BATCH]) for i in range(0, len(items), PER_BATCH)]
     return normalize(torch.cat(parts).float(), dim=-1).cpu().clone()
 
 

@@ -27,10 +27,10 @@ from personalization.bases.base import Base
 from personalization.data.photos import Photo, crop
 from personalization.errors import PersonalizationError, PhotoError
 from personalization.evaluation import encoders, metrics
-from personalization.evaluation.encoders import Panel
+from personalization.evaluation.encoders import EncoderPair
 from personalization.evaluation.metrics import interval
-from personalization.evaluation.prompts import Prompt, bank, unrelated, with_article
-from personalization.evaluation.renderer import Album, Paused, Studio
+from personalization.evaluation.prompts import Prompt, eval_prompts, unrelated, with_article
+from personalization.evaluation.renderer import ImageCache, Paused, Renderer
 from personalization.evaluation.report import (
     Comparison,
     Copying,
@@ -143,17 +143,18 @@ def evaluating(
     *,
     seconds: float | None = SECONDS,
     plans: Sequence[Plan] = PLANS,
-    album: Album | None = None,
-    over: Callable[[float], bool] = lambda seconds: False,
+    image_cache: ImageCache | None = None,
+    out_of_time: Callable[[float], bool] = lambda seconds: False,
 ) -> Iterator[Stage | SliceEnded | Report]:
     """Tell how far it is, then give the report.
 
     `photos` are needed with an adapter alone; a run has its own. `seconds` is about what it may
-    take: fewer prompts are drawn where the machine is slow. `album` remembers what was drawn and
-    how much was planned, for whoever goes on or compares. `over(seconds)` says whether so many
-    seconds are too many now: then it ends with `SliceEnded`, its steps being pictures. Where the
-    judge cannot be loaded, the report has pictures and cost, and says why it has no figures. Raises
-    `PhotoError` where there are no photos to compare with, and what `stack.applied` raises.
+    take: fewer prompts are drawn where the machine is slow. `image_cache` remembers what was drawn
+    and how much was planned, for whoever goes on or compares. `out_of_time(seconds)` says
+    whether so many seconds are too many now: then it ends with `SliceEnded`, its steps being
+    pictures. Where the encoder cannot be loaded, the report has pictures and cost, and says why it
+    has no figures. Raises `PhotoError` where there are no photos to compare with, and what
+    `stack.applied` raises.
     """
     if isinstance(subject, Run):
         subject = of_run(subject, base)
@@ -161,10 +162,10 @@ def evaluating(
         subject = of_adapter(subject, photos)
     adapter = subject.adapter
     yield Stage("the judge", 0, 1)
-    panel: Panel | None = None
+    encoder_pair: EncoderPair | None = None
     missing = ""
     try:
-        panel = encoders.panel(base.spec, base.device)
+        encoder_pair = encoders.encoder_pair(base.spec, base.device)
     except PersonalizationError as error:
         missing = str(error)
 
@@ -176,11 +177,13 @@ def evaluating(
             return generate.draw_each(base, prompts, seeds, steps=steps)
 
     how = f"{base.fingerprint}/{base.spec.size}/{steps}/{sampling.guidance:g}"
-    studio = Studio(draw, album, base=how, taught=f"{how}/{adapter.sha256}", over=over)
+    renderer = Renderer(
+        draw, image_cache, base=how, trained=f"{how}/{adapter.sha256}", out_of_time=out_of_time
+    )
     crops = [crop(photo, base.spec.size) for photo in subject.photos]
-    poses = base.spec.judge != "pocket"
+    poses = base.spec.encoder != "pocket"
     for event in measuring(
-        subject, crops, studio, panel, plans=plans, seconds=seconds, poses=poses
+        subject, crops, renderer, encoder_pair, plans=plans, seconds=seconds, poses=poses
     ):
         if isinstance(event, Report):
             evidence = event.evidence | {
@@ -189,7 +192,7 @@ def evaluating(
                 "sampling": f"{steps} steps, guidance {sampling.guidance:g}",
                 **{name: version(name) for name in ("torch", "diffusers", "transformers")},
             }
-            if base.spec.judge == "pocket":
+            if base.spec.encoder == "pocket":
                 agreement = f"rank correlation {encoders.POCKET_AGREEMENT} with true attributes"
                 evidence["how far the judge can be trusted"] = agreement
             limits = (missing, *event.limits) if missing else event.limits
@@ -200,8 +203,8 @@ def evaluating(
 def measuring(
     subject: Subject,
     photos: Sequence[Image.Image],
-    studio: Studio,
-    panel: Panel | None,
+    renderer: Renderer,
+    encoder_pair: EncoderPair | None,
     *,
     plans: Sequence[Plan] = PLANS,
     seconds: float | None = None,
@@ -209,7 +212,7 @@ def measuring(
 ) -> Iterator[Stage | SliceEnded | Report]:
     """The report over any way of drawing. `photos` are cropped as trained on.
 
-    Without a `panel` it draws one strip and measures nothing. Where the studio's time is over it
+    Without an `encoder_pair` it draws one strip and measures nothing. Where the time is over it
     ends with `SliceEnded`. Raises `PhotoError` without photos.
     """
     if not photos:
@@ -220,37 +223,39 @@ def measuring(
     description = subject.description
     captions = [photo.caption or "" for photo in subject.photos]
     try:
-        if panel is None:
-            prompts = bank(description, 8, captions, poses=poses)
-            yield (yield from _unmeasured(subject, studio, prompts))
+        if encoder_pair is None:
+            prompts = eval_prompts(description, 8, captions, poses=poses)
+            yield (yield from _unmeasured(subject, renderer, prompts))
         else:
-            plan = yield from _afforded(studio, description, captions, plans, seconds, poses=poses)
-            prompts = bank(description, plan.prompts, captions, poses=poses)
-            yield (yield from _measured(subject, photos, studio, panel, plan, prompts))
+            plan = yield from _afforded(
+                renderer, description, captions, plans, seconds, poses=poses
+            )
+            prompts = eval_prompts(description, plan.prompts, captions, poses=poses)
+            yield (yield from _measured(subject, photos, renderer, encoder_pair, plan, prompts))
     except Paused:
-        yield SliceEnded(studio.done, max(studio.done, studio.total))
+        yield SliceEnded(renderer.done, max(renderer.done, renderer.total))
 
 
 def _measured(
     subject: Subject,
     photos: Sequence[Image.Image],
-    studio: Studio,
-    panel: Panel,
+    renderer: Renderer,
+    encoder_pair: EncoderPair,
     plan: Plan,
     prompts: Sequence[Prompt],
 ) -> Generator[Stage, None, Report]:
     description = subject.description
-    word = description.method == "word"
+    word = description.method == "textual_inversion"
     asked, plain = [p.asked for p in prompts], [p.plain for p in prompts]
     n = len(prompts)
     seeds = _seeds(n, plan.seeds)  # every prompt once, then every prompt again
     strengths = (1.0,) if word else plan.strengths
-    scale = _Scale(panel, photos, plain)
+    scale = _Scale(encoder_pair, photos, plain)
 
-    untouched = scale.seen((yield from studio.draw("the base", 0.0, plain * plan.seeds, seeds)))
+    untouched = scale.seen((yield from renderer.draw("the base", 0.0, plain * plan.seeds, seeds)))
     swept = []
     for strength in strengths:
-        shots = yield from studio.draw(f"strength {strength:g}", strength, asked, seeds[:n])
+        shots = yield from renderer.draw(f"strength {strength:g}", strength, asked, seeds[:n])
         swept.append(scale.seen(shots))
     levels = [scale.level(s, seen, untouched) for s, seen in zip(strengths, swept, strict=True)]
     best = metrics.balance(
@@ -258,9 +263,9 @@ def _measured(
         torch.tensor([level.prompt_share.mean for level in levels]),
     )
     strength = strengths[best]
-    shots = yield from studio.draw("more seeds", strength, asked * plan.seeds, seeds)
+    shots = yield from renderer.draw("more seeds", strength, asked * plan.seeds, seeds)
     chosen = scale.seen(shots)
-    drift = yield from _drift(studio, scale, description, plan, strength)
+    drift = yield from _drift(renderer, scale, description, plan, strength)
 
     product = chosen.subject / scale.reference * (chosen.prompt / untouched.prompt.mean())
     by_prompt = product.reshape(-1, n)
@@ -287,8 +292,8 @@ def _measured(
                 strict=True,
             )
         },
-        judges=(panel.subject.name, panel.prompt.name),
-        pictures=studio.done,
+        encoders=(encoder_pair.subject.name, encoder_pair.prompt.name),
+        pictures=renderer.done,
     )
 
     def shot(seen: _Seen, i: int, at: float) -> Shot:
@@ -313,7 +318,7 @@ def _measured(
             for at, seen in zip(strengths, swept, strict=True)
         ),
         limits=_limits(figures, scale.photos, description),
-        evidence={"judges": list(dict.fromkeys(figures.judges)), "prompts": asked},
+        evidence={"judges": list(dict.fromkeys(figures.encoders)), "prompts": asked},
     )
 
 
@@ -328,16 +333,18 @@ def reporting(
     else works on the run.
     """
     end = None if part is None else time.monotonic() + part
-    album = Album(run.folder / "cache" / "report")
+    image_cache = ImageCache(run.folder / "cache" / "report")
 
-    def over(needed: float) -> bool:
+    def out_of_time(needed: float) -> bool:
         return run.stop_requested or (end is not None and time.monotonic() + needed > end)
 
     with run.locked():
-        for event in evaluating(base, run, seconds=seconds, album=album, over=over):
+        for event in evaluating(
+            base, run, seconds=seconds, image_cache=image_cache, out_of_time=out_of_time
+        ):
             if isinstance(event, Report):
                 store(run, event)
-                album.delete()
+                image_cache.delete()
             yield event
 
 
@@ -359,10 +366,10 @@ def comparing(
 
     `seconds` is for each.
     """
-    album = Album()
+    image_cache = ImageCache()
     reports = {}
     for name, subject in subjects.items():
-        for event in evaluating(base, subject, seconds=seconds, album=album):
+        for event in evaluating(base, subject, seconds=seconds, image_cache=image_cache):
             if isinstance(event, Report):
                 reports[name] = event
             elif isinstance(event, Stage):
@@ -382,10 +389,12 @@ class _Seen:
 class _Scale:
     """Measures pictures of the bank's prompts against the photos and the untouched base."""
 
-    def __init__(self, panel: Panel, photos: Sequence[Image.Image], plain: Sequence[str]):
-        self.panel = panel
-        self.photos = panel.subject.images(photos)
-        self.texts = panel.prompt.texts(plain)
+    def __init__(
+        self, encoder_pair: EncoderPair, photos: Sequence[Image.Image], plain: Sequence[str]
+    ):
+        self.encoder_pair = encoder_pair
+        self.photos = encoder_pair.subject.images(photos)
+        self.texts = encoder_pair.prompt.texts(plain)
         self.real = metrics.among_themselves(self.photos)
         # One photo has no other to be like: then identity stands in for the reference.
         self.reference = float(self.real.mean()) if len(self.real) else 1.0
@@ -394,8 +403,8 @@ class _Scale:
         texts = self.texts.repeat(len(pictures) // len(self.texts), 1)
         return _Seen(
             pictures,
-            metrics.subject_fidelity(self.panel.subject.images(pictures), self.photos),
-            metrics.prompt_fidelity(self.panel.prompt.images(pictures), texts),
+            metrics.subject_fidelity(self.encoder_pair.subject.images(pictures), self.photos),
+            metrics.prompt_fidelity(self.encoder_pair.prompt.images(pictures), texts),
         )
 
     def by_prompt(self, values: Tensor) -> Tensor:
@@ -415,7 +424,7 @@ class _Scale:
 
 
 def _afforded(
-    studio: Studio,
+    renderer: Renderer,
     description: Description,
     captions: Sequence[str],
     plans: Sequence[Plan],
@@ -427,50 +436,50 @@ def _afforded(
 
     The base warms up, then the adapter is timed: its pictures are never remembered ones.
     """
-    word = description.method == "word"
-    if agreed := studio.album.plan:
+    word = description.method == "textual_inversion"
+    if agreed := renderer.image_cache.plan:
         plan = Plan(**agreed | {"strengths": tuple(agreed["strengths"])})
-        studio.total = plan.pictures(word=word)
+        renderer.total = plan.pictures(word=word)
         return plan
-    first = bank(description, plans[-1].prompts, captions, poses=poses)
+    first = eval_prompts(description, plans[-1].prompts, captions, poses=poses)
     seeds = _seeds(len(first))
-    yield from studio.draw("the base", 0.0, [p.plain for p in first], seeds)
+    yield from renderer.draw("the base", 0.0, [p.plain for p in first], seeds)
     started = time.monotonic()
     strength = 1.0 if word else TRIED_FIRST
-    yield from studio.draw("first try", strength, [p.asked for p in first], seeds)
+    yield from renderer.draw("first try", strength, [p.asked for p in first], seeds)
     each = (time.monotonic() - started) / len(first)
     plan = next(
         (p for p in plans if seconds is None or each * p.pictures(word=word) <= seconds),
         plans[-1],
     )
-    studio.album.agree(asdict(plan))
-    studio.total = plan.pictures(word=word)
+    renderer.image_cache.agree(asdict(plan))
+    renderer.total = plan.pictures(word=word)
     return plan
 
 
 def _drift(
-    studio: Studio, scale: _Scale, description: Description, plan: Plan, strength: float
+    renderer: Renderer, scale: _Scale, description: Description, plan: Plan, strength: float
 ) -> Generator[Stage, None, Drift]:
     """What the adapter does to prompts that do not name the concept.
 
     A style has no class: there, the unrelated prompts are looked at for its traces.
     """
-    word = description.method == "word"
+    word = description.method == "textual_inversion"
     others = unrelated(description, plan.unrelated)
     of_class: list[str] = []
     if description.kind != "style":
-        of_class = [f"a photo of {with_article(description.noun or 'thing')}"]
+        of_class = [f"a photo of {with_article(description.class_noun or 'thing')}"]
         of_class *= plan.class_pictures
     prompts = others + of_class
     seeds = [SEED + 5000 + i for i in range(len(others))]
     seeds += [SEED + 7000 + i for i in range(len(of_class))]
-    before = yield from studio.draw("the base", 0.0, prompts, seeds)
+    before = yield from renderer.draw("the base", 0.0, prompts, seeds)
     # A learned word changes no weights: whatever does not say it is drawn as before.
     after = before
     if not word:
-        after = yield from studio.draw("without the word", strength, prompts, seeds)
-    judge = scale.panel.subject
-    was, now = judge.images(before), judge.images(after)
+        after = yield from renderer.draw("without the word", strength, prompts, seeds)
+    encoder = scale.encoder_pair.subject
+    was, now = encoder.images(before), encoder.images(after)
     at = slice(len(others), None) if of_class else slice(len(others))
     preserved = metrics.preservation(was[at], scale.photos)
     towards = metrics.preservation(now[at], scale.photos) - preserved
@@ -499,12 +508,12 @@ def _copying(outputs: Sequence[Image.Image], photos: Sequence[Image.Image]) -> C
 
 
 def _unmeasured(
-    subject: Subject, studio: Studio, prompts: Sequence[Prompt]
+    subject: Subject, renderer: Renderer, prompts: Sequence[Prompt]
 ) -> Generator[Stage, None, Report]:
-    studio.total = len(prompts)
+    renderer.total = len(prompts)
     seeds = _seeds(len(prompts))
     asked = [prompt.asked for prompt in prompts]
-    pictures = yield from studio.draw("pictures", 1.0, asked, seeds)
+    pictures = yield from renderer.draw("pictures", 1.0, asked, seeds)
     return Report(
         learned=_learned(subject.description),
         cost=subject.cost,
@@ -556,7 +565,7 @@ def _learned(description: Description) -> Learned:
     prior = description.recipe.get("prior")
     return Learned(
         trigger=description.trigger,
-        noun=description.noun,
+        class_noun=description.class_noun,
         kind=description.kind or "object",
         method=description.method,
         rank=description.rank,

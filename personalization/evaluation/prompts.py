@@ -70,7 +70,7 @@ class Prompt:
     plain: str
 
 
-def bank(
+def eval_prompts(
     description: Description, count: int, captions: Sequence[str] = (), *, poses: bool = False
 ) -> list[Prompt]:
     """The first `count` prompts for a concept, taking turns between the kinds of prompt.
@@ -78,7 +78,7 @@ def bank(
     What one of the training `captions` already says is left out. `poses` are asked of bases that
     know any.
     """
-    noun = description.noun or "thing"
+    class_noun = description.class_noun or "thing"
     if description.kind == "style":
         style = f", {description.trigger} style" if description.trigger else ""
         found = [Prompt(f"{content}{style}", content) for content in _CONTENTS]
@@ -87,9 +87,9 @@ def bank(
         groups = [_CONTEXTS, _STYLES, _POSES.get(kind, ()) if poses else ()]
         if kind != "object" or not poses:  # no real mug wears glasses
             groups.insert(1, _WORN)
-        name = description.trigger or with_article(noun)
+        name = description.trigger or with_article(class_noun)
         found = [
-            Prompt(template.format(name), template.format(with_article(noun)))
+            Prompt(template.format(name), template.format(with_article(class_noun)))
             for template in _in_turns(groups)
             if not any(template.rpartition("{} ")[2] in caption for caption in captions)
         ]
@@ -98,8 +98,8 @@ def bank(
 
 def unrelated(description: Description, count: int) -> list[str]:
     """Prompts that have nothing to do with the concept."""
-    noun = description.noun.split()[-1:] or ["\0"]
-    return [prompt for prompt in _UNRELATED if noun[0] not in prompt.split()][:count]
+    class_noun = description.class_noun.split()[-1:] or ["\0"]
+    return [prompt for prompt in _UNRELATED if class_noun[0] not in prompt.split()][:count]
 
 
 def _in_turns(groups: Sequence[Sequence[str]]) -> list[str]:
@@ -107,5 +107,5 @@ def _in_turns(groups: Sequence[Sequence[str]]) -> list[str]:
     return [group[i] for i in range(longest) for group in groups if i < len(group)]
 
 
-def with_article(noun: str) -> str:
-    return f"{'an' if noun[:1].lower() in 'aeiou' else 'a'} {noun}"
+def with_article(class_noun: str) -> str:
+    return f"{'an' if class_noun[:1].lower() in 'aeiou' else 'a'} {class_noun}"

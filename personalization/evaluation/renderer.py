@@ -26,7 +26,7 @@ Drawing = Callable[[float, Sequence[str], Sequence[int]], list[Image.Image]]
 """draw(strength, prompts, seeds): a picture for each prompt; strength 0 is the untouched base."""
 
 
-class Album:
+class ImageCache:
     """Pictures that were drawn already, by a key that says all that they depend on.
 
     With a `folder` they outlast the process, as PNGs; without, they are remembered. `plan` says how
@@ -82,26 +82,26 @@ class Paused(Exception):
     """The time of this part is over; what was drawn is in the album."""
 
 
-class Studio:
+class Renderer:
     """Draws each picture once and says how far it is.
 
-    `base` and `taught` name what draws at strength 0 and above; with `over(seconds)`, which says
+    `base` and `trained` name what draws at strength 0 and above; with `over(seconds)`, which says
     whether so many seconds are too many, it raises `Paused` between two batches.
     """
 
     def __init__(
         self,
         draw: Drawing,
-        album: Album | None = None,
+        image_cache: ImageCache | None = None,
         *,
         base: str = "",
-        taught: str = "",
-        over: Callable[[float], bool] = lambda seconds: False,
+        trained: str = "",
+        out_of_time: Callable[[float], bool] = lambda seconds: False,
     ):
         self._draw = draw
-        self.album = Album() if album is None else album
-        self.base, self.taught = base, taught
-        self.over = over
+        self.image_cache = ImageCache() if image_cache is None else image_cache
+        self.base, self.trained = base, trained
+        self.out_of_time = out_of_time
         self.total = 0
         self._asked: set[str] = set()
         self._slowest = 0.0
@@ -117,14 +117,14 @@ class Studio:
         """Yields progress, returns the pictures: ``pictures = yield from studio.draw(...)``."""
         keys = [self._key(strength, *asked) for asked in zip(prompts, seeds, strict=True)]
         wanted = dict(zip(keys, zip(prompts, seeds, strict=True), strict=True))
-        pictures = {key: self.album.get(key) for key in wanted}
+        pictures = {key: self.image_cache.get(key) for key in wanted}
         missing = [key for key, picture in pictures.items() if picture is None]
         self._asked |= pictures.keys() - set(missing)
         for start in range(0, len(missing), generate.PER_BATCH):
             # The first batch, and those that decide the plan, are drawn whatever they take:
             # else a slow machine would never get on.
-            patient = not self._slowest or self.album.plan is None
-            if self.over(-math.inf if patient else self._slowest):
+            patient = not self._slowest or self.image_cache.plan is None
+            if self.out_of_time(-math.inf if patient else self._slowest):
                 raise Paused
             part = missing[start : start + generate.PER_BATCH]
             started = time.monotonic()
@@ -132,7 +132,7 @@ class Studio:
                 strength, [wanted[key][0] for key in part], [wanted[key][1] for key in part]
             )
             for key, new in zip(part, drawn, strict=True):
-                self.album.put(key, new)
+                self.image_cache.put(key, new)
                 pictures[key] = new
             self._slowest = max(self._slowest, time.monotonic() - started)
             self._asked |= set(part)
@@ -140,5 +140,5 @@ class Studio:
         return [picture for key in keys if (picture := pictures[key]) is not None]
 
     def _key(self, strength: float, prompt: str, seed: int) -> str:
-        who = f"{self.taught}@{strength:g}" if strength else self.base
+        who = f"{self.trained}@{strength:g}" if strength else self.base
         return json.dumps([who, prompt, seed])

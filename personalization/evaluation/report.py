@@ -20,7 +20,8 @@ from personalization.evaluation.metrics import Estimate, interval
 from personalization.files import write_atomically
 from personalization.training.run import LossRow
 
-FORMAT = 1
+FORMAT = 2
+_NAMES_BEFORE_2 = {"noun": "class_noun"}
 
 # Shares from which the verdict changes its words.
 KNOWS, ROUGHLY = 0.7, 0.35  # of the way from the untouched base to the real photos
@@ -36,7 +37,7 @@ class Learned:
     """What was taught, and how."""
 
     trigger: str
-    noun: str
+    class_noun: str
     kind: str
     method: str
     rank: int = 0
@@ -118,7 +119,7 @@ class Figures:
     copying: Copying
     stability: Stability
     by_prompt: dict[str, tuple[float, float]] = field(hash=False)  # subject, prompt
-    judges: tuple[str, str]
+    encoders: tuple[str, str]
     pictures: int
 
     @property
@@ -229,7 +230,7 @@ class Report:
                 "prompt": _rounded(f.balance.prompt_share),
                 "drift": _rounded(f.drift.towards),
                 "copies": f.copying.copies,
-                "judges": list(dict.fromkeys(f.judges)),
+                "encoders": list(dict.fromkeys(f.encoders)),
             }
         return short
 
@@ -295,14 +296,24 @@ class Report:
 
         try:
             data = json.loads((folder / "report.json").read_text())
-            if data["format"] != FORMAT:
+            if data["format"] not in (1, FORMAT):
                 return None
             return cls(
-                learned=Learned(**data["learned"]),
+                learned=Learned(
+                    **{_NAMES_BEFORE_2.get(k, k): v for k, v in data["learned"].items()}
+                ),
                 cost=Cost(**data["cost"]),
                 figures=_figures(data["figures"]),
                 shots=shots("shot"),
-                losses=tuple(LossRow(**row) for row in data["losses"]),
+                losses=tuple(
+                    LossRow(
+                        **{
+                            ("fixed_batch_loss" if k == "fixed_loss" else k): v
+                            for k, v in row.items()
+                        }
+                    )
+                    for row in data["losses"]
+                ),
                 sweep=shots("sweep"),
                 limits=tuple(data["limits"]),
                 evidence=data["evidence"],
@@ -412,7 +423,7 @@ def _figures(data: dict[str, Any] | None) -> Figures | None:
         copying=Copying(**data["copying"]),
         stability=Stability(**data["stability"]),
         by_prompt={prompt: (pair[0], pair[1]) for prompt, pair in data["by_prompt"].items()},
-        judges=(data["judges"][0], data["judges"][1]),
+        encoders=tuple(data.get("encoders") or data["judges"]),
         pictures=data["pictures"],
     )
 
@@ -498,7 +509,7 @@ def _any(learned: Learned) -> str:
 
 
 def _class(learned: Learned) -> str:
-    return learned.noun if learned.noun and learned.kind != "style" else "picture"
+    return learned.class_noun if learned.class_noun and learned.kind != "style" else "picture"
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -511,7 +522,7 @@ def _subject(learned: Learned) -> tuple[str, str]:
         return "the style", "it"
     if learned.kind == "person":
         return "the person", "them"
-    return (f"your {learned.noun}" if learned.noun else "your subject"), "it"
+    return (f"your {learned.class_noun}" if learned.class_noun else "your subject"), "it"
 
 
 def _rounded(estimate: Estimate) -> list[float]:

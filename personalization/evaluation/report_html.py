@@ -60,7 +60,9 @@ def report(of: Report, *, whole: bool) -> str:
     if whole:
         parts.insert(0, f'<p class="said">{escape(of.verdict)}</p>')
         parts.insert(3, _losses(of))
-    return _made(f"Report: {of.learned.trigger or of.learned.noun or 'an adapter'}", parts, whole)
+    return _made(
+        f"Report: {of.learned.trigger or of.learned.class_noun or 'an adapter'}", parts, whole
+    )
 
 
 def comparison(of: Comparison, *, whole: bool) -> str:
@@ -212,7 +214,11 @@ def _table(report: Report) -> str:
 def _evidence(report: Report, *, folded: bool) -> str:
     """What was measured and how, the candidates with the reason for choosing, known failures."""
     method = report.learned.method
-    rank = f", rank {report.learned.rank}" if report.learned.rank and method != "word" else ""
+    rank = (
+        f", rank {report.learned.rank}"
+        if report.learned.rank and method != "textual_inversion"
+        else ""
+    )
     records = [("method", f"{method}{rank}, {report.learned.kind}")]
     parts = [_table(report)]
     if f := report.figures:

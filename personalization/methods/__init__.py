@@ -11,7 +11,7 @@ from personalization.data.concept import Concept
 from personalization.methods.full import FullMethod
 from personalization.methods.low_rank import LowRankMethod
 from personalization.methods.method import Export, Method, ParameterGroup
-from personalization.methods.textual_inversion import WordMethod
+from personalization.methods.textual_inversion import TextualInversionMethod
 from personalization.recipe import Recipe
 
 __all__ = ["Export", "Method", "ParameterGroup", "installed"]
@@ -22,8 +22,8 @@ def installed(base: Base, concept: Concept, recipe: Recipe) -> Iterator[Method]:
     """The recipe's method in the base; on leaving, the base is as it was."""
     method: Method
     match recipe.method:
-        case recipes.Word() as word:
-            method = WordMethod(base, concept, word, recipe.seed)
+        case recipes.LearnedEmbedding() as word:
+            method = TextualInversionMethod(base, concept, word, recipe.seed)
         case recipes.LowRank() as low_rank:
             method = LowRankMethod(base, concept, low_rank, recipe.seed)
         case recipes.Full() as full:

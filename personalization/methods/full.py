@@ -16,7 +16,7 @@ from personalization.recipe import Full
 class FullMethod:
     """The denoiser's own weights and, if asked, the text encoders'."""
 
-    uses_noun = True
+    uses_class_noun = True
 
     def __init__(self, base: Base, method: Full):
         self.method = method
@@ -53,7 +53,7 @@ class FullMethod:
         ]
 
     @contextmanager
-    def switched_off(self) -> Iterator[None]:
+    def adapters_disabled(self) -> Iterator[None]:
         raise RecipeError("A full fine-tune has no adapter to switch off.", field="prior")
         yield
 

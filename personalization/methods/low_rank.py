@@ -22,7 +22,7 @@ from personalization.bases.base import Base
 from personalization.data.concept import Concept
 from personalization.errors import PersonalizationError, RecipeError
 from personalization.methods.method import Export, ParameterGroup
-from personalization.methods.textual_inversion import WordMethod
+from personalization.methods.textual_inversion import TextualInversionMethod
 from personalization.recipe import LowRank
 
 ADAPTER = "default"
@@ -38,12 +38,12 @@ FIRST = (
 class LowRankMethod:
     """Low-rank layers on the denoiser and, if asked, on the text encoders and for a word."""
 
-    uses_noun = True
+    uses_class_noun = True
 
     def __init__(self, base: Base, concept: Concept, method: LowRank, seed: int):
         self.method = method
-        self.trains_text = method.text_encoder or method.word is not None
-        self._word: WordMethod | None = None
+        self.trains_text = method.text_encoder or method.learned_embedding is not None
+        self._word: TextualInversionMethod | None = None
         self._adapted: dict[str, nn.Module] = {}
         encoders = {encoder.name for encoder in base.text_encoders}
         if method.text_encoder and not base.spec.text_targets:
@@ -74,10 +74,10 @@ class LowRankMethod:
                 if parameter.requires_grad:
                     # Steps this small are lost in half precision.
                     parameter.data = parameter.data.float()
-        if method.word:
+        if method.learned_embedding:
             # After PEFT, which freezes whatever it finds beside its own layers.
             try:
-                self._word = WordMethod(base, concept, method.word, seed)
+                self._word = TextualInversionMethod(base, concept, method.learned_embedding, seed)
             except PersonalizationError:
                 self.remove()
                 raise
@@ -85,7 +85,7 @@ class LowRankMethod:
     def groups(self) -> list[ParameterGroup]:
         groups = []
         words = self._word.groups() if self._word else []
-        taught = {id(row) for group in words for row in group.parameters.values()}
+        rows = {id(row) for group in words for row in group.parameters.values()}
         for name, module in self._adapted.items():
             rate = self.method.learning_rate
             if name.startswith("text_encoder"):
@@ -93,13 +93,13 @@ class LowRankMethod:
             trained = {
                 f"{name}.{key}": parameter
                 for key, parameter in module.named_parameters()
-                if parameter.requires_grad and id(parameter) not in taught
+                if parameter.requires_grad and id(parameter) not in rows
             }
             groups.append(ParameterGroup(trained, rate))
         return groups + words
 
     @contextmanager
-    def switched_off(self) -> Iterator[None]:
+    def adapters_disabled(self) -> Iterator[None]:
         layers = [layer for module in self._adapted.values() for layer in _layers(module)]
         for layer in layers:
             layer.enable_adapters(False)

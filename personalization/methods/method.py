@@ -31,13 +31,13 @@ class Method(Protocol):
     """A way to teach, installed in a base."""
 
     trains_text: bool  # whether prompts must be encoded anew at every step
-    uses_noun: bool  # whether prompts name the class beside the token
+    uses_class_noun: bool  # whether prompts name the class beside the token
 
     def groups(self) -> list[ParameterGroup]:
         """What is trained. Names are unique over all groups and the same in every process."""
         ...
 
-    def switched_off(self) -> AbstractContextManager[None]:
+    def adapters_disabled(self) -> AbstractContextManager[None]:
         """While it lasts, the base answers as if nothing had been installed."""
         ...
 

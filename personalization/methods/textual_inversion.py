@@ -16,24 +16,28 @@ from personalization.bases.learned_embedding import ExtendedEmbedding, extended_
 from personalization.data.concept import Concept
 from personalization.errors import ConceptError
 from personalization.methods.method import Export, ParameterGroup
-from personalization.recipe import Word
+from personalization.recipe import LearnedEmbedding
 
 
-class WordMethod:
+class TextualInversionMethod:
     """New rows in each text encoder's table, v* of the paper."""
 
     trains_text = True
-    uses_noun = False
+    uses_class_noun = False
 
-    def __init__(self, base: Base, concept: Concept, word: Word, seed: int):
-        self.token = concept.token
-        self.word = word
+    def __init__(self, base: Base, concept: Concept, method: LearnedEmbedding, seed: int):
+        self.placeholder_token = concept.placeholder_token
+        self.method = method
         self._restore: list[tuple[TextEncoder, nn.Module, object]] = []
         self._rows: dict[str, nn.Parameter] = {}
         for encoder in base.text_encoders:
             table = encoder.model.get_input_embeddings()
-            tokenizer = extended_tokenizer(encoder.tokenizer, concept.token, word.vectors)
-            start = initial_rows(encoder, word.initial or concept.noun, word.vectors, seed)
+            tokenizer = extended_tokenizer(
+                encoder.tokenizer, concept.placeholder_token, method.vectors
+            )
+            start = initial_rows(
+                encoder, method.initializer_token or concept.class_noun, method.vectors, seed
+            )
             rows = nn.Parameter(start.to(base.device))
             self._restore.append((encoder, table, encoder.tokenizer))
             self._rows[encoder.name] = rows
@@ -44,10 +48,10 @@ class WordMethod:
 
     def groups(self) -> list[ParameterGroup]:
         rows = {f"{name}.rows": parameter for name, parameter in self._rows.items()}
-        return [ParameterGroup(rows, self.word.learning_rate)]
+        return [ParameterGroup(rows, self.method.learning_rate)]
 
     @contextmanager
-    def switched_off(self) -> Iterator[None]:
+    def adapters_disabled(self) -> Iterator[None]:
         yield  # prompts without the token do not see the rows
 
     def after_step(self) -> None:
@@ -57,10 +61,10 @@ class WordMethod:
         """One encoder: {token: [n, d]}, as diffusers reads it; two: clip_l and clip_g."""
         rows = {name: parameter.detach().float().cpu() for name, parameter in self._rows.items()}
         if len(rows) == 1:
-            tensors = {self.token: next(iter(rows.values()))}
+            tensors = {self.placeholder_token: next(iter(rows.values()))}
         else:
             tensors = dict(zip(("clip_l", "clip_g"), rows.values(), strict=True))
-        return Export(tensors, "word", rank=self.word.vectors)
+        return Export(tensors, "textual_inversion", rank=self.method.vectors)
 
     def remove(self) -> None:
         for encoder, table, tokenizer in self._restore:
@@ -79,7 +83,7 @@ def initial_rows(encoder: TextEncoder, words: str, vectors: int, seed: int) -> T
     if not ids:
         raise ConceptError(
             "There is no word to start from. Name what the photos show, such as dog or painting.",
-            field="noun",
+            field="class_noun",
         )
     table = encoder.model.get_input_embeddings().weight.detach().float().cpu()
     known = table[torch.tensor(ids)]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from personalization.adapters import formats
-from personalization.adapters.adapter import Adapter, own_description, read_header
+from personalization.adapters.adapter import Adapter, embedded_description, read_header
 from personalization.errors import PersonalizationError
 from personalization.stacking import merge
 from personalization.stacking.stack import MAX_SLOTS, MAX_WEIGHT, Slot, Stack, suggest
@@ -19,7 +19,7 @@ from personalization.workspaces.library import Entry, Library
 from personalization.workspaces.workspace import Workspace
 
 from . import html
-from .common import QUIET, WORKSPACES, collected, spec_of
+from .common import UNQUEUED, WORKSPACES, collected, spec_of
 from .gpu import stack_of
 from .interference import interference, suggested
 
@@ -43,9 +43,9 @@ class Row(NamedTuple):
     blocks: dict[str, float] | None = None  # see `Slot`
 
 
-def remember(rack: list, *weights: float) -> list[Row]:
+def remember(adapter_list: list, *weights: float) -> list[Row]:
     """The rack with its sliders as they are now."""
-    return [Row(*r)._replace(weight=w) for r, w in zip(rack, weights, strict=False)]
+    return [Row(*r)._replace(weight=w) for r, w in zip(adapter_list, weights, strict=False)]
 
 
 def kept(rows: Sequence[Row]) -> list[list[Any]]:
@@ -65,17 +65,19 @@ def receive(base: str, library: Library, path: Path, title: str) -> Entry:
     return library.add(formats.read(path), title)
 
 
-class Rack:
+class AdapterList:
     """Rows with sliders, and what is set of all of them together.
 
     `said` is told of the entries on the rack whenever they change, and answers with updates of
     other components.
     """
 
-    def __init__(self, visitor: gr.BrowserState, base: gr.BrowserState, rack: gr.BrowserState):
+    def __init__(
+        self, visitor: gr.BrowserState, base: gr.BrowserState, adapter_list: gr.BrowserState
+    ):
         self.said: Callable[[Sequence[Entry]], dict] = lambda entries: {}
         self.visitor, self.base = visitor, base
-        self.rack = rack  # a Row of each adapter
+        self.adapter_list = adapter_list  # a Row of each adapter
         self.met = gr.State([])  # whose overlap is shown
         self.build_rows()
         self.build_adding()
@@ -167,66 +169,79 @@ class Rack:
     @property
     def given(self) -> list[Any]:
         """What tells the stack: `taken` reads it."""
-        who = [self.visitor, self.base, self.rack]
+        who = [self.visitor, self.base, self.adapter_list]
         return [*who, self.combine, self.density, self.rank, *self.weights]
 
     @property
     def parts(self) -> list[Any]:
         """What `show` updates."""
         return [
-            *(self.rack, self.empty, self.add, self.notes, self.suggest, self.said_of_weights),
+            *(
+                self.adapter_list,
+                self.empty,
+                self.add,
+                self.notes,
+                self.suggest,
+                self.said_of_weights,
+            ),
             *(self.fine_for, self.combine, self.combine_hint),
             *(*self.rows, *self.labels, *self.weights),
         ]
 
     def wire(self, outputs: list[Any], then: Callable[[Any], None]) -> None:
         """`outputs` are all that `show` and `said` update; `then` follows every such event."""
-        rack = [self.visitor, self.base, self.rack]
+        adapter_list = [self.visitor, self.base, self.adapter_list]
         # Fires twice at times: the second choice, gone from the list by then, must not be refused.
-        chosen = [*rack, self.add, *self.weights]
-        then(self.add.input(self.put, chosen, outputs, preprocess=False, **QUIET))
-        file = [*rack, self.upload, *self.weights]
-        then(self.upload.upload(self.take_file, file, outputs, **QUIET))
+        chosen = [*adapter_list, self.add, *self.weights]
+        then(self.add.input(self.put, chosen, outputs, preprocess=False, **UNQUEUED))
+        file = [*adapter_list, self.upload, *self.weights]
+        then(self.upload.upload(self.take_file, file, outputs, **UNQUEUED))
         for i, (weight, take) in enumerate(zip(self.weights, self.takes, strict=True)):
-            weight.release(self.keep_weights, [self.rack, *self.weights], self.rack, **QUIET)
-            out = [*rack, gr.State(i), *self.weights]
-            then(take.click(self.take_out, out, outputs, **QUIET))
-        found = [self.rack, self.said_of_weights, *self.weights]
-        self.suggest.click(self.suggest_weights, [*rack, *self.weights], found, **QUIET)
+            weight.release(
+                self.keep_weights, [self.adapter_list, *self.weights], self.adapter_list, **UNQUEUED
+            )
+            out = [*adapter_list, gr.State(i), *self.weights]
+            then(take.click(self.take_out, out, outputs, **UNQUEUED))
+        found = [self.adapter_list, self.said_of_weights, *self.weights]
+        self.suggest.click(self.suggest_weights, [*adapter_list, *self.weights], found, **UNQUEUED)
         self.combine.change(
             lambda name: html.hint(merge.COMBINATIONS[name]),
             self.combine,
             self.combine_hint,
-            **QUIET,
+            **UNQUEUED,
         )
         fine = [self.text, *self.blocks]
-        chosen = [self.base, self.rack, self.fine_for]
-        self.fine_for.change(self.show_fine, chosen, fine, **QUIET)
-        inside = [self.base, self.rack, self.fine_for, *fine, *self.weights]
+        chosen = [self.base, self.adapter_list, self.fine_for]
+        self.fine_for.change(self.show_fine, chosen, fine, **UNQUEUED)
+        inside = [self.base, self.adapter_list, self.fine_for, *fine, *self.weights]
         for number in fine:
-            number.input(self.keep_fine, inside, self.rack, trigger_mode="always_last", **QUIET)
+            number.input(
+                self.keep_fine, inside, self.adapter_list, trigger_mode="always_last", **UNQUEUED
+            )
 
     def taken(
         self,
         visitor: str,
         base: str,
-        rack: list,
+        adapter_list: list,
         combine: str,
         density: float,
         rank: float,
         *weights: float,
     ) -> tuple[Workspace, str, list[Row], Stack]:
         """The stack as the page shows it. Raises what is wrong with it."""
-        workspace, rows = WORKSPACES.open(visitor), remember(rack, *weights)
+        workspace, rows = WORKSPACES.open(visitor), remember(adapter_list, *weights)
         how = {"combine": combine, "density": density or 0.5, "rank": int(rank or 0)}
         return workspace, base, rows, stacked(base, workspace.library, rows, **how)
 
     # What is on it
 
-    def show(self, workspace: Workspace, rack: Sequence[Any], errors: Sequence[str] = ()) -> dict:
+    def show(
+        self, workspace: Workspace, adapter_list: Sequence[Any], errors: Sequence[str] = ()
+    ) -> dict:
         """The rows, and what else the library has."""
         entries = {entry.name: entry for entry in workspace.library.list()}
-        every = [Row(*row) for row in rack]
+        every = [Row(*row) for row in adapter_list]
         rows = [row for row in every if row.name in entries]
         gone = [
             f"“{row.name}” is no longer in the library, and was taken out."
@@ -239,7 +254,7 @@ class Rack:
         choices = [(hint, "")] + [(html.choice(entry), entry.name) for entry in free]
         several = len(rows) > 1
         reply: dict = {
-            self.rack: kept(rows),
+            self.adapter_list: kept(rows),
             self.empty: gr.update(visible=not rows),
             self.add: gr.update(choices=choices, value=""),
             self.notes: html.problems([*errors, *gone]),
@@ -262,45 +277,53 @@ class Rack:
             }
         return reply | self.said(on)
 
-    def with_row(self, workspace: Workspace, base: str, rack: Sequence[Row], name: str) -> dict:
+    def with_row(
+        self, workspace: Workspace, base: str, adapter_list: Sequence[Row], name: str
+    ) -> dict:
         """One more row, at its recommended strength. Raises what is wrong with it."""
         entry = workspace.library.entry(name)
         errors = [entry.error] if entry.error else []
         if entry.description:
             stack_of(base, [(name, Adapter(entry.description, {}), 1.0)])
-            if name not in [row.name for row in rack]:
-                rack = [*rack, Row(name, entry.description.strength)]
-        if len(rack) > MAX_SLOTS:
+            if name not in [row.name for row in adapter_list]:
+                adapter_list = [*adapter_list, Row(name, entry.description.strength)]
+        if len(adapter_list) > MAX_SLOTS:
             errors.append(f"The rack holds {MAX_SLOTS} adapters. Take one out first.")
-        return self.show(workspace, rack[:MAX_SLOTS], errors)
+        return self.show(workspace, adapter_list[:MAX_SLOTS], errors)
 
-    def put(self, visitor: str, base: str, rack: list, name: str, *weights: float) -> dict:
+    def put(self, visitor: str, base: str, adapter_list: list, name: str, *weights: float) -> dict:
         """An adapter of the library, onto the rack."""
         if not name:  # the line that says what the list is for
             return {self.notes: ""}
         try:
-            return self.with_row(WORKSPACES.open(visitor), base, remember(rack, *weights), name)
+            return self.with_row(
+                WORKSPACES.open(visitor), base, remember(adapter_list, *weights), name
+            )
         except PersonalizationError as error:
             return {self.notes: html.problems([str(error)])}
 
-    def take_file(self, visitor: str, base: str, rack: list, file: str, *weights: float) -> dict:
+    def take_file(
+        self, visitor: str, base: str, adapter_list: list, file: str, *weights: float
+    ) -> dict:
         """A file from anyone, into the library and onto the rack."""
         path = Path(file)
         try:
             workspace = WORKSPACES.open(visitor)
             entry = receive(base, workspace.library, path, path.stem)
-            return self.with_row(workspace, base, remember(rack, *weights), entry.name)
+            return self.with_row(workspace, base, remember(adapter_list, *weights), entry.name)
         except PersonalizationError as error:
             return {self.notes: html.problems([str(error)])}
         finally:
             path.unlink(missing_ok=True)
 
-    def take_out(self, visitor: str, base: str, rack: list, number: int, *weights: float) -> dict:
+    def take_out(
+        self, visitor: str, base: str, adapter_list: list, number: int, *weights: float
+    ) -> dict:
         """One row less."""
-        rows = remember(rack, *weights)
+        rows = remember(adapter_list, *weights)
         return self.show(WORKSPACES.open(visitor), rows[:number] + rows[number + 1 :])
 
-    def rebase(self, workspace: Workspace, base: str, rack: Sequence[Any]) -> dict:
+    def rebase(self, workspace: Workspace, base: str, adapter_list: Sequence[Any]) -> dict:
         """For another base: what its parts are called, and what on the rack is not for it."""
         titles = list(spec_of(base).blocks)
         titles += [""] * (len(self.blocks) - len(titles))
@@ -309,13 +332,13 @@ class Rack:
                 block: gr.update(label=title, visible=bool(title))
                 for block, title in zip(self.blocks, titles, strict=True)
             },
-            self.notes: html.problems(self.misfits(workspace, base, rack)),
+            self.notes: html.problems(self.misfits(workspace, base, adapter_list)),
         }
 
-    def misfits(self, workspace: Workspace, base: str, rack: Sequence[Any]) -> list[str]:
+    def misfits(self, workspace: Workspace, base: str, adapter_list: Sequence[Any]) -> list[str]:
         """A sentence for each adapter on the rack that is for other bases: it stays there."""
         errors: list[str] = []
-        on = {row[0]: row[1] for row in rack}
+        on = {row[0]: row[1] for row in adapter_list}
         for entry in workspace.library.list():
             if entry.name in on and entry.description:
                 with collected(errors):
@@ -325,9 +348,9 @@ class Rack:
 
     # How they go together
 
-    def meet(self, visitor: str, rack: list, met: list[str]) -> dict:
+    def meet(self, visitor: str, adapter_list: list, met: list[str]) -> dict:
         """How far the adapters overlap; at their weights or at others it is the same."""
-        names = [row[0] for row in rack]
+        names = [row[0] for row in adapter_list]
         if names == met:
             return {self.met: met}
         reply = {self.met: names, self.meeting: ""}
@@ -340,9 +363,9 @@ class Rack:
         called = [adapter.description.trigger or adapter.description.title for adapter in on]
         return reply | {self.meeting: interference(called, pairs)}
 
-    def suggest_weights(self, visitor: str, base: str, rack: list, *weights: float) -> dict:
+    def suggest_weights(self, visitor: str, base: str, adapter_list: list, *weights: float) -> dict:
         """Weights that keep the sum in bounds, onto the sliders."""
-        rows = remember(rack, *weights)
+        rows = remember(adapter_list, *weights)
         try:
             weights = suggest(stacked(base, WORKSPACES.open(visitor).library, rows))
         except PersonalizationError as error:
@@ -351,22 +374,24 @@ class Rack:
         found = [math.trunc(20 * weight + 1e-6) / 20 for weight in weights]
         changed = [r._replace(weight=w) for r, w in zip(rows, found, strict=True)]
         return {
-            self.rack: kept(changed),
+            self.adapter_list: kept(changed),
             self.said_of_weights: html.hint(suggested([row.weight for row in rows], found)),
             **dict(zip(self.weights, found, strict=False)),
         }
 
-    def keep_weights(self, rack: list, *weights: float) -> list[list[Any]]:
+    def keep_weights(self, adapter_list: list, *weights: float) -> list[list[Any]]:
         """The rack with its sliders as they are now."""
-        return kept(remember(rack, *weights))
+        return kept(remember(adapter_list, *weights))
 
-    def show_fine(self, base: str, rack: list, name: str | None) -> list[float | None]:
+    def show_fine(self, base: str, adapter_list: list, name: str | None) -> list[float | None]:
         """The weights inside the chosen adapter."""
-        row = next((Row(*r) for r in rack if r[0] == name), Row("", 1.0))
+        row = next((Row(*r) for r in adapter_list if r[0] == name), Row("", 1.0))
         values = [(row.blocks or {}).get(key, 1.0) for key in spec_of(base).blocks.values()]
         return [row.text, *values, *[1.0] * (len(self.blocks) - len(values))]
 
-    def keep_fine(self, base: str, rack: list, name: str | None, *given: Any) -> list[list[Any]]:
+    def keep_fine(
+        self, base: str, adapter_list: list, name: str | None, *given: Any
+    ) -> list[list[Any]]:
         """The rack with what was entered; an emptied block counts whole."""
         text, values = given[0], given[1 : 1 + len(self.blocks)]
         weights = given[1 + len(self.blocks) :]
@@ -378,14 +403,14 @@ class Rack:
         return kept(
             [
                 row._replace(text=text, blocks=blocks) if row.name == name else row
-                for row in remember(rack, *weights)
+                for row in remember(adapter_list, *weights)
             ]
         )
 
 
 def slider(entry: Entry, weight: float) -> dict[str, Any]:
     """A learned word is there or not; of anything else there can be more, less, or its opposite."""
-    if entry.description and entry.description.method == "word":
+    if entry.description and entry.description.method == "textual_inversion":
         return gr.update(minimum=0, maximum=1, step=1, value=float(bool(weight)))
     return gr.update(minimum=-MAX_WEIGHT, maximum=MAX_WEIGHT, step=0.05, value=weight)
 
@@ -399,7 +424,7 @@ def thumbnail(workspace: Workspace, entry: Entry) -> Path | None:
     for run in workspace.runs() if made else ():
         adapter, drawn = run / "adapter.safetensors", run / "pictures" / "0.png"
         if adapter.is_file() and drawn.is_file():
-            told = own_description(read_header(adapter))
+            told = embedded_description(read_header(adapter))
             if told and told.created == made:
                 return drawn
     return None

@@ -13,7 +13,7 @@ from personalization.errors import BaseError
 from personalization.training.base_selection import POCKET, VARIABLE, options
 
 from . import html
-from .common import ON_ZERO, QUEUED, base, device, home, remembered, spec_of
+from .common import ON_ZERO, QUEUED, base, default_base, device, remembered, spec_of
 
 Chosen = Callable[..., Iterator[dict]]
 
@@ -56,7 +56,7 @@ class BaseChoice:
 
     def restore(self, name: str) -> tuple[dict, str]:
         """What a visitor finds: their base, or the process's own where that is gone."""
-        own, said = home()
+        own, said = default_base()
         try:
             spec, notes = spec_of(name), html.warnings([said] if said else [])
         except BaseError as error:
@@ -81,7 +81,7 @@ class BaseChoice:
 
     def show(self, spec: BaseSpec) -> dict:
         """The list, with `spec` as the chosen one."""
-        listed = options(home()[0], bases.best_device())
+        listed = options(default_base()[0], bases.best_device())
         can = [option.spec for option in listed if not option.why_not or option.spec == spec]
         if spec.name not in [each.name for each in can]:
             can.append(spec)

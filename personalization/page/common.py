@@ -17,9 +17,9 @@ import spaces  # before torch: on ZeroGPU it takes the devices' place
 from gradio.utils import get_upload_folder
 
 from personalization import bases
-from personalization.adapters.adapter import own_description, read_header
+from personalization.adapters.adapter import embedded_description, read_header
 from personalization.bases.catalog import ASSETS, BaseSpec
-from personalization.data.concept import Kind, check_noun, check_token
+from personalization.data.concept import Kind, check_class_noun, check_placeholder_token
 from personalization.data.photos import Photo, open_photos
 from personalization.errors import BaseError, ConceptError, PersonalizationError, PhotoError
 from personalization.sampling.generate import Picture, read_record
@@ -34,9 +34,9 @@ RARE = {"sks", "ohwx", "zwx", "shs", "olis", "bnha", "ktn"}
 REFRESH = 1.0  # seconds between two things that a run tells of its steps: a browser draws them too
 SECRET = "personalization"  # BrowserState wants one; what it keeps is the visitor's own
 
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+UNQUEUED: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 # Gradio notices a changed State only where the event went through the queue.
-QUEUED: dict[str, Any] = {**QUIET, "queue": True, "concurrency_limit": None}
+QUEUED: dict[str, Any] = {**UNQUEUED, "queue": True, "concurrency_limit": None}
 ON_GPU: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1}
 
 # What a page holds before it has been restored is not what anyone entered.
@@ -45,7 +45,7 @@ IF_ARRIVED = (
 )
 
 # A click on one of the buttons inside a piece of HTML, told with the button's key.
-PICK = """element.addEventListener('click', (event) => {
+CLICK_WITH_KEY = """element.addEventListener('click', (event) => {
     const button = event.target.closest('[data-key]');
     if (button) trigger('click', { key: button.dataset.key });
 });"""
@@ -57,7 +57,7 @@ def device() -> str:
 
 
 @cache
-def home() -> tuple[BaseSpec, str]:
+def default_base() -> tuple[BaseSpec, str]:
     """The base that the process starts on, loaded; and why it is not the one that was meant.
 
     Where that one cannot be had, it is the pocket, so that the app is there in any case.
@@ -73,7 +73,7 @@ def home() -> tuple[BaseSpec, str]:
 
 def spec_of(name: str) -> BaseSpec:
     """The base of that name; the process's own where there is none. Raises `BaseError`."""
-    own, _ = home()
+    own, _ = default_base()
     return own if name in ("", own.name) else base_selection.named(name, bases.best_device())
 
 
@@ -90,7 +90,7 @@ def remembered(name: str, value: Any) -> gr.BrowserState:
 def keep(state: gr.BrowserState, fields: Sequence[Any]) -> None:
     """Have the browser remember what these fields hold, whatever changes them."""
     changes = [field.change for field in fields]
-    gr.on(changes, None, [state, *fields], state, js=IF_ARRIVED, **QUIET)
+    gr.on(changes, None, [state, *fields], state, js=IF_ARRIVED, **UNQUEUED)
 
 
 def recalled(fields: Sequence[Any], values: Sequence[Any]) -> dict:
@@ -104,28 +104,29 @@ def pieces_of(name: str, text: str) -> list[str]:
     return [piece.removesuffix("</w>") for piece in tokenizer.tokenize(text)]
 
 
-def check_new(name: str, token: str) -> None:
+def check_new(name: str, placeholder_token: str) -> None:
     """Refuse a word that the base of that name knows already. Raises `ConceptError`."""
-    check_token(token)
-    if len(pieces_of(name, token)) == 1 and token.lower() not in RARE:
+    check_placeholder_token(placeholder_token)
+    if len(pieces_of(name, placeholder_token)) == 1 and placeholder_token.lower() not in RARE:
         raise ConceptError(
-            f"The base knows the word “{token}” already, and would lose what it means now. "
-            f"Choose one that means nothing yet, such as <my-{token[:12]}> or sks.",
-            field="token",
+            f"The base knows the word “{placeholder_token}” already, and would lose what it means "
+            "now. "
+            f"Choose one that means nothing yet, such as <my-{placeholder_token[:12]}> or sks.",
+            field="placeholder_token",
         )
 
 
-def check_start(noun: str, *, is_word: bool, kind: Kind) -> None:
+def check_start(class_noun: str, *, is_word: bool, kind: Kind) -> None:
     """Refuse nothing to start from where something is needed. Raises `ConceptError`."""
-    if is_word and not noun.strip():
+    if is_word and not class_noun.strip():
         raise ConceptError(
             "There is no word to start from. Name what the photos show, such as dog or painting.",
-            field="noun",
+            field="class_noun",
         )
-    check_noun(noun, needed=kind != "style")
+    check_class_noun(class_noun, needed=kind != "style")
 
 
-def in_words(error: BaseException) -> str:
+def user_message(error: BaseException) -> str:
     """An error as a sentence; one that nobody foresaw by its name, with the rest in the log."""
     if isinstance(error, PersonalizationError):
         return str(error)
@@ -161,14 +162,14 @@ def workspace_of(session: str) -> Workspace:
     return WORKSPACES.open(session) if session else WORKSPACES.new()
 
 
-def handed_out(path: Path, name: str = "") -> str:
+def publish_file(path: Path, name: str = "") -> str:
     """A copy among the files that Gradio serves: it serves nothing of the workspaces."""
     folder = Path(get_upload_folder()) / secrets.token_hex(16)
     folder.mkdir(parents=True)
     return shutil.copyfile(path, folder / (name or path.name)).as_posix()
 
 
-def handed_out_pictures(pictures: Sequence[Picture]) -> list[tuple[str, str]]:
+def publish_pictures(pictures: Sequence[Picture]) -> list[tuple[str, str]]:
     """Pictures with their records inside, and their prompts as captions."""
     folder = Path(get_upload_folder()) / secrets.token_hex(16)
     return [
@@ -201,8 +202,8 @@ def example_result(purpose: str) -> tuple[list[Path], list[tuple[Path, str]]]:
     """An example's photos, and pictures by the ready adapter that was taught from them."""
     for key, _, photos, _ in example_sets(purpose):
         file = ASSETS / "adapters" / f"{key}.safetensors"
-        about = own_description(read_header(file)) if file.exists() else None
-        if about and (about.method == "word") == (purpose == "word"):
+        about = embedded_description(read_header(file)) if file.exists() else None
+        if about and (about.method == "textual_inversion") == (purpose == "word"):
             drawn = sorted(file.with_suffix("").glob("*.png"))
             return photos[:3], [(path, (read_record(path) or {})["prompt"]) for path in drawn]
     return [], []

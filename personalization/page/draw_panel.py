@@ -22,17 +22,17 @@ from personalization.training.base_selection import POCKET
 from personalization.workspaces.library import Entry
 
 from . import html
-from .adapter_list import Rack
+from .adapter_list import AdapterList
 from .brush import brushed, canvas, painted
 from .common import (
     ON_GPU,
-    QUIET,
+    UNQUEUED,
     WORKSPACES,
     collected,
     gallery,
-    handed_out_pictures,
-    in_words,
+    publish_pictures,
     spec_of,
+    user_message,
 )
 from .gpu import draw_with, gpu_sweep, records_of
 from .records import TASKS, Said, kept_start, start_of
@@ -42,11 +42,11 @@ SAY_DARK = "(_, ...others) => [document.body.classList.contains('dark'), ...othe
 GUIDANCES = (0.25, 0.5, 1, 1.5, 2)  # of the base's own
 
 
-class Easel:
+class DrawPanel:
     """A prompt, how to draw, and what was drawn."""
 
-    def __init__(self, rack: Rack):
-        self.rack = rack
+    def __init__(self, adapter_list: AdapterList):
+        self.adapter_list = adapter_list
         self.records = gr.State([])
         gr.HTML(html.section(2, "Picture"))
         self.build_asking()
@@ -165,23 +165,27 @@ class Easel:
             *(self.guidance, self.scheduler, self.task, self.strength),
         ]
         shown = [self.gallery, self.sheet, self.records, self.record, self.notes, self.seed]
-        easel = [self.image, self.editor, self.strength]
+        draw_panel = [self.image, self.editor, self.strength]
         work: dict[str, Any] = {"api_visibility": "private", **ON_GPU}
         for chip in self.chips:
             chip.click(None, [self.prompt, chip], self.prompt, js=CALL_WORD)
-        self.task.change(self.choose_task, self.task, easel, **QUIET)
-        given = [*self.form, self.image, self.editor, *self.rack.given]
+        self.task.change(self.choose_task, self.task, draw_panel, **UNQUEUED)
+        given = [*self.form, self.image, self.editor, *self.adapter_list.given]
         sheets = [self.dark, *given]
         gr.on([self.draw.click, self.prompt.submit], self.paint, given, shown, **work)
         self.compare.click(self.paint_each, sheets, shown, js=SAY_DARK, **work)
         axes = [*sheets, self.across, self.down]
         self.sweep.click(self.paint_sweep, axes, shown, js=SAY_DARK, **work)
-        self.gallery.select(self.say_record, self.records, self.record, **QUIET)
-        dropped = [self.rack.visitor, self.rack.base, self.restored]
-        rack = [self.rack.combine, self.rack.density, self.rack.rank]
+        self.gallery.select(self.say_record, self.records, self.record, **UNQUEUED)
+        dropped = [self.adapter_list.visitor, self.adapter_list.base, self.restored]
+        adapter_list = [
+            self.adapter_list.combine,
+            self.adapter_list.density,
+            self.adapter_list.rank,
+        ]
         start = [self.image, self.editor, self.notes, self.restored]
-        back = [*outputs, *rack, *self.form, *start]
-        then(self.restored.upload(self.take_record, dropped, back, **QUIET))
+        back = [*outputs, *adapter_list, *self.form, *start]
+        then(self.restored.upload(self.take_record, dropped, back, **UNQUEUED))
 
     def show(self, entries: Sequence[Entry]) -> dict:
         """What there is to call and to sweep with these adapters on the rack."""
@@ -233,16 +237,16 @@ class Easel:
         """Draw with the rack as it stands."""
         try:
             settings, image, mask = self.asked(given)
-            workspace, base, rows, stack = self.rack.taken(*given[12:])
+            workspace, base, rows, stack = self.adapter_list.taken(*given[12:])
             names = [row.name for row in rows]
             # Before the drawing: where there is no room to keep it, no picture is drawn in vain.
             start = kept_start(workspace, base, image, mask) if image else {}
             pictures = draw_with(base, names, stack, [settings], image, mask)
             pictures = [replace(p, record=p.record | start) for p in pictures]
         except (PersonalizationError, gr.Error) as error:
-            return {self.notes: html.problems([in_words(error)])}
+            return {self.notes: html.problems([user_message(error)])}
         words = [slot.adapter.description.trigger for slot in stack.active]
-        drawn = handed_out_pictures(pictures)
+        drawn = publish_pictures(pictures)
         return {
             self.gallery: gr.update(value=drawn, visible=True, selected_index=None),
             self.sheet: gr.update(visible=False),
@@ -266,17 +270,17 @@ class Easel:
         try:
             settings, _, _ = self.asked(given)
             settings = replace(settings, task="text").check()
-            _, base, rows, stack = self.rack.taken(*given[12:])
+            _, base, rows, stack = self.adapter_list.taken(*given[12:])
             axis = _axis(across, base) if across else side_by_side(stack)
             other = _axis(down, base) if down else None
             grid = gpu_sweep(base, stack, settings, axis, other)
         except (PersonalizationError, gr.Error) as error:
-            return {self.notes: html.problems([in_words(error)])}
+            return {self.notes: html.problems([user_message(error)])}
         how = {"combine": stack.combine, "density": stack.density, "rank": stack.rank}
         adapters = records_of([row.name for row in rows], stack)
         record = grid.pictures[0][0].record | how | {"adapters": adapters}
         record |= {"guidance": settings.guidance}
-        sheet = handed_out_pictures([Picture(grid.image(dark=dark), record)])[0][0]
+        sheet = publish_pictures([Picture(grid.image(dark=dark), record)])[0][0]
         return {
             self.gallery: gr.update(visible=False),
             self.sheet: gr.update(value=sheet, visible=True),
@@ -299,7 +303,7 @@ class Easel:
         if record is None:
             return {self.notes: html.problems([html.NO_RECORD]), self.restored: None}
         said, workspace = Said(record), WORKSPACES.open(visitor)
-        rack = said.rows()
+        adapter_list = said.rows()
         spec = spec_of(base)
         task = said.one_of("task", TASKS, "text")
         photo, warnings = None, html.other_base(said.text("base"), spec)
@@ -307,12 +311,12 @@ class Easel:
             with collected(warnings):
                 photo = start_of(workspace, said.text("start"))
         return {
-            **self.rack.show(workspace, rack),
-            self.rack.combine: gr.update(
-                value=said.one_of("combine", COMBINATIONS, "sum"), visible=len(rack) > 1
+            **self.adapter_list.show(workspace, adapter_list),
+            self.adapter_list.combine: gr.update(
+                value=said.one_of("combine", COMBINATIONS, "sum"), visible=len(adapter_list) > 1
             ),
-            self.rack.density: said.number("density", 0.5, 0.05, 1),
-            self.rack.rank: int(said.number("rank", 0, 0, 4096)),
+            self.adapter_list.density: said.number("density", 0.5, 0.05, 1),
+            self.adapter_list.rank: int(said.number("rank", 0, 0, 4096)),
             self.prompt: said.text("prompt"),
             self.negative: said.text("negative"),
             self.seed: int(said.number("seed", 0, 0, 2**32 - 1)),

@@ -25,10 +25,10 @@ from .common import (
     REFRESH,
     check_new,
     collected,
-    handed_out,
-    handed_out_pictures,
-    home,
+    default_base,
     pieces_of,
+    publish_file,
+    publish_pictures,
     raised,
     spec_of,
     take_uploads,
@@ -37,29 +37,29 @@ from .common import (
 from .gpu import keep_adapter, measure_part, show_off, start_run, train_slice
 from .report import Pace, compared, is_measured
 from .stack_endpoints import build_stack_endpoints
-from .teach import SUBJECT, WORD, Lesson
+from .training_tab import SUBJECT, WORD, Training
 
-Taught = tuple[dict[str, Any], str | None, list[tuple[str, str]] | None]
+Trained = tuple[dict[str, Any], str | None, list[tuple[str, str]] | None]
 
 
-def teach(
-    lesson: Lesson,
+def run_training(
+    training: Training,
     base: str,
     photos: list[str],
     word: tuple[str, str, Kind],
     steps: int | None,
     seed: int,
     session: str,
-) -> Iterator[Taught]:
+) -> Iterator[Trained]:
     """A whole run in one call, slice after slice."""
-    own = lesson.recipe(spec_of(base))
+    own = training.recipe(spec_of(base))
     recipe = own.changed(steps=steps or own.steps, seed=seed)
     workspace = workspace_of(session)
     taken, errors = take_uploads(photos)
     if errors and not taken:
         raise errors[0]
-    token, noun, kind = word
-    run = start_run(workspace, base, taken, kind, token, noun, recipe)
+    placeholder_token, class_noun, kind = word
+    run = start_run(workspace, base, taken, kind, placeholder_token, class_noun, recipe)
     status: dict[str, Any] = {
         "session": workspace.id,
         "run": run.folder.name,
@@ -80,27 +80,27 @@ def teach(
             elif isinstance(event, Finished):
                 done = event
     keep_adapter(workspace, run, done)
-    pictures = handed_out_pictures(show_off(run))
+    pictures = publish_pictures(show_off(run))
     status |= {"state": "finished", "seconds": done.seconds, "trigger": html.trigger(run)}
-    yield status, handed_out(run.adapter_path), pictures
+    yield status, publish_file(run.adapter_path), pictures
 
 
-def teach_word(
+def train_word(
     photos: list[str],
-    token: str,
-    initial: str,
+    placeholder_token: str,
+    initializer_token: str,
     kind: Kind = "object",
     steps: int | None = None,
     seed: int = 0,
     session: str = "",
     base: str = "",
-) -> Iterator[Taught]:
+) -> Iterator[Trained]:
     """Teach the base a new word from a few photos (textual inversion), and stream the progress.
 
     Args:
         photos: three to five pictures of the same thing or look.
-        token: the new word, such as <my-mug>; it must not mean anything yet.
-        initial: the closest word that the base knows, such as mug.
+        placeholder_token: the new word, such as <my-mug>; it must not mean anything yet.
+        initializer_token: the closest word that the base knows, such as mug.
         kind: object, creature, person or style.
         steps: optimizer steps; nothing for the recipe's own.
         seed: the same seed and photos give the same word.
@@ -112,25 +112,27 @@ def teach_word(
         the adapter's file and pictures drawn with the word.
     """
     with raised():
-        yield from teach(WORD, base, photos, (token, initial, kind), steps, seed, session)
+        yield from run_training(
+            WORD, base, photos, (placeholder_token, initializer_token, kind), steps, seed, session
+        )
 
 
-def teach_subject(
+def train_subject(
     photos: list[str],
-    token: str,
-    noun: str,
+    placeholder_token: str,
+    class_noun: str,
     kind: Kind = "object",
     steps: int | None = None,
     seed: int = 0,
     session: str = "",
     base: str = "",
-) -> Iterator[Taught]:
+) -> Iterator[Trained]:
     """Teach the base a subject (DreamBooth with a LoRA and prior preservation), with progress.
 
     Args:
         photos: three to five pictures of the same subject.
-        token: a rare word that will stand for it, such as sks.
-        noun: its class, such as dog.
+        placeholder_token: a rare word that will stand for it, such as sks.
+        class_noun: its class, such as dog.
         kind: object, creature, person or style.
         steps: optimizer steps; nothing for the recipe's own.
         seed: the same seed and photos give the same adapter.
@@ -142,7 +144,9 @@ def teach_subject(
         the adapter's file and pictures drawn with the subject.
     """
     with raised():
-        yield from teach(SUBJECT, base, photos, (token, noun, kind), steps, seed, session)
+        yield from run_training(
+            SUBJECT, base, photos, (placeholder_token, class_noun, kind), steps, seed, session
+        )
 
 
 def report(session: str, run: str) -> Iterator[tuple[dict[str, Any], dict | None, str | None]]:
@@ -152,7 +156,7 @@ def report(session: str, run: str) -> Iterator[tuple[dict[str, Any], dict | None
     photos, drift, copying, cost. What was measured already is given at once.
 
     Args:
-        session: what /teach_word or /teach_subject returned as "session".
+        session: what /train_word or /train_subject returned as "session".
         run: what it returned as "run".
 
     Returns:
@@ -179,14 +183,14 @@ def report(session: str, run: str) -> Iterator[tuple[dict[str, Any], dict | None
     status |= {"state": "finished", "verdict": done.verdict}
     if done.figures:
         status["strength"] = done.figures.balance.strength
-    yield status, done.as_dict(), handed_out(opened.folder / "report.html")
+    yield status, done.as_dict(), publish_file(opened.folder / "report.html")
 
 
 def compare_runs(session: str, runs: list[str]) -> list[dict[str, Any]]:
     """Say what several measured runs learned, forgot, weigh and cost, side by side.
 
     Args:
-        session: what /teach_word or /teach_subject returned as "session".
+        session: what /train_word or /train_subject returned as "session".
         runs: what they returned as "run"; /report must have measured each.
 
     Returns:
@@ -201,11 +205,11 @@ def compare_runs(session: str, runs: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def read_token(token: str, base: str = "") -> dict[str, Any]:
+def read_token(placeholder_token: str, base: str = "") -> dict[str, Any]:
     """Say how the base reads a word, and whether it can be taught.
 
     Args:
-        token: the word.
+        placeholder_token: the word.
         base: a name as /list_bases says; empty for the app's own.
 
     Returns:
@@ -213,9 +217,9 @@ def read_token(token: str, base: str = "") -> dict[str, Any]:
     """
     errors: list[str] = []
     with collected(errors):
-        check_new(base, token)
+        check_new(base, placeholder_token)
     with raised():
-        pieces = pieces_of(base, token)
+        pieces = pieces_of(base, placeholder_token)
     return {"pieces": pieces, "error": " ".join(errors)}
 
 
@@ -226,7 +230,7 @@ def list_bases() -> list[dict[str, Any]]:
         For each its name, title, licence, side in pixels, and "why_not": a sentence where this
         machine cannot have it. Beside these, the name of a repository on the Hub is a base too.
     """
-    own, _ = home()
+    own, _ = default_base()
     said = ("name", "title", "licence", "size")
     return [
         {name: getattr(option.spec, name) for name in said} | {"why_not": option.why_not}
@@ -241,11 +245,14 @@ def build_endpoints() -> None:
         return gr.Number(value, label=label, precision=0)
 
     with gr.Column(visible=False):
-        for function, noun in ((teach_word, "initial"), (teach_subject, "noun")):
+        for function, class_noun in (
+            (train_word, "initializer_token"),
+            (train_subject, "class_noun"),
+        ):
             given: list[Any] = [
                 gr.File(label="photos", file_count="multiple"),
-                gr.Textbox(label="token"),
-                gr.Textbox(label=noun),
+                gr.Textbox(label="placeholder_token"),
+                gr.Textbox(label=class_noun),
                 gr.Radio(KINDS, value="object", label="kind"),
                 *(whole("steps", None), whole("seed", 0)),
                 *(gr.Textbox("", label="session"), gr.Textbox("", label="base")),
@@ -257,5 +264,5 @@ def build_endpoints() -> None:
         back = [gr.JSON(label="status"), gr.JSON(label="report"), gr.File(label="page")]
         gr.Button().click(report, given, back, api_name="report", **ON_GPU)
     gr.api(compare_runs, api_name="compare", queue=False)
-    gr.api(read_token, api_name="check_token", queue=False)
+    gr.api(read_token, api_name="check_placeholder_token", queue=False)
     gr.api(list_bases, api_name="list_bases", queue=False)

@@ -18,8 +18,8 @@ from personalization.workspaces.library import Entry, Library, slug
 from personalization.workspaces.workspace import Workspace
 
 from . import html
-from .adapter_list import Rack, receive, remember
-from .common import WORKSPACES, collected, handed_out, in_words
+from .adapter_list import AdapterList, receive, remember
+from .common import WORKSPACES, collected, publish_file, user_message
 from .gpu import gpu_merge
 
 FORMATS: tuple[Literal["diffusers", "kohya"], ...] = ("diffusers", "kohya")
@@ -45,15 +45,15 @@ def files_of(library: Library, name: str) -> tuple[list[str], list[str]]:
         for kind in FORMATS:
             with collected(errors):
                 path = Path(folder) / f"{slug(name)}-{kind}.safetensors"
-                files += [handed_out(file) for file in formats.export(adapter, path, kind)]
+                files += [publish_file(file) for file in formats.export(adapter, path, kind)]
     return files, errors
 
 
 class FromHub:
     """A repository's name; its adapters; one of them, into the library and onto the rack."""
 
-    def __init__(self, rack: Rack):
-        self.rack = rack
+    def __init__(self, adapter_list: AdapterList):
+        self.adapter_list = adapter_list
         self.found = gr.State([])
         with gr.Accordion("Add from the Hugging Face Hub", open=False, elem_id="stack-hub"):
             with gr.Row(elem_classes="ask"):
@@ -78,12 +78,12 @@ class FromHub:
         listed = [self.found, self.choice, self.add, self.notes]
         gr.on([self.look.click, self.name.submit], self.list_files, self.name, listed, **BUSY)
         given = [
-            self.rack.visitor,
-            self.rack.base,
-            self.rack.rack,
+            self.adapter_list.visitor,
+            self.adapter_list.base,
+            self.adapter_list.adapter_list,
             self.found,
             self.choice,
-            *self.rack.weights,
+            *self.adapter_list.weights,
         ]
         then(self.add.click(self.take, given, [*outputs, self.notes], **BUSY))
 
@@ -94,7 +94,7 @@ class FromHub:
         try:
             every = hub.adapters_in(name, token.token if token else None)
         except PersonalizationError as error:
-            return {**nothing, self.notes: html.problems([in_words(error)])}
+            return {**nothing, self.notes: html.problems([user_message(error)])}
         good = [each for each in every if each.contents]
         broken = html.problems([each.error for each in every if not each.contents])
         if not good:
@@ -111,7 +111,7 @@ class FromHub:
         self,
         visitor: str,
         base: str,
-        rack: list,
+        adapter_list: list,
         found: list[hub.Found],
         number: int,
         token: gr.OAuthToken | None,
@@ -122,17 +122,19 @@ class FromHub:
             workspace = WORKSPACES.open(visitor)
             signed = token.token if token else None
             entry = take_from_hub(base, workspace, found[number], signed)
-            on = self.rack.with_row(workspace, base, remember(rack, *weights), entry.name)
+            on = self.adapter_list.with_row(
+                workspace, base, remember(adapter_list, *weights), entry.name
+            )
         except PersonalizationError as error:
-            return {self.notes: html.problems([in_words(error)])}
+            return {self.notes: html.problems([user_message(error)])}
         return {**on, self.notes: ""}
 
 
 class TakeAway:
     """One adapter as files for other programs; the whole stack as one adapter."""
 
-    def __init__(self, rack: Rack):
-        self.rack = rack
+    def __init__(self, adapter_list: AdapterList):
+        self.adapter_list = adapter_list
         with gr.Accordion("Take away", open=False, elem_id="stack-take"):
             with gr.Row(elem_classes="ask"):
                 self.which = gr.Dropdown(
@@ -167,12 +169,12 @@ class TakeAway:
 
     def wire(self) -> None:
         made = [self.files, self.notes]
-        self.make.click(self.make_files, [self.rack.visitor, self.which], made, **BUSY)
+        self.make.click(self.make_files, [self.adapter_list.visitor, self.which], made, **BUSY)
         gr.on(
             [self.save.click, self.title.submit],
             self.keep_stack,
-            [self.title, *self.rack.given],
-            [self.notes, self.title, self.rack.add],
+            [self.title, *self.adapter_list.given],
+            [self.notes, self.title, self.adapter_list.add],
             api_visibility="private",
             concurrency_id="gpu",
         )
@@ -184,7 +186,7 @@ class TakeAway:
         try:
             files, errors = files_of(WORKSPACES.open(visitor).library, name)
         except PersonalizationError as error:
-            return {self.notes: html.problems([in_words(error)])}
+            return {self.notes: html.problems([user_message(error)])}
         return {
             self.files: gr.update(value=files, visible=bool(files)),
             self.notes: html.warnings(errors),
@@ -193,15 +195,15 @@ class TakeAway:
     def keep_stack(self, title: str, *given: Any) -> dict:
         """The stack as one adapter, into the library."""
         try:
-            workspace, base, rows, stack = self.rack.taken(*given)
+            workspace, base, rows, stack = self.adapter_list.taken(*given)
             called = title.strip() or " + ".join(slot.name for slot in stack.active)
             result = gpu_merge(base, stack, called)
             workspace.library.add(result.adapter, called)
         except (PersonalizationError, gr.Error) as error:
-            return {self.notes: html.problems([in_words(error)])}
-        board = self.rack.show(workspace, rows)
+            return {self.notes: html.problems([user_message(error)])}
+        board = self.adapter_list.show(workspace, rows)
         return {
             self.notes: html.hint(html.saved(called, result.residual)),
             self.title: "",
-            self.rack.add: board[self.rack.add],
+            self.adapter_list.add: board[self.adapter_list.add],
         }

@@ -9,7 +9,7 @@ from personalization.evaluation.charts import size_words
 from personalization.training.run import Run
 
 from . import html
-from .common import ON_GPU, WORKSPACES, handed_out, in_words
+from .common import ON_GPU, WORKSPACES, publish_file, user_message
 from .gpu import gpu_extract
 
 
@@ -49,9 +49,9 @@ class Extract:
             made = gpu_extract(run.base, run.adapter_path, int(rank))
             entry = workspace.library.add(made.adapter, made.adapter.description.title)
         except (PersonalizationError, gr.Error) as error:
-            return {self.said: html.problems([in_words(error)])}
+            return {self.said: html.problems([user_message(error)])}
         label = f"Download the LoRA ({size_words(entry.size)})"
-        file = handed_out(entry.path)
+        file = publish_file(entry.path)
         return {
             self.said: html.extracted(made),
             self.download: gr.update(value=file, label=label, visible=True),

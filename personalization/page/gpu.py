@@ -22,7 +22,7 @@ from personalization.errors import HubError, PersonalizationError
 from personalization.evaluation import encoders
 from personalization.evaluation.report import Report
 from personalization.events import Event, Finished, SliceEnded, Stage
-from personalization.recipe import Full, LowRank, Recipe, Word
+from personalization.recipe import Full, LearnedEmbedding, LowRank, Recipe
 from personalization.sampling.generate import Picture, Settings
 from personalization.sampling.sweep import Axis, Grid
 from personalization.stacking.stack import Merged, Slot, Stack, record
@@ -198,15 +198,15 @@ def start_run(
     base_name: str,
     photos: Sequence[Photo],
     kind: Kind,
-    token: str,
-    noun: str,
+    placeholder_token: str,
+    class_noun: str,
     recipe: Recipe,
 ) -> Run:
     """Check everything, then make the run's folder. Raises what is wrong."""
     check_photos(photos)
-    check_new(base_name, token)
-    check_start(noun, is_word=isinstance(recipe.method, Word), kind=kind)
-    concept = Concept(kind, token, noun.strip(), tuple(photos))
+    check_new(base_name, placeholder_token)
+    check_start(class_noun, is_word=isinstance(recipe.method, LearnedEmbedding), kind=kind)
+    concept = Concept(kind, placeholder_token, class_noun.strip(), tuple(photos))
     recipe = room_for(base_name, recipe.check())
     if isinstance(recipe.method, LowRank):
         check_targets(base(base_name).modules, recipe.method.targets)
@@ -259,7 +259,7 @@ def measure_part(
     part = PART
     if ON_ZERO:
         with suppress(HubError):  # fetched here and now, not in the allocation; else it says why
-            encoders.panel(spec_of(run.base))
+            encoders.encoder_pair(spec_of(run.base))
         part = min(SLICE - MARGIN, round(1.3 * each * left) + 5 if each else REPORT)
     for event in gpu_measure(run.folder, part):
         if isinstance(event, Report):

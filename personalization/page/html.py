@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # take seconds to import
     from personalization.training.estimate import Outlook
 
 METHODS = {
-    "word": "a learned word",
+    "textual_inversion": "a learned word",
     "lora": "a LoRA",
     "loha": "a LoHa",
     "lokr": "a LoKr",
@@ -95,7 +95,11 @@ _STEPS = {
 
 def trigger(run: Run) -> str:
     """The words that call what `run` teaches: a learned word carries its class itself."""
-    return run.concept.token if run.recipe.method_name == "word" else run.concept.name
+    return (
+        run.concept.placeholder_token
+        if run.recipe.method_name == "textual_inversion"
+        else run.concept.name
+    )
 
 
 def section(number: int, title: str, hint: str = "") -> str:
@@ -150,7 +154,9 @@ def warnings(sentences: Sequence[str]) -> str:
     return _notes(sentences, "warning", "")
 
 
-def word_chips(token: str, pieces: Sequence[str], start: Sequence[str], learned: bool) -> str:
+def word_chips(
+    placeholder_token: str, pieces: Sequence[str], start: Sequence[str], learned: bool
+) -> str:
     """How the base reads the word, and what it starts from.
 
     `pieces` are the tokens that it is read as today; `start` those of the words to start from.
@@ -159,15 +165,15 @@ def word_chips(token: str, pieces: Sequence[str], start: Sequence[str], learned:
         return ""
     reading = "".join(f'<span class="chip">{escape(piece)}</span>' for piece in pieces)
     if learned:
-        new = f'<span class="chip new">{escape(token)}</span>'
+        new = f'<span class="chip new">{escape(placeholder_token)}</span>'
         after = f'<span class="arrow">becomes</span>{new}' if len(pieces) > 1 else new
         line = f'<div class="chips"><span class="lead">Read today as</span>{reading}{after}</div>'
         if start:
             chips = "".join(f'<span class="chip">{escape(piece)}</span>' for piece in start)
             line += f'<div class="chips"><span class="lead">Starts from</span>{chips}</div>'
         return line
-    noun = "".join(f'<span class="chip known">{escape(piece)}</span>' for piece in start)
-    return f'<div class="chips"><span class="lead">Read as</span>{reading}{noun}</div>'
+    class_noun = "".join(f'<span class="chip known">{escape(piece)}</span>' for piece in start)
+    return f'<div class="chips"><span class="lead">Read as</span>{reading}{class_noun}</div>'
 
 
 def verdict(run: Run, size: int, report: Report | None = None) -> str:
@@ -445,4 +451,4 @@ def _notes(sentences: Sequence[str], tone: str, role: str) -> str:
 
 
 def _glyph(method: str) -> str:
-    return {"word": "“ ”", "full": "■"}.get(method, "≡")
+    return {"textual_inversion": "“ ”", "full": "■"}.get(method, "≡")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from personalization.adapters.weight_deltas import Place
+from personalization.adapters.weight_deltas import ModuleKey
 from personalization.evaluation.charts import heat_map, layer_map
 from personalization.stacking.merge import LayerOverlap, Overlap
 
@@ -58,7 +58,7 @@ def _layer(layer: LayerOverlap) -> tuple[str, str, float, float]:
     return _part(layer.place), str(layer.place), layer.cosine, layer.shared
 
 
-def _part(place: Place) -> str:
+def _part(place: ModuleKey) -> str:
     if place.component.startswith("text_encoder"):
         return "text"
     block = place.path.split(".")[0]

@@ -14,7 +14,7 @@ from personalization.workspaces.workspace import Workspace
 
 from . import html
 from .brush import brushed, canvas, painted
-from .common import QUIET, WORKSPACES
+from .common import UNQUEUED, WORKSPACES
 
 LARGEST = 512  # pixels of the longer side while it is brushed over
 
@@ -36,9 +36,11 @@ class MaskBrush:
 
     def wire(self, visitor: gr.BrowserState) -> None:
         asked, unfolded = [visitor, self.which], self.unfolded
-        self.fold.expand(lambda *a: (self.open(*a), True), asked, [self.editor, unfolded], **QUIET)
-        self.fold.collapse(lambda: False, None, unfolded, **QUIET)
-        self.which.change(self.follow, [*asked, unfolded], self.editor, **QUIET)
+        self.fold.expand(
+            lambda *a: (self.open(*a), True), asked, [self.editor, unfolded], **UNQUEUED
+        )
+        self.fold.collapse(lambda: False, None, unfolded, **UNQUEUED)
+        self.which.change(self.follow, [*asked, unfolded], self.editor, **UNQUEUED)
 
     def show(self, photos: Sequence[tuple[str, Photo]], chosen: str = "") -> dict:
         """These photos to choose from, by their keys."""

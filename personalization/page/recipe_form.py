@@ -17,13 +17,13 @@ import gradio as gr
 
 from personalization.bases.catalog import BaseSpec
 from personalization.errors import PersonalizationError, RecipeError
-from personalization.recipe import Full, LowRank, Method, Prior, Recipe, Word
+from personalization.recipe import Full, LearnedEmbedding, LowRank, Method, Prior, Recipe
 from personalization.training import presets
 from personalization.training.base_selection import POCKET
-from personalization.training.presets import Wish
+from personalization.training.presets import Intent
 
 from . import html
-from .common import ON_ZERO, QUIET, WORKSPACES, recalled, spec_of
+from .common import ON_ZERO, UNQUEUED, WORKSPACES, recalled, spec_of
 
 Purpose = Literal["word", "subject"]
 
@@ -89,23 +89,25 @@ def settings(recipe: Recipe, spec: BaseSpec = POCKET) -> dict[str, Any]:
     subject = spec.recipes["subject"].method
     low = method if isinstance(method, LowRank) else subject
     assert isinstance(low, LowRank)
-    taught = method if isinstance(method, LowRank | Full) else low
-    word = recipe.word or Word(learning_rate=spec.recipes["word"].method.learning_rate)
+    trained = method if isinstance(method, LowRank | Full) else low
+    word = recipe.learned_embedding or LearnedEmbedding(
+        learning_rate=spec.recipes["word"].method.learning_rate
+    )
     prior = recipe.prior or Prior()
     return {
         "method": recipe.method_name,
-        "learned": isinstance(method, LowRank) and method.word is not None,
+        "learned": isinstance(method, LowRank) and method.learned_embedding is not None,
         "steps": recipe.steps,
         "rate": method.learning_rate,
         "batch": recipe.batch_size,
         "vectors": word.vectors,
         "word_rate": word.learning_rate,
-        "initial": word.initial,
+        "initial": word.initializer_token,
         "rank": low.rank,
         "alpha": low.alpha,
         "targets": ", ".join(low.targets),
-        "text": taught.text_encoder,
-        "text_rate": taught.text_learning_rate,
+        "text": trained.text_encoder,
+        "text_rate": trained.text_learning_rate,
         "prior": recipe.prior.kind if recipe.prior else "none",
         "prior_weight": prior.weight,
         "images": prior.images,
@@ -125,24 +127,24 @@ def settings(recipe: Recipe, spec: BaseSpec = POCKET) -> dict[str, Any]:
 def recipe_of(said: dict[str, Any]) -> Recipe:
     """The recipe that the fields say. Raises `RecipeError`."""
     method: Method
-    if said["method"] == "word":
+    if said["method"] == "textual_inversion":
         # What it starts from is the concept's, in a field of its own.
-        method = Word(said["vectors"], "", said["rate"])
+        method = LearnedEmbedding(said["vectors"], "", said["rate"])
     elif said["method"] == "full":
         method = Full(said["text"], said["rate"], said["text_rate"])
     else:
-        word = Word(said["vectors"], said["initial"].strip(), said["word_rate"])
+        word = LearnedEmbedding(said["vectors"], said["initial"].strip(), said["word_rate"])
         method = LowRank(
             said["method"],
             said["rank"],
             said["alpha"],
             text_encoder=said["text"],
             targets=tuple(said["targets"].replace(",", " ").split()),
-            word=word if said["learned"] else None,
+            learned_embedding=word if said["learned"] else None,
             learning_rate=said["rate"],
             text_learning_rate=said["text_rate"],
         )
-    none = said["method"] == "word" or said["prior"] == "none"
+    none = said["method"] == "textual_inversion" or said["prior"] == "none"
     return Recipe(
         method,
         steps=said["steps"],
@@ -163,7 +165,7 @@ def recipe_of(said: dict[str, Any]) -> Recipe:
 
 def shown(method: str, learned: bool, text: bool, prior: str) -> set[str]:
     """The fields that mean something for these choices."""
-    if method == "word":
+    if method == "textual_inversion":
         return _SHARED | {"vectors"}
     names = _SHARED | {"method", "text", "prior"}
     if method != "full":
@@ -209,7 +211,7 @@ class RecipeForm:
 
     def __init__(self, purpose: Purpose):
         self.purpose: Purpose = purpose
-        first = presets.choose(POCKET, purpose, Wish(), full=True)
+        first = presets.recommend(POCKET, purpose, Intent(), full=True)
         self.first = settings(first.recipe)
         self.parts: dict[str, Any] = {}
         self.preset = gr.State({**self.first, "picked": False})
@@ -286,7 +288,7 @@ class RecipeForm:
             self.parts[name] = part
 
     def wire(self, base: gr.BrowserState, kind: gr.Radio) -> None:
-        latest: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
+        latest: dict[str, Any] = {"trigger_mode": "always_last", **UNQUEUED}
         answers = [base, kind, self.where, self.exact, self.preset, *self.inputs]
         filled = [*self.inputs, self.preset, self.why]
         asked = [kind.change, self.where.input, self.exact.input]
@@ -296,19 +298,19 @@ class RecipeForm:
             deciding = [self.parts[n] for n in ("method", "learned", "text", "prior")]
             gr.on([p.change for p in deciding], self.fit, deciding, self.inputs, **latest)
         given = [base, self.load, self.preset]
-        self.load.upload(self.take, given, [*filled, self.notes], **QUIET)
-        self.save.click(self.written, [base, *self.inputs], [self.saved, self.notes], **QUIET).then(
-            None, self.saved, None, js=SAVE_FILE
-        )
+        self.load.upload(self.take, given, [*filled, self.notes], **UNQUEUED)
+        self.save.click(
+            self.written, [base, *self.inputs], [self.saved, self.notes], **UNQUEUED
+        ).then(None, self.saved, None, js=SAVE_FILE)
 
     # What the fields say
 
     def said(self, base: str, values: Sequence[Any]) -> dict[str, Any]:
         """The fields by name. One that was emptied says what it would begin with."""
         got = dict(zip(self.parts, values, strict=True))
-        way = got.get("method", "word")
+        way = got.get("method", "textual_inversion")
         spec = spec_of(base)
-        own = settings(presets.recipe_of(spec, way, Wish()), spec)
+        own = settings(presets.recipe_of(spec, way, Intent()), spec)
         return own | {name: value for name, value in got.items() if value is not None}
 
     def recipe(self, base: str, values: Sequence[Any]) -> Recipe:
@@ -318,7 +320,7 @@ class RecipeForm:
     def rebase(self, base: str) -> tuple[dict, list[Any]]:
         """The fields for another base, as they begin; and what they hold then."""
         spec = spec_of(base)
-        choice = presets.choose(spec, self.purpose, Wish(), full=room_for_full(spec))
+        choice = presets.recommend(spec, self.purpose, Intent(), full=room_for_full(spec))
         new = settings(choice.recipe, spec)
         reply = {
             **{part: new[name] for name, part in self.parts.items()},
@@ -349,19 +351,19 @@ class RecipeForm:
         kind, where, exact, preset, *values = given
         now = dict(zip(self.parts, values, strict=True))
         way = now["method"] if by_hand else None
-        new, reply = self.advised(base, Wish(kind, where, exact), way)
+        new, reply = self.advised(base, Intent(kind, where, exact), way)
         # What stays is left alone: it may have been typed over while this was on its way.
         changed = {n: value for n, value in merged(new, preset, now).items() if value != now[n]}
         return {**{self.parts[name]: value for name, value in changed.items()}, **reply}
 
-    def advised(self, base: str, wish: Wish, way: Any) -> tuple[dict[str, Any], dict]:
+    def advised(self, base: str, intent: Intent, way: Any) -> tuple[dict[str, Any], dict]:
         """The settings that suit the wish, by the method `way` where it says one, and why."""
         spec = spec_of(base)
-        choice = presets.choose(spec, self.purpose, wish, full=room_for_full(spec))
+        choice = presets.recommend(spec, self.purpose, intent, full=room_for_full(spec))
         recipe, why = choice.recipe, choice.why
         picked = way is not None and way != recipe.method_name
         if picked:
-            recipe, why = presets.recipe_of(spec, way, wish), html.WAYS[way]
+            recipe, why = presets.recipe_of(spec, way, intent), html.WAYS[way]
         new = settings(recipe, spec)
         return new, {self.preset: {**new, "picked": picked}, self.why: html.reason(why)}
 
@@ -379,8 +381,8 @@ class RecipeForm:
         if any(reply.get(field) not in dict(of).values() for field, of in offered.items()):
             return {}
         way = reply[method] if method else None
-        wish = Wish(kind, reply[self.where], reply[self.exact])
-        return reply | self.advised(base, wish, way)[1]
+        intent = Intent(kind, reply[self.where], reply[self.exact])
+        return reply | self.advised(base, intent, way)[1]
 
     def fit(self, method: str, learned: bool, text: bool, prior: str) -> dict:
         """Hide what means nothing for the method."""
@@ -401,15 +403,15 @@ class RecipeForm:
             with path.open("rb") as opened:
                 text = opened.read(MAX_FILE).decode(errors="replace")
             recipe = Recipe.from_json(text)
-            if (recipe.method_name == "word") != (self.purpose == "word"):
+            if (recipe.method_name == "textual_inversion") != (self.purpose == "word"):
                 other = "Teach a subject" if self.purpose == "word" else "Teach a word"
                 raise RecipeError(f"These settings are for the tab “{other}”: load them there.")
         except PersonalizationError as error:
             return {self.notes: html.problems([str(error)])}
         finally:
             path.unlink(missing_ok=True)
-        if isinstance(recipe.method, Word):
-            recipe = replace(recipe, method=replace(recipe.method, initial=""))
+        if isinstance(recipe.method, LearnedEmbedding):
+            recipe = replace(recipe, method=replace(recipe.method, initializer_token=""))
         new = settings(recipe, spec_of(base))
         return {
             **{part: new[name] for name, part in self.parts.items()},

@@ -25,7 +25,7 @@ from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
 from . import html, progress
-from .common import ON_GPU, QUEUED, QUIET, WORKSPACES, base, handed_out, in_words, spec_of
+from .common import ON_GPU, QUEUED, UNQUEUED, WORKSPACES, base, publish_file, spec_of, user_message
 from .gpu import REPORT, measure_part
 
 
@@ -86,9 +86,9 @@ class ReportPanel:
         run = [self.visitor, self.current]
         advance: dict[str, Any] = {**QUEUED, **ON_GPU, "trigger_mode": "multiple"}
         self.turn.change(self.advance, [*run, self.turn], self.parts, **advance)
-        self.skip.click(self.leave, run, self.parts, **QUIET)
+        self.skip.click(self.leave, run, self.parts, **UNQUEUED)
         self.measure.click(self.again, run, self.parts, **QUEUED)
-        self.others.change(self.lay_beside, [*run, self.others], self.beside, **QUIET)
+        self.others.change(self.lay_beside, [*run, self.others], self.beside, **UNQUEUED)
 
     def next_part(self, run: Run, pace: Pace | None = None, left: int = 0) -> dict:
         """Ask the browser for a new request, which measures one part."""
@@ -127,7 +127,7 @@ class ReportPanel:
                     said = progress.measuring(event, pace.take(event))
                     yield {self.status: gr.update(value=said, visible=True)}
         except Exception as error:
-            sorry = html.problems([in_words(error)])
+            sorry = html.problems([user_message(error)])
             yield {
                 self.status: gr.update(value=sorry, visible=True),
                 self.skip: gr.update(visible=False),
@@ -166,8 +166,8 @@ class ReportPanel:
         }
         if report:
             name = run.folder.name.split("-", 3)[-1]
-            reply[self.page] = handed_out(run.folder / "report.html", f"{name}-report.html")
-            reply[self.data] = handed_out(run.folder / "report.json", f"{name}-report.json")
+            reply[self.page] = publish_file(run.folder / "report.html", f"{name}-report.html")
+            reply[self.data] = publish_file(run.folder / "report.json", f"{name}-report.json")
         return reply
 
     def lay_beside(self, visitor: str, current: str, chosen: list[str]) -> dict:
@@ -181,7 +181,7 @@ class ReportPanel:
         path.write_text(found.html())
         return {
             self.comparison: gr.update(value=found.html(whole=False), visible=True),
-            self.compared: gr.update(value=handed_out(path), visible=True),
+            self.compared: gr.update(value=publish_file(path), visible=True),
         }
 
 
@@ -219,7 +219,7 @@ def way(run: Run) -> str:
     said = [html.METHODS[recipe.method_name].removeprefix("a ")]
     if isinstance(recipe.method, LowRank):
         said.append(f"rank {recipe.method.rank}")
-    if recipe.method_name != "word":
+    if recipe.method_name != "textual_inversion":
         prior = {"images": "class images", "adapter_off": "adapter off"}
         said.append(prior[recipe.prior.kind] if recipe.prior else "no prior")
     return ", ".join([*said, f"{run.state.step} steps"])
@@ -235,7 +235,7 @@ def last_result(workspace: Workspace, base_name: str) -> tuple[Mark, int] | None
         whole = sum(p.numel() for m in base(base_name).modules.values() for p in m.parameters())
         share = sum(map(prod, shapes)) / whole
         method = run.recipe.method_name
-        changed = {"word": "no weight changed", "full": "every weight changed"}.get(
+        changed = {"textual_inversion": "no weight changed", "full": "every weight changed"}.get(
             method, f"a layer of {share:.1%} over the weights"
         )
         size = run.adapter_path.stat().st_size

@@ -20,31 +20,31 @@ from . import html, progress
 from .common import (
     ON_GPU,
     QUEUED,
-    QUIET,
     REFRESH,
+    UNQUEUED,
     WORKSPACES,
     example_result,
     gallery,
-    handed_out,
-    handed_out_pictures,
-    in_words,
+    publish_file,
+    publish_pictures,
+    user_message,
 )
 from .extract import Extract
 from .gpu import draw_stack, gpu_finish, keep_adapter, own_adapter, show_off, showcase, train_slice
 from .report import ReportPanel
 
 
-class Panel:
+class RunPanel:
     """One place that changes with the run: how it works, its progress, its result."""
 
-    def __init__(self, prefix: str, visitor: gr.BrowserState, teach: gr.Button):
-        """`teach` is the button that starts a run; it rests while one is under way."""
-        self.visitor, self.teach = visitor, teach
+    def __init__(self, prefix: str, visitor: gr.BrowserState, train: gr.Button):
+        """`train` is the button that starts a run; it rests while one is under way."""
+        self.visitor, self.train = visitor, train
         self.current = gr.State("")  # the run that is shown
         self.turn = gr.State(None)  # what to do with it next: each change is a request of its own
         self.build(prefix)
         self.parts = [
-            *(self.current, self.turn, self.teach, self.intro, self.status, self.cancel),
+            *(self.current, self.turn, self.train, self.intro, self.status, self.cancel),
             *(self.resume, self.keep, self.result, self.gallery, self.prompt),
             *(self.download, self.curve, self.strip, self.draw_notes, *self.report.parts),
             *self.extract.parts,
@@ -86,7 +86,7 @@ class Panel:
         advance: dict[str, Any] = {**QUEUED, **ON_GPU, "trigger_mode": "multiple"}
         self.turn.change(self.advance, [self.visitor, self.turn], self.parts, **advance)
         run = [self.visitor, self.current]
-        self.cancel.click(self.stop, run, self.cancel, **QUIET)
+        self.cancel.click(self.stop, run, self.cancel, **UNQUEUED)
         self.resume.click(self.carry_on, run, self.parts, **QUEUED)
         self.keep.click(self.finish, run, self.parts, **QUEUED)
         gr.on(
@@ -115,7 +115,7 @@ class Panel:
             self.status: gr.update(value=progress.status(view), visible=not done),
             self.curve: gr.update(value=progress.curve(view), visible=bool(view.rows)),
             self.strip: gr.update(value=progress.strip(view), visible=bool(view.previews)),
-            self.teach: gr.update(interactive=done or over),
+            self.train: gr.update(interactive=done or over),
             self.cancel: gr.update(value="Cancel", interactive=True, visible=busy),
             self.resume: gr.update(visible=over),
             self.keep: gr.update(visible=over and view.step > 0),
@@ -142,7 +142,7 @@ class Panel:
                 show_off(run)
                 yield {**self.show_result(workspace, run), **self.report.next_part(run)}
         except Exception as error:
-            view.phase, view.error = "failed", in_words(error)
+            view.phase, view.error = "failed", user_message(error)
             yield self.show(view)
 
     def learn(self, workspace: Workspace, run: Run, view: progress.RunView) -> Iterator[dict]:
@@ -201,7 +201,7 @@ class Panel:
         view.phase = "finished"
         size = run.adapter_path.stat().st_size
         paths = sorted((run.folder / "pictures").glob("*.png"))
-        pictures = [(handed_out(p), said) for p, said in zip(paths, showcase(run), strict=False)]
+        pictures = [(publish_file(p), said) for p, said in zip(paths, showcase(run), strict=False)]
         name = run.folder.name.split("-", 3)[-1] + ".safetensors"
         return {
             **self.show(view),
@@ -210,7 +210,7 @@ class Panel:
             self.gallery: gr.update(value=pictures, selected_index=None),
             self.prompt: showcase(run)[0] + ", on the beach",
             self.download: gr.update(
-                value=handed_out(run.adapter_path, name),
+                value=publish_file(run.adapter_path, name),
                 label=f"Download ({charts.size_words(size)})",
             ),
             self.draw_notes: "",
@@ -224,8 +224,8 @@ class Panel:
         try:
             run = self.run(visitor, current)
             settings = Settings(prompt, seed=secrets.randbelow(2**32))
-            pictures = handed_out_pictures(draw_stack(run.base, [own_adapter(run)], [settings]))
+            pictures = publish_pictures(draw_stack(run.base, [own_adapter(run)], [settings]))
         except (PersonalizationError, gr.Error) as error:
-            return {self.draw_notes: html.problems([in_words(error)])}
+            return {self.draw_notes: html.problems([user_message(error)])}
         notes = html.warnings(html.uncalled(prompt, [html.trigger(run)]))
         return {self.gallery: pictures + (shown or []), self.draw_notes: notes}

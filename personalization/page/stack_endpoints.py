@@ -16,7 +16,7 @@ from personalization.stacking.merge import overlaps
 from personalization.stacking.stack import Stack, suggest
 
 from .adapter_list import Row, stacked
-from .common import ON_GPU, handed_out_pictures, raised, workspace_of
+from .common import ON_GPU, publish_pictures, raised, workspace_of
 from .exchange import files_of, take_from_hub
 from .gpu import draw_with, gpu_merge, gpu_sweep, records_of
 
@@ -60,7 +60,7 @@ def draw_with_stack(
         count: how many pictures.
         steps: of the sampler; nothing for the base's own.
         guidance: how strictly to keep to the prompt; nothing for the base's own.
-        session: what /teach_word or /teach_subject returned, to find what they made.
+        session: what /train_word or /train_subject returned, to find what they made.
         combine: sum, svd, ties, dare, orthogonal, switch or composite.
         density: how much of each TIES and DARE keep, above 0 and up to 1.
         base: a name as /list_bases says; empty for the app's own.
@@ -76,7 +76,7 @@ def draw_with_stack(
             prompt, negative, seed, count, steps or None, guidance, scheduler or None
         )
         pictures = draw_with(base, names, stack, [settings])
-    return handed_out_pictures(pictures), [picture.record for picture in pictures]
+    return publish_pictures(pictures), [picture.record for picture in pictures]
 
 
 def sweep_stack(
@@ -98,7 +98,7 @@ def sweep_stack(
             base, each adapter alone, and all of them together.
         down: another one for the rows; may be nothing.
         seed: of every picture.
-        session: what /teach_word or /teach_subject returned, to find what they made.
+        session: what /train_word or /train_subject returned, to find what they made.
         base: a name as /list_bases says; empty for the app's own.
 
     Returns:
@@ -111,7 +111,7 @@ def sweep_stack(
         grid = gpu_sweep(base, stack, settings, *axes)
     records = [[picture.record for picture in row] for row in grid.pictures]
     whole = records[0][0] | {"adapters": records_of(names, stack)}
-    return handed_out_pictures([Picture(grid.image(), whole)])[0][0], records
+    return publish_pictures([Picture(grid.image(), whole)])[0][0], records
 
 
 def axis_of(asked: dict[str, Any]) -> Axis:
@@ -133,7 +133,7 @@ def compare_adapters(
 
     Args:
         adapters: as /draw_stack takes them.
-        session: what /teach_word or /teach_subject returned, to find what they made.
+        session: what /train_word or /train_subject returned, to find what they made.
         base: a name as /list_bases says; empty for the app's own.
 
     Returns:
@@ -169,7 +169,7 @@ def save_stack(
     Args:
         adapters: as /draw_stack takes them.
         title: what to call it.
-        session: what /teach_word or /teach_subject returned.
+        session: what /train_word or /train_subject returned.
         combine: sum, svd, ties, dare or orthogonal.
         base: a name as /list_bases says; empty for the app's own.
 
@@ -188,7 +188,7 @@ def export_adapter(name: str, session: str = "") -> list[str]:
 
     Args:
         name: as /list_adapters says.
-        session: what /teach_word or /teach_subject returned; empty for the ready ones.
+        session: what /train_word or /train_subject returned; empty for the ready ones.
 
     Returns:
         A file for diffusers and one for kohya (ComfyUI, A1111, Forge), and a word's own file.
@@ -209,7 +209,7 @@ def add_from_hub(
     Args:
         repository: its id, such as someone/mug-lora.
         file: which of its files; empty for the first adapter in it.
-        session: what /teach_word or /teach_subject returned, or empty for a new one.
+        session: what /train_word or /train_subject returned, or empty for a new one.
         token: of who is signed in to the page; nobody passes it by hand.
         base: a name as /list_bases says; empty for the app's own.
 
@@ -236,7 +236,7 @@ def list_adapters(session: str = "") -> list[dict[str, Any]]:
     """List the adapters that /draw_stack can use: the ready ones, and the session's own.
 
     Args:
-        session: what /teach_word or /teach_subject returned; empty for the ready ones alone.
+        session: what /train_word or /train_subject returned; empty for the ready ones alone.
 
     Returns:
         For each its name, title, trigger word, method, recommended strength and size in bytes.

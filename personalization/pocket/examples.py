@@ -47,10 +47,10 @@ class Example:
     folder: str
     title: str
     kind: Kind
-    noun: str
+    class_noun: str
     scenes: list[Scene]
     tabs: tuple[str, ...] = ("word", "subject")
-    token: str = "sks"
+    placeholder_token: str = "sks"
     word: str = "<my-word>"
 
     def write(self) -> None:
@@ -64,9 +64,9 @@ class Example:
         about = {
             "title": self.title,
             "kind": self.kind,
-            "noun": self.noun,
+            "class_noun": self.class_noun,
             "tabs": self.tabs,
-            "token": {"word": self.word, "subject": self.token},
+            "placeholder_token": {"word": self.word, "subject": self.placeholder_token},
         }
         write_atomically(folder / "example.json", json.dumps(about, indent=1) + "\n")
 
@@ -93,13 +93,13 @@ READY: tuple[tuple[str, Purpose, str], ...] = (
 )
 
 
-def teach(example: Example, purpose: Purpose, title: str) -> None:
+def train(example: Example, purpose: Purpose, title: str) -> None:
     """A ready adapter, and the pictures that the page shows beside its photos."""
     spec = CATALOG["pocket"]
     base = bases.load(spec)
     photos, _ = open_photos(sorted((PHOTOS / example.folder).glob("*.png")))
-    token = example.word if purpose == "word" else example.token
-    concept = Concept(example.kind, token, example.noun, tuple(photos))
+    placeholder_token = example.word if purpose == "word" else example.placeholder_token
+    concept = Concept(example.kind, placeholder_token, example.class_noun, tuple(photos))
     with tempfile.TemporaryDirectory() as folder:
         run = Run.create(Path(folder) / "run", concept, spec.recipes[purpose], spec.name)
         for event in loop.train(base, run):
@@ -137,7 +137,7 @@ def main() -> None:
     if not arguments.photos:
         for folder, purpose, title in READY:
             if arguments.only in (None, folder):
-                teach(sets[folder], purpose, title)
+                train(sets[folder], purpose, title)
 
 
 if __name__ == "__main__":

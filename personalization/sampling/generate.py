@@ -176,7 +176,7 @@ def draw_each(
         common |= {"mask_image": mask, "width": width, "height": height}
     drawn: list[Image.Image] = []
     batches = range(0, len(prompts), PER_BATCH)
-    with torch.inference_mode(), base.arithmetic():
+    with torch.inference_mode(), base.autocast():
         for number, start in enumerate(batches):
             part = slice(start, start + PER_BATCH)
             pipe = base.pipeline(task, scheduler)
@@ -202,7 +202,7 @@ def _kept_outside(mask: Image.Image, before: Image.Image, after: Image.Image) ->
 
 def draw_latents(base: Base, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
     """One batch, not decoded: (batch, channels, h, w) in the denoiser's scale, on the CPU."""
-    with torch.inference_mode(), base.arithmetic():
+    with torch.inference_mode(), base.autocast():
         latents = base.pipeline("text")(
             prompt=list(prompts),
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],

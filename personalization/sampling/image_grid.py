@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 
-def contact_sheet(
+def image_grid(
     pictures: Sequence[Sequence[Image.Image]],
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),

@@ -21,7 +21,7 @@ from personalization.bases.base import Base
 from personalization.errors import RecipeError
 from personalization.events import Stage
 from personalization.sampling.generate import PER_BATCH, Picture, Settings, draw_each
-from personalization.sampling.image_grid import contact_sheet
+from personalization.sampling.image_grid import image_grid
 from personalization.stacking.stack import Slot, Stack, applied, record
 
 STRENGTHS = (0.2, 0.5, 0.8, 1.1, 1.5)
@@ -100,7 +100,7 @@ class Grid:
     def image(self, *, dark: bool = False) -> Image.Image:
         """The contact sheet."""
         images = [[picture.image for picture in row] for row in self.pictures]
-        return contact_sheet(images, self.row_labels, self.column_labels, dark=dark)
+        return image_grid(images, self.row_labels, self.column_labels, dark=dark)
 
 
 def side_by_side(stack: Stack) -> Axis:
@@ -236,7 +236,7 @@ def _linear(stack: Stack) -> bool:
     return stack.combine == "sum" and all(
         slot.adapter.description.method == "lora"
         and slot.text_weight is None
-        and not weight_deltas.words(slot.adapter)
+        and not weight_deltas.learned_rows(slot.adapter)
         for slot in stack.slots
     )
 
@@ -257,10 +257,10 @@ def _applied_each(base: Base, stacks: Sequence[Stack]) -> Iterator[None]:
         }
         for number, slot in enumerate(stacks[0].slots):
             slots = [stack.slots[number] for stack in stacks]
-            for weight, (place, change) in weight_deltas.located(
+            for weight, (place, change) in weight_deltas.match_modules(
                 base.modules, slot.adapter, slot.name
             ).items():
-                assert isinstance(change, weight_deltas.LowRank)
+                assert isinstance(change, weight_deltas.LoRADelta)
                 added = _Added(change, torch.tensor([s.weight_at(place) for s in slots]), weight)
                 handle = owners[weight].register_forward_hook(added)
                 undo.callback(handle.remove)
@@ -270,7 +270,7 @@ def _applied_each(base: Base, stacks: Sequence[Stack]) -> Iterator[None]:
 class _Added:
     """A forward hook: what a LoRA adds to a layer's output, weighted picture by picture."""
 
-    def __init__(self, change: weight_deltas.LowRank, weights: Tensor, like: Tensor):
+    def __init__(self, change: weight_deltas.LoRADelta, weights: Tensor, like: Tensor):
         self.down = change.down.to(like.device, like.dtype)
         self.up = change.up.to(like.device, like.dtype)
         self.weights = (weights * change.scale).to(like.device, like.dtype)

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from personalization.adapters.adapter import Adapter
 from personalization.adapters.weight_deltas import (
-    Change,
-    Decomposed,
-    Place,
-    Whole,
+    DoRADelta,
+    FullDelta,
+    ModuleKey,
+    WeightDelta,
     as_factors,
-    changes,
-    plain,
+    deltas_of,
+    without_magnitude,
 )
 from personalization.errors import AdapterError
 
@@ -163,23 +163,23 @@ def orthonormal(columns: Tensor, least: float) -> Tensor:
     return q if bool(long.all()) else q[:, long]
 
 
-def factors(change: Change, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def factors(change: WeightDelta, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """up (out, r) and down (r, in * kernel) of a change as matrices, in float32 or finer.
 
     A DoRA's change depends on W0: with `weight` it is taken apart; without it, the low-rank part
     alone is given, and what the magnitudes add is left out. A full fine-tune has no such factors:
     raises `AdapterError`.
     """
-    if isinstance(change, Whole):
+    if isinstance(change, FullDelta):
         raise AdapterError(
             "A full fine-tune changes every weight, in no small number of directions. "
             "Extract it as a LoRA first, and use that.",
             field="adapter",
         )
-    if isinstance(change, Decomposed) and weight is not None:
+    if isinstance(change, DoRADelta) and weight is not None:
         left, values, right = torch.linalg.svd(change.delta(weight).flatten(1), full_matrices=False)
         return left[:, : change.rank] * values[: change.rank], right[: change.rank]
-    down, up = as_factors(plain(change))
+    down, up = as_factors(without_magnitude(change))
     if weight is not None:
         down, up = (t.to(weight.device) for t in (down, up))
     return up.flatten(1), down.flatten(1)
@@ -194,7 +194,7 @@ class LayerOverlap:
     from and what they write to; two random ones of rank r in n dimensions share about r / n.
     """
 
-    place: Place
+    place: ModuleKey
     cosine: float
     shared: float
 
@@ -252,7 +252,7 @@ class _Apart(NamedTuple):
         return float(self.svd[1].double().norm())
 
 
-def _overlap(first: Mapping[Place, _Apart], second: Mapping[Place, _Apart]) -> Overlap:
+def _overlap(first: Mapping[ModuleKey, _Apart], second: Mapping[ModuleKey, _Apart]) -> Overlap:
     layers: list[LayerOverlap] = []
     product, shared, both = 0.0, 0.0, 0.0
     for place, a in first.items():
@@ -281,8 +281,8 @@ def gram(adapters: Sequence[Adapter]) -> Tensor:
     return table
 
 
-def _factors_of(adapter: Adapter) -> dict[Place, tuple[Tensor, Tensor]]:
-    return {place: factors(change) for place, change in changes(adapter).items()}
+def _factors_of(adapter: Adapter) -> dict[ModuleKey, tuple[Tensor, Tensor]]:
+    return {place: factors(change) for place, change in deltas_of(adapter).items()}
 
 
 def _largest(delta: Tensor, density: float) -> Tensor:

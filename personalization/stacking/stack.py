@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from personalization.adapters.adapter import Adapter, Description
-from personalization.adapters.weight_deltas import FULL, WORD, Place, words
+from personalization.adapters.weight_deltas import FULL, WORD, ModuleKey, learned_rows
 from personalization.bases.base import Base, TextEncoder
 from personalization.bases.catalog import BaseSpec
 from personalization.bases.learned_embedding import ExtendedEmbedding, extended_tokenizer
@@ -55,7 +55,7 @@ class Slot:
         description = self.adapter.description
         return description.title or description.trigger or description.method
 
-    def weight_at(self, place: Place) -> float:
+    def weight_at(self, place: ModuleKey) -> float:
         """The weight for one module."""
         if place.component.startswith("text_encoder"):
             return self.weight if self.text_weight is None else self.text_weight
@@ -157,18 +157,18 @@ def applied(base: Base, stack: Stack) -> Iterator[None]:
     with base.lock, ExitStack() as undo:
         stack.check(base.spec)
         layers = merged_weights.layers(base, stack)
-        turns: list[merged_weights.Layers] = []
+        per_step_variants: list[merged_weights.Layers] = []
         if stack.combine in merge.IN_TIME:
-            turns = merged_weights.turns(stack, layers)
+            per_step_variants = merged_weights.per_step_variants(stack, layers)
             layers = {p: parts for p, parts in layers.items() if parts[0].is_text}
         for slot in stack.active:
-            rows = words(slot.adapter)
+            rows = learned_rows(slot.adapter)
             for encoder in base.text_encoders:
                 if encoder.name in rows:
                     undo.enter_context(_word(encoder, slot, rows[encoder.name]))
         undo.enter_context(_weights(merged_weights.values(base, layers, stack)))
-        if turns:
-            variants = [merged_weights.values(base, turn, stack) for turn in turns]
+        if per_step_variants:
+            variants = [merged_weights.values(base, turn, stack) for turn in per_step_variants]
             in_time = _switched if stack.combine == "switch" else _averaged
             undo.enter_context(in_time(base.denoiser, variants))
         yield
@@ -214,9 +214,9 @@ def merged(base: Base, stack: Stack, rank: int = 0, title: str = "") -> Merged:
     hold: two words, a full fine-tune, a combination in time, or no change at all.
     """
     stack.check(base.spec)
-    taught = [slot for slot in stack.active if words(slot.adapter)]
+    trained = [slot for slot in stack.active if learned_rows(slot.adapter)]
     reason = ""
-    if len(taught) > 1:
+    if len(trained) > 1:
         reason = "two learned words"
     elif any(slot.whole for slot in stack.active):
         reason = "a full fine-tune, which has no small rank: extract it as a LoRA first"
@@ -239,21 +239,23 @@ def merged(base: Base, stack: Stack, rank: int = 0, title: str = "") -> Merged:
             "Add a LoRA or its kin, or raise a weight.",
             field="stack",
         )
-    called = taught or [slot for slot in stack.active if slot.adapter.description.token]
+    called = trained or [
+        slot for slot in stack.active if slot.adapter.description.placeholder_token
+    ]
     source = called[0].adapter.description if len(called) == 1 else Description("lora", "")
-    for slot in taught:
+    for slot in trained:
         tensors |= {
             n if n.startswith(WORD) else f"{WORD}{n}": t
             for n, t in slot.adapter.tensors.items()
-            if n.startswith(WORD) or slot.adapter.description.method == "word"
+            if n.startswith(WORD) or slot.adapter.description.method == "textual_inversion"
         }
     description = Description(
         "lora",
         base.spec.family,
         base=base.spec.name,
         fingerprint=base.fingerprint,
-        token=source.token,
-        noun=source.noun,
+        placeholder_token=source.placeholder_token,
+        class_noun=source.class_noun,
         kind=source.kind,
         rank=max(t.shape[0] for n, t in tensors.items() if n.endswith("lora_A.weight")),
         title=title or " + ".join(slot.name for slot in stack.active),
@@ -274,18 +276,19 @@ def record(slot: Slot) -> dict[str, Any]:
 
 
 def _check_words(slots: tuple[Slot, ...]) -> None:
-    taught: dict[str, Slot] = {}
+    trained: dict[str, Slot] = {}
     for slot in slots:
-        token = slot.adapter.description.token.lower()
-        if not words(slot.adapter):
+        placeholder_token = slot.adapter.description.placeholder_token.lower()
+        if not learned_rows(slot.adapter):
             continue
-        if token in taught:
+        if placeholder_token in trained:
             raise StackError(
-                f"“{taught[token].name}” and “{slot.name}” both define the word “{token}”. "
+                f"“{trained[placeholder_token].name}” and “{slot.name}” both define the word "
+                f"“{placeholder_token}”. "
                 "Set the weight of one to 0, or take it out.",
                 field="stack",
             )
-        taught[token] = slot
+        trained[placeholder_token] = slot
 
 
 @contextmanager
@@ -304,7 +307,7 @@ def _weights(values: Mapping[nn.Parameter, Tensor]) -> Iterator[None]:
 def _word(encoder: TextEncoder, slot: Slot, rows: Tensor) -> Iterator[None]:
     model: Any = encoder.model
     table, tokenizer = model.get_input_embeddings(), encoder.tokenizer
-    extended = extended_tokenizer(tokenizer, slot.adapter.description.token, len(rows))
+    extended = extended_tokenizer(tokenizer, slot.adapter.description.placeholder_token, len(rows))
     if rows.shape[-1] != table.weight.shape[-1]:
         raise AdapterError(
             f"The word “{slot.name}” has {rows.shape[-1]} numbers to a vector, and this base "

@@ -24,7 +24,7 @@ class Batch:
     u: Tensor  # (size,) in [0, 1): the noise level, uniform and stratified over the batch
 
 
-def generator(*key: int | str) -> torch.Generator:
+def generator_at(*key: int | str) -> torch.Generator:
     """A CPU generator that depends on the key alone."""
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
@@ -46,21 +46,21 @@ def batch_at(
     The noise levels are stratified: one in each of `size` equal parts of [0, 1), which lowers the
     variance of the gradient at no cost (low-discrepancy sampling as in Kingma et al. 2021, I.1).
     """
-    chance = generator(seed, step, stream)
-    offset = torch.rand((), generator=chance)
-    strata = torch.randperm(size, generator=chance)
+    generator = generator_at(seed, step, stream)
+    offset = torch.rand((), generator=generator)
+    strata = torch.randperm(size, generator=generator)
     return Batch(
         photos=torch.tensor(
             [_in_epoch(seed, stream, step * size + i, photos) for i in range(size)]
         ),
-        prompts=torch.randint(prompts, (size,), generator=chance),
-        mirrored=torch.rand(size, generator=chance) < 0.5,
-        posterior_noise=torch.randn((size, *shape), generator=chance),
-        noise=torch.randn((size, *shape), generator=chance),
+        prompts=torch.randint(prompts, (size,), generator=generator),
+        mirrored=torch.rand(size, generator=generator) < 0.5,
+        posterior_noise=torch.randn((size, *shape), generator=generator),
+        noise=torch.randn((size, *shape), generator=generator),
         u=((strata + offset) / size).clamp(max=1 - 1e-6),
     )
 
 
 def _in_epoch(seed: int, stream: str, position: int, count: int) -> int:
     epoch, place = divmod(position, count)
-    return int(torch.randperm(count, generator=generator(seed, stream, "epoch", epoch))[place])
+    return int(torch.randperm(count, generator=generator_at(seed, stream, "epoch", epoch))[place])

@@ -22,7 +22,7 @@ from personalization.bases.catalog import BaseSpec
 from personalization.errors import RecipeError
 from personalization.methods import low_rank
 from personalization.methods.full import FullMethod
-from personalization.recipe import Full, LowRank, Recipe, Word
+from personalization.recipe import Full, LearnedEmbedding, LowRank, Recipe
 
 # Dense bfloat16, FLOP a second, as NVIDIA's data sheets have it.
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L4": 121e12}
@@ -93,13 +93,22 @@ def estimate(spec: BaseSpec, recipe: Recipe) -> Estimate:
         base: Any = _Blueprint(spec, modules, encoders)
         denoiser = parts[described.denoiser]
         trained: dict[str, Tensor] = {}
-        word = method if isinstance(method, Word) else getattr(method, "word", None)
+        word = (
+            method
+            if isinstance(method, LearnedEmbedding)
+            else getattr(method, "learned_embedding", None)
+        )
         installed: Any = None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PEFT: that the meta device holds no values
             if isinstance(method, LowRank):
                 # A word beside the adapter is a few thousand numbers; its tokens are not read.
-                installed = low_rank.LowRankMethod(base, None, replace(method, word=None), 0)  # type: ignore[arg-type]
+                installed = low_rank.LowRankMethod(
+                    base,
+                    None,  # type: ignore[arg-type]
+                    replace(method, learned_embedding=None),
+                    0,
+                )
             elif isinstance(method, Full):
                 installed = FullMethod(base, method)
         if installed:
@@ -155,7 +164,7 @@ def outlook(base: Base, recipe: Recipe) -> Outlook:
     seen = recipe.batch_size * (2 if recipe.prior else 1)
     start, forward = _PACE.get(base.device.type, _PACE["cuda"])
     if base.spec.architecture is None:
-        passes = 1.0 if isinstance(recipe.method, Word) else 1.2
+        passes = 1.0 if isinstance(recipe.method, LearnedEmbedding) else 1.2
         work = recipe.steps * seen * passes + pictures * _DRAWING
         return Outlook(start + forward * work, None, size)
     said = estimate(base.spec, recipe)
@@ -188,8 +197,12 @@ def _file(base: Base, recipe: Recipe) -> int | None:
     method = recipe.method
     models: list[Any] = [encoder.model for encoder in base.text_encoders]
     widths = [model.get_input_embeddings().weight.shape[-1] for model in models]
-    rows = sum(4 * recipe.word.vectors * width for width in widths) if recipe.word else 0
-    if isinstance(method, Word):
+    rows = (
+        sum(4 * recipe.learned_embedding.vectors * width for width in widths)
+        if recipe.learned_embedding
+        else 0
+    )
+    if isinstance(method, LearnedEmbedding):
         return _HEADER["word"] + rows
     if isinstance(method, Full):
         texts = {encoder.name for encoder in base.text_encoders if not method.text_encoder}

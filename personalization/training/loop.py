@@ -36,7 +36,7 @@ from personalization.events import (
     StepDone,
 )
 from personalization.methods import Method, installed
-from personalization.recipe import LOOK_EVERY, Recipe
+from personalization.recipe import FIXED_BATCH_EVERY, Recipe
 from personalization.sampling import generate
 from personalization.training import prior
 from personalization.training.batches import batch_at
@@ -101,17 +101,17 @@ def _slice(
     recipe = run.recipe
     steps = recipe.steps
 
-    def over(needed: float) -> bool:
-        return stopping() or clock.over(needed)
+    def out_of_time(needed: float) -> bool:
+        return stopping() or clock.out_of_time(needed)
 
     if recipe.prior and recipe.prior.kind == "images":
         prompt, count = run.concept.class_prompt(), recipe.prior.images
         timing = _timing(base, recipe)
 
-        def took(seconds: float) -> None:
-            timing.took("class images", seconds)
+        def record(seconds: float) -> None:
+            timing.record("class images", seconds)
 
-        for stage in prior.draw_class(base, prompt, count, cache, over, took):
+        for stage in prior.draw_class(base, prompt, count, cache, out_of_time, record):
             batches = -(-(stage.total - stage.done) // prior.PER_BATCH)
             left = timing.left(run.state.step, batches)
             yield replace(stage, seconds_left=left or None)
@@ -127,8 +127,8 @@ def _slice(
         session.restore(run.load_checkpoint())
         session.continue_log()
         yield Stage("photos", 1, 1)
-        while session.step < steps and not recipe.settled(session.fixed_losses):
-            if over(session.margin()):
+        while session.step < steps and not recipe.settled(session.fixed_batch_losses):
+            if out_of_time(session.margin()):
                 yield from session.flush()
                 yield session.checkpoint()
                 yield SliceEnded(session.step, steps)
@@ -169,7 +169,7 @@ class _Session:
         self.timing = _timing(base, self.recipe)
         self.mark = time.monotonic()  # when the last part ended
         self.pending: list[tuple[int, Tensor]] = []  # on the device until looked at
-        self.fixed_losses: list[float] = []
+        self.fixed_batch_losses: list[float] = []
         self.parameters: dict[str, nn.Parameter] = {}
         groups: list[dict[str, Any]] = []
         for group in method.groups():
@@ -188,9 +188,10 @@ class _Session:
         weights = masks.weights(concept.photos, base.spec.size, (height, width), recipe.background)
         # (2, photos, 1, h, w): as they are, then mirrored.
         self.weights = None if weights is None else torch.stack([weights, weights.flip(-1)])
-        self.prompts = list(concept.prompts(with_noun=self.method.uses_noun))
+        self.prompts = list(concept.prompts(with_class_noun=self.method.uses_class_noun))
         self.captions = [
-            concept.caption(i, with_noun=self.method.uses_noun) for i in range(len(concept.photos))
+            concept.caption(i, with_class_noun=self.method.uses_class_noun)
+            for i in range(len(concept.photos))
         ]
         texts = list(dict.fromkeys([*self.prompts, *filter(None, self.captions)]))
         self.encoded: dict[str, Conditioning] = {}
@@ -202,7 +203,7 @@ class _Session:
             self.class_prompt = concept.class_prompt()
             # Before the first step nothing has changed; a teacher must see exactly the base.
             teaches = recipe.prior.kind == "adapter_off"
-            with torch.no_grad(), self.method.switched_off() if teaches else nullcontext():
+            with torch.no_grad(), self.method.adapters_disabled() if teaches else nullcontext():
                 self.class_conditioning = base.encode_prompts([self.class_prompt])
             if recipe.prior.kind == "images":
                 latents = prior.class_latents(base, self.class_prompt, recipe.prior.images, cache)
@@ -227,7 +228,9 @@ class _Session:
         """Forget the steps that will be done again, remember what was seen up to here."""
         self.run.truncate_log(self.step)
         rows = self.run.losses()
-        self.fixed_losses = [row.fixed_loss for row in rows if row.fixed_loss is not None]
+        self.fixed_batch_losses = [
+            row.fixed_batch_loss for row in rows if row.fixed_batch_loss is not None
+        ]
         self.timing.remember(row.seconds for row in rows[-WINDOW:])
         self.mark = time.monotonic()
 
@@ -250,7 +253,7 @@ class _Session:
         if not all(tensor.isfinite().all() for tensor in tensors.values()):
             raise self.diverged(self.step)  # the loss would say so one step too late
         self.run.save_checkpoint(tensors, self.step, self.spent, self.memory())
-        self.timing.took("checkpoint", self.since_mark())
+        self.timing.record("checkpoint", self.since_mark())
         return Checkpointed(self.step)
 
     def memory(self) -> int | None:
@@ -299,14 +302,14 @@ class _Session:
         self.method.after_step()
         self.step += 1
         self.pending.append((self.step, losses.detach()))
-        look = self.recipe.stop_early and self.step % LOOK_EVERY == 0
+        look = self.recipe.stop_early and self.step % FIXED_BATCH_EVERY == 0
         every = REPORT_EVERY if self.base.device.type == "cuda" else 1
         # What comes after a step is timed apart from it.
         due = [n for n in (self.recipe.checkpoint_every, self.recipe.preview_every) if n]
         if look or len(self.pending) >= every or any(self.step % n == 0 for n in due):
             yield from self.flush(look=look)
 
-    def fixed_loss(self) -> float:
+    def fixed_batch_loss(self) -> float:
         """The loss on the batch of a step that is never trained on: step -1."""
         with torch.no_grad():
             return self.losses(-1)[0].item()
@@ -361,7 +364,7 @@ class _Session:
             # The teacher answers on the subject's own noisy latents: what must not change is
             # what the base says of them when it is asked for the class.
             class_latents = latents
-            with torch.no_grad(), self.method.switched_off():
+            with torch.no_grad(), self.method.adapters_disabled():
                 teacher = self.class_conditioning[[0] * size]
                 target = base.predict(class_latents, teacher, class_noise, class_u)
         # Subject and class in one forward: half the launches, larger matrices.
@@ -398,13 +401,13 @@ class _Session:
             if not all(map(_is_number, losses)):
                 raise self.diverged(step)
             rows.append(LossRow(step, losses[0], losses[1] if len(losses) > 1 else None, seconds))
-            self.timing.took("step", seconds)
+            self.timing.record("step", seconds)
             self.spent += seconds
         if look:
-            fixed_loss = self.fixed_loss()
-            rows[-1] = replace(rows[-1], fixed_loss=fixed_loss)
-            self.fixed_losses.append(fixed_loss)
-            self.timing.took("look", self.since_mark())
+            fixed_batch_loss = self.fixed_batch_loss()
+            rows[-1] = replace(rows[-1], fixed_batch_loss=fixed_batch_loss)
+            self.fixed_batch_losses.append(fixed_batch_loss)
+            self.timing.record("look", self.since_mark())
         self.pending.clear()
         self.run.log(rows)
         for row in rows:
@@ -420,7 +423,7 @@ class _Session:
     def preview(self) -> Preview:
         """The fixed prompts at their fixed seeds."""
         self.mark = time.monotonic()
-        prompts = preview_prompts(self.run, with_noun=self.method.uses_noun)
+        prompts = preview_prompts(self.run, with_class_noun=self.method.uses_class_noun)
         seeds = [self.recipe.seed + i for i in range(len(prompts))]
         pictures = generate.draw_each(self.base, prompts, seeds, steps=PREVIEW_STEPS)
         paths = []
@@ -429,7 +432,7 @@ class _Session:
             path = self.run.preview_path(self.step, index)
             paths.append(generate.Picture(picture, record).save(path))
         seconds = self.since_mark()
-        self.timing.took("preview", seconds)
+        self.timing.record("preview", seconds)
         self.spent += seconds
         return Preview(self.step, tuple(paths))
 
@@ -449,14 +452,14 @@ def _errors(prediction: Tensor, target: Tensor, weights: Tensor | None) -> Tenso
     return (errors if weights is None else errors * weights).flatten(1).mean(1)
 
 
-def preview_prompts(run: Run, *, with_noun: bool) -> list[str]:
+def preview_prompts(run: Run, *, with_class_noun: bool) -> list[str]:
     """What the previews show: the concept alone, twice elsewhere."""
     concept = run.concept
-    words = concept.name if with_noun else concept.token
+    words = concept.name if with_class_noun else concept.placeholder_token
     if concept.kind == "style":
         return [f"a {thing}, {words} style" for thing in ("cat", "house", "flower")]
     return [
-        concept.prompts(with_noun=with_noun)[0],
+        concept.prompts(with_class_noun=with_class_noun)[0],
         f"a photo of {words} in the snow",
         f"a photo of {words} on the beach",
     ]
@@ -498,8 +501,8 @@ def _export(session: _Session, *, stopped_early: bool) -> Finished:
         family=base.spec.family,
         base=base.spec.name,
         fingerprint=base.fingerprint,
-        token=concept.token,
-        noun=concept.noun,
+        placeholder_token=concept.placeholder_token,
+        class_noun=concept.class_noun,
         kind=concept.kind,
         rank=export.rank,
         alpha=export.alpha,

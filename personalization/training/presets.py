@@ -1,6 +1,6 @@
 """Which recipe: three answers in a person's words, and what they make of a base's own recipes.
 
-    choose(spec, purpose, Wish("person", "stack", "close")) -> Choice(recipe, why)
+    recommend(spec, purpose, Intent("person", "stack", "close")) -> Recommendation(recipe, why)
 
 The figures are ratios to the base's own recipes, which are those of diffusers' READMEs or better
 where measured: a face takes half the rate and more steps, as published settings of the fine-tune
@@ -16,15 +16,15 @@ from typing import Literal
 
 from personalization.bases.catalog import BaseSpec
 from personalization.data.concept import Kind
-from personalization.recipe import Full, LowRank, LowRankKind, Recipe, Word
+from personalization.recipe import Full, LearnedEmbedding, LowRank, LowRankKind, Recipe
 
 Where = Literal["here", "elsewhere", "stack"]
 Exactness = Literal["rough", "close", "exact"]
-Way = LowRankKind | Literal["full"]
+MethodName = LowRankKind | Literal["full"]
 
 
 @dataclass(frozen=True)
-class Wish:
+class Intent:
     """What it is, where it will be used, and how exact it must be."""
 
     kind: Kind = "object"
@@ -33,37 +33,37 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Recommendation:
     """A recipe, and in a sentence why this one."""
 
     recipe: Recipe
     why: str
 
 
-def choose(
-    spec: BaseSpec, purpose: Literal["word", "subject"], wish: Wish, *, full: bool
-) -> Choice:
+def recommend(
+    spec: BaseSpec, purpose: Literal["word", "subject"], intent: Intent, *, full: bool
+) -> Recommendation:
     """What suits the wish on that base. `full`: whether a full fine-tune has room here."""
     if purpose == "word":
-        recipe = _word(spec, wish.exact)
-        return Choice(recipe, _word_why(recipe, wish.exact))
-    whole = full and wish.exact == "exact" and wish.where == "here"
-    recipe = recipe_of(spec, "full" if whole else "lora", wish)
-    return Choice(recipe, _why(wish, whole))
+        recipe = _word(spec, intent.exact)
+        return Recommendation(recipe, _word_why(recipe, intent.exact))
+    whole = full and intent.exact == "exact" and intent.where == "here"
+    recipe = recipe_of(spec, "full" if whole else "lora", intent)
+    return Recommendation(recipe, _why(intent, whole))
 
 
-def recipe_of(spec: BaseSpec, way: Way, wish: Wish) -> Recipe:
+def recipe_of(spec: BaseSpec, way: MethodName, intent: Intent) -> Recipe:
     """The recipe for a way to teach a subject that the visitor names."""
     recipe = spec.recipes["full" if way == "full" else "subject"]
     if isinstance(recipe.method, LowRank) and way != "full":
         method = replace(recipe.method, kind=way)
-        if wish.where == "stack":
+        if intent.where == "stack":
             method = _scaled(method, 0.5)
-        if wish.exact != "close":
-            method = _scaled(method, 0.5 if wish.exact == "rough" else 4)
+        if intent.exact != "close":
+            method = _scaled(method, 0.5 if intent.exact == "rough" else 4)
         recipe = replace(recipe, method=method)
-    recipe = _longer(recipe, {"rough": 0.6, "close": 1.0, "exact": 1.5}[wish.exact])
-    return _of_kind(recipe, wish.kind).check()
+    recipe = _longer(recipe, {"rough": 0.6, "close": 1.0, "exact": 1.5}[intent.exact])
+    return _of_kind(recipe, intent.kind).check()
 
 
 def _of_kind(recipe: Recipe, kind: Kind) -> Recipe:
@@ -81,7 +81,7 @@ def _of_kind(recipe: Recipe, kind: Kind) -> Recipe:
 
 def _word(spec: BaseSpec, exact: Exactness) -> Recipe:
     recipe = spec.recipes["word"]
-    assert isinstance(recipe.method, Word)
+    assert isinstance(recipe.method, LearnedEmbedding)
     own = recipe.method.vectors
     vectors = {"rough": 1, "close": own, "exact": max(4, 2 * own)}[exact]
     recipe = replace(recipe, method=replace(recipe.method, vectors=vectors))
@@ -98,18 +98,18 @@ def _longer(recipe: Recipe, by: float) -> Recipe:
     return replace(recipe, steps=round(by * recipe.steps))
 
 
-def _why(wish: Wish, whole: bool) -> str:
+def _why(intent: Intent, whole: bool) -> str:
     if whole:
         why = "A full fine-tune: every weight learns it, and a LoRA can be extracted from it after"
-    elif wish.exact == "rough":
+    elif intent.exact == "rough":
         why = "A thin LoRA and fewer steps: the gist of it, sooner"
-    elif wish.where == "stack":
+    elif intent.where == "stack":
         why = "A LoRA of half the rank: nearly as close, and less in the way of others"
-    elif wish.exact == "exact":
+    elif intent.exact == "exact":
         why = "A LoRA of four times the rank: room for detail, in a file that every program reads"
     else:
         why = "A LoRA: close, small, and read by every program"
-    return f"{why}{_KIND_WHY[wish.kind]}."
+    return f"{why}{_KIND_WHY[intent.kind]}."
 
 
 _KIND_WHY: dict[Kind, str] = {
@@ -121,7 +121,7 @@ _KIND_WHY: dict[Kind, str] = {
 
 
 def _word_why(recipe: Recipe, exact: Exactness) -> str:
-    assert isinstance(recipe.method, Word)
+    assert isinstance(recipe.method, LearnedEmbedding)
     if exact == "rough":
         return "One vector and fewer steps: the gist of it, sooner."
     if exact == "exact":

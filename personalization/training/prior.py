@@ -37,8 +37,8 @@ def draw_class(
     prompt: str,
     count: int,
     cache: Path,
-    over: Callable[[float], bool],
-    took: Callable[[float], None] = lambda seconds: None,
+    out_of_time: Callable[[float], bool],
+    record: Callable[[float], None] = lambda seconds: None,
 ) -> Iterator[Stage]:
     """Draw what is missing of `count` latents, batch by batch.
 
@@ -52,14 +52,14 @@ def draw_class(
     for b in range(batches):
         path = folder / f"{b:04d}.safetensors"
         if not path.exists():
-            if over(slowest):
+            if out_of_time(slowest):
                 return
             started = time.monotonic()
             seeds = [b * PER_BATCH + i for i in range(PER_BATCH)]
             latents = generate.draw_latents(base, [prompt] * PER_BATCH, seeds)
             write_atomically(path, save_tensors({"latents": latents.contiguous()}))
             seconds = time.monotonic() - started
-            took(seconds)
+            record(seconds)
             slowest = max(slowest, seconds)
         yield Stage("class images", min(count, (b + 1) * PER_BATCH), count)
 

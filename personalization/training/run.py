@@ -38,8 +38,13 @@ from personalization.errors import RunError
 from personalization.files import PART, write_atomically
 from personalization.recipe import Recipe
 
+_NAMES_BEFORE_2 = {
+    "token": "placeholder_token",
+    "noun": "class_noun",
+    "fixed_loss": "fixed_batch_loss",
+}
 Status = Literal["new", "running", "finished", "failed"]
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,7 @@ class LossRow:
     loss: float
     prior_loss: float | None
     seconds: float
-    fixed_loss: float | None = None  # on one fixed batch, where the recipe looks at it
+    fixed_batch_loss: float | None = None  # on one fixed batch, where the recipe looks at it
 
 
 @dataclass(frozen=True)
@@ -95,8 +100,8 @@ class Run:
             "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "concept": {
                 "kind": concept.kind,
-                "token": concept.token,
-                "noun": concept.noun,
+                "placeholder_token": concept.placeholder_token,
+                "class_noun": concept.class_noun,
                 "photos": photos,
             },
             "recipe": json.loads(recipe.check().to_json()),
@@ -119,7 +124,8 @@ class Run:
                 )
                 for entry in data["concept"].pop("photos")
             ]
-            concept = Concept(**data["concept"], photos=tuple(photos))
+            told = {_NAMES_BEFORE_2.get(key, key): text for key, text in data["concept"].items()}
+            concept = Concept(**told, photos=tuple(photos))
             return cls(folder, concept, Recipe.from_json(json.dumps(data["recipe"])), data["base"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunError(f"{folder.name} holds no run that can be read ({error}).") from error
@@ -164,7 +170,8 @@ class Run:
         rows = []
         for line in path.read_text().splitlines() if path.exists() else ():
             try:
-                rows.append(LossRow(**json.loads(line)))
+                told = json.loads(line)
+                rows.append(LossRow(**{_NAMES_BEFORE_2.get(k, k): v for k, v in told.items()}))
             except (ValueError, TypeError):
                 break
         return rows

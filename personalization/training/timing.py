@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from personalization.recipe import LOOK_EVERY, Recipe
+from personalization.recipe import FIXED_BATCH_EVERY, Recipe
 
 Part = Literal["class images", "step", "look", "preview", "checkpoint"]
 
@@ -27,7 +27,7 @@ class Clock:
     def __post_init__(self) -> None:
         self.started = time.monotonic()
 
-    def over(self, needed: float) -> bool:
+    def out_of_time(self, needed: float) -> bool:
         """Whether `needed` more seconds would not fit."""
         if self.seconds is None:
             return False
@@ -60,7 +60,7 @@ class TimeLeft:
         """Steps of earlier slices."""
         self.times["step"].extend(steps)
 
-    def took(self, part: Part, seconds: float) -> None:
+    def record(self, part: Part, seconds: float) -> None:
         """This part has come, and took so long."""
         if part == "step" and len(self.cold) < COLD:
             self.cold.append(seconds)
@@ -100,7 +100,7 @@ class TimeLeft:
         count: dict[Part, int] = {
             "class images": class_batches,
             "step": recipe.steps - step,
-            "look": (recipe.steps - step) // LOOK_EVERY if recipe.stop_early else 0,
+            "look": (recipe.steps - step) // FIXED_BATCH_EVERY if recipe.stop_early else 0,
             "preview": coming(recipe.preview_every),
             "checkpoint": coming(recipe.checkpoint_every) + 1,  # and the adapter at the end
         }

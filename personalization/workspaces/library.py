@@ -21,7 +21,7 @@ from personalization.adapters.adapter import Adapter, Description
 from personalization.errors import AdapterError
 from personalization.files import write_atomically
 
-READY = Path(__file__).resolve().parents[2] / "assets" / "adapters"
+BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "adapters"
 SUFFIX = ".safetensors"
 MAX_NAME = 96  # bytes, so that the file's name with a counter and ".part" fits every disk
 _START = '{"__metadata__":'
@@ -41,7 +41,7 @@ class Entry:
 
 
 class Library:
-    """The adapters in `folder`, and the `ready` ones, which nothing here changes.
+    """The adapters in `folder`, and the `bundled` ones, which nothing here changes.
 
     `describe` tells what a file is that does not say so itself, `read` opens any; `make_room` is
     asked with the bytes that are about to be written. Each raises for what it refuses.
@@ -50,14 +50,14 @@ class Library:
     def __init__(
         self,
         folder: Path,
-        ready: Path = READY,
+        bundled: Path = BUNDLED,
         *,
         describe: Callable[[Path], Description] = formats.describe,
         read: Callable[[Path], Adapter] = formats.read,
         make_room: Callable[[int], None] = lambda size: None,
     ):
         self.folder = Path(folder)
-        self.ready = Path(ready)
+        self.bundled = Path(bundled)
         self.describe = describe
         self.read = read
         self.make_room = make_room
@@ -66,8 +66,8 @@ class Library:
         """The visitor's own, newest first, then the ready ones by name."""
         own = sorted(_files(self.folder).values(), key=_modified, reverse=True)
         hidden = {path.name for path in own}
-        ready = [path for path in sorted(_files(self.ready).values()) if path.name not in hidden]
-        return [self._entry(path) for path in chain(own, ready)]
+        bundled = [path for path in sorted(_files(self.bundled).values()) if path.name not in hidden]
+        return [self._entry(path) for path in chain(own, bundled)]
 
     def entry(self, name: str) -> Entry:
         """The adapter of this name. Raises `AdapterError` where there is none."""
@@ -92,7 +92,7 @@ class Library:
 
     def copies(self, path: Path) -> tuple[Entry, ...]:
         """The visitor's own entries that were added from the file that a run has made."""
-        told = adapter.own_description(adapter.read_header(path))
+        told = adapter.embedded_description(adapter.read_header(path))
         if told is None or not told.created:
             return ()
         own = map(self._entry, sorted(_files(self.folder).values()))
@@ -104,7 +104,7 @@ class Library:
 
     def renew(self, path: Path) -> None:
         """Make the copies of a run's file what it is now: its strength and report may be new."""
-        told = adapter.own_description(adapter.read_header(path))
+        told = adapter.embedded_description(adapter.read_header(path))
         for entry in self.copies(path):
             if entry.description != told:
                 write_atomically(entry.path, path.read_bytes())
@@ -120,7 +120,7 @@ class Library:
         path.unlink()
 
     def _path(self, name: str) -> Path:
-        path = (_files(self.ready) | _files(self.folder)).get(name)
+        path = (_files(self.bundled) | _files(self.folder)).get(name)
         if path is None:
             raise AdapterError(
                 f"There is no adapter “{name[:40]}” in the library. It may have been removed: "
@@ -130,7 +130,7 @@ class Library:
         return path
 
     def _free_path(self, title: str) -> Path:
-        taken = _files(self.ready) | _files(self.folder)
+        taken = _files(self.bundled) | _files(self.folder)
         name = slug(title)
         names = chain([name], (f"{name}-{number}" for number in count(2)))
         return self.folder / (next(free for free in names if free not in taken) + SUFFIX)
@@ -181,7 +181,7 @@ def _glance(path: Path, size: int) -> Description | None:
         return None
     try:
         metadata, _ = json.JSONDecoder().raw_decode(text, len(_START))
-        return adapter.own_description(adapter.Header(dict(metadata), {}))
+        return adapter.embedded_description(adapter.Header(dict(metadata), {}))
     except (ValueError, TypeError):
         return None
 

@@ -10,7 +10,7 @@ from personalization.adapters.adapter import (
     HEADER,
     Adapter,
     Description,
-    own_description,
+    embedded_description,
     read,
     read_header,
     read_tensors,
@@ -20,7 +20,9 @@ from personalization.errors import AdapterError
 
 @pytest.fixture
 def adapter():
-    description = Description("lora", "tiny", token="sks", noun="dog", rank=2, alpha=4.0)
+    description = Description(
+        "lora", "tiny", placeholder_token="sks", class_noun="dog", rank=2, alpha=4.0
+    )
     return Adapter(description, {"unet.a.lora_A.weight": torch.arange(6.0).reshape(2, 3)})
 
 
@@ -88,4 +90,4 @@ def test_a_description_of_wrong_types_is_no_description(adapter, tmp_path):
     data = json.loads(header.metadata[HEADER])
     for wrong in ({"title": {}}, {"method": [1]}, {"recipe": "x"}):
         header.metadata[HEADER] = json.dumps(data | wrong)
-        assert own_description(header) is None
+        assert embedded_description(header) is None

@@ -11,7 +11,7 @@ from torch import nn
 
 from personalization.adapters import extraction, formats
 from personalization.adapters.adapter import Adapter, Description
-from personalization.adapters.weight_deltas import check_targets, located
+from personalization.adapters.weight_deltas import check_targets, match_modules
 from personalization.bases.unet import UNetBase
 from personalization.errors import AdapterError, RecipeError, StackError
 from personalization.sampling.generate import draw_each
@@ -36,7 +36,10 @@ def full() -> Adapter:
         for name in ("unet", "text_encoder")
         for key, p in getattr(pipe, name).named_parameters()
     }
-    return Adapter(Description("full", "tiny", token="sks", noun="dog", title="sks dog"), tensors)
+    return Adapter(
+        Description("full", "tiny", placeholder_token="sks", class_noun="dog", title="sks dog"),
+        tensors,
+    )
 
 
 def parameters(base: UNetBase) -> dict[str, torch.Tensor]:
@@ -64,7 +67,7 @@ def test_at_one_the_base_is_the_fine_tune_and_at_a_half_it_is_half_way(base, ful
 
 def test_beside_a_lora_both_changes_add_up(base, full):
     lora = random_adapters.make("lora")
-    ours = located(base.modules, lora)
+    ours = match_modules(base.modules, lora)
     with applied(base, Stack((Slot(full, 0.7), Slot(lora, -0.5)))):
         now = {p: p.detach().clone() for p in ours}
     weights = {f"{place}.weight".replace("text_model.", ""): p for p, (place, _) in ours.items()}
@@ -129,8 +132,8 @@ def test_at_full_rank_only_biases_and_their_like_are_lost(base, full):
     made = extraction.extract(base, full, 256)
     assert max(layer.residual for layer in made.layers) < 1e-6
     assert made.residual == pytest.approx(made.beside / made.change)
-    found = located(base.modules, made.adapter)
-    theirs = located(base.modules, full)
+    found = match_modules(base.modules, made.adapter)
+    theirs = match_modules(base.modules, full)
     for parameter, (place, change) in found.items():
         expected = theirs[parameter][1].delta(parameter)
         assert (change.delta(parameter) - expected).norm() < 1e-5 * expected.norm(), place
@@ -138,11 +141,11 @@ def test_at_full_rank_only_biases_and_their_like_are_lost(base, full):
 
 def test_a_fine_tune_that_moved_in_few_directions_is_extracted_whole(base):
     lora = random_adapters.make("lora", text=False, rank=3)
-    taught = {
+    trained = {
         f"{place}.weight": (parameter + change.delta(parameter)).detach()
-        for parameter, (place, change) in located(base.modules, lora).items()
+        for parameter, (place, change) in match_modules(base.modules, lora).items()
     }
-    full = Adapter(Description("full", "tiny", token="sks", noun="dog"), taught)
+    full = Adapter(Description("full", "tiny", placeholder_token="sks", class_noun="dog"), trained)
     made = extraction.extract(base, full, 8)
     assert made.residual < 1e-5
     assert made.adapter.description.strength == 1.0

@@ -25,7 +25,13 @@ from torch import Tensor
 from personalization.adapters import formats
 from personalization.adapters.adapter import Adapter, Description, read_header
 from personalization.adapters.formats import family, kohya, names
-from personalization.adapters.weight_deltas import WORD, Decomposed, Place, changes, located
+from personalization.adapters.weight_deltas import (
+    WORD,
+    DoRADelta,
+    ModuleKey,
+    deltas_of,
+    match_modules,
+)
 from personalization.bases.unet import UNetBase
 from personalization.errors import AdapterError
 from personalization.sampling.generate import draw_each
@@ -92,7 +98,7 @@ def test_round_trip_keeps_the_delta(
     written = formats.export(many[method], path, format)
     assert all(file.is_file() for file in written)
     again = formats.read(path)
-    before, after = located(base.modules, many[method]), located(base.modules, again)
+    before, after = match_modules(base.modules, many[method]), match_modules(base.modules, again)
     assert before.keys() == after.keys()
     for weight, (place, change) in before.items():
         expected = change.delta(weight)
@@ -175,7 +181,7 @@ def test_a_lora_with_a_word_keeps_both_and_a_pipeline_loads_each(
 ) -> None:
     lora, word = random_adapters.make(), random_adapters.word("<mug>", 2)
     tensors = lora.tensors | {f"{WORD}<mug>": word.tensors["<mug>"]}
-    both = Adapter(replace(lora.description, token="<mug>"), tensors)
+    both = Adapter(replace(lora.description, placeholder_token="<mug>"), tensors)
     prompt = "a photo of <mug> dog"
     expected = ours(base, both, prompt)
     assert distance(expected, ours(base, lora, prompt)) > 0
@@ -239,9 +245,9 @@ def test_attention_processors_of_early_diffusers_are_read(tmp_path: Path) -> Non
         tensors[f"{path}.processor.to_{which}_lora.down.weight"] = torch.randn(4, 32)
         tensors[f"{path}.processor.to_{which}_lora.up.weight"] = torch.randn(32, 4)
     save_file(tensors, file)
-    assert set(changes(formats.read(file))) == {
-        Place("unet", f"{path}.to_q"),
-        Place("unet", f"{path}.to_out.0"),
+    assert set(deltas_of(formats.read(file))) == {
+        ModuleKey("unet", f"{path}.to_q"),
+        ModuleKey("unet", f"{path}.to_out.0"),
     }
 
 
@@ -267,15 +273,15 @@ def test_unequal_alphas_and_ranks_of_a_kohya_file_keep_their_scales(
 ) -> None:
     lora = random_adapters.make(targets=("to_q", "conv1"))
     _, expected = kohya_file(tmp_path / "k.safetensors", lora, unequal=True)
-    for place, change in changes(formats.read(tmp_path / "k.safetensors", base)).items():
+    for place, change in deltas_of(formats.read(tmp_path / "k.safetensors", base)).items():
         delta = change.delta(torch.zeros(change.size))
         assert (delta - expected[place]).norm() < 1e-5 * expected[place].norm()
 
 
-def kohya_file(path: Path, lora: Adapter, *, unequal: bool) -> tuple[Path, dict[Place, Tensor]]:
+def kohya_file(path: Path, lora: Adapter, *, unequal: bool) -> tuple[Path, dict[ModuleKey, Tensor]]:
     """Written here by hand, as sd-scripts' LoRANetwork would; with each module's delta."""
     tensors, deltas = {}, {}
-    for i, (place, change) in enumerate(changes(lora).items()):
+    for i, (place, change) in enumerate(deltas_of(lora).items()):
         prefix = {"unet": "lora_unet", "text_encoder": "lora_te"}[place.component]
         name = f"{prefix}_{place.path}".replace(".", "_")
         rank = 1 + i % 4 if unequal else 4
@@ -342,8 +348,8 @@ SDXL = {
 @pytest.mark.parametrize("flat", SDXL)
 def test_names_of_sdxl_are_those_of_sd_scripts(flat: str) -> None:
     component, _, path = SDXL[flat].partition(".")
-    assert kohya.split(f"{flat}.lora_up.weight") == (Place(component, path), "lora_up.weight")
-    assert kohya.flat_name(Place(component, path), "sdxl") == flat
+    assert kohya.split(f"{flat}.lora_up.weight") == (ModuleKey(component, path), "lora_up.weight")
+    assert kohya.flat_name(ModuleKey(component, path), "sdxl") == flat
 
 
 @pytest.fixture(scope="module")
@@ -363,9 +369,11 @@ def sdxl_unet() -> UNet2DConditionModel:
         )
 
 
-def places_of(module: torch.nn.Module, component: str) -> list[Place]:
+def places_of(module: torch.nn.Module, component: str) -> list[ModuleKey]:
     kinds = (torch.nn.Linear, torch.nn.Conv2d)
-    return [Place(component, name) for name, m in module.named_modules() if isinstance(m, kinds)]
+    return [
+        ModuleKey(component, name) for name, m in module.named_modules() if isinstance(m, kinds)
+    ]
 
 
 def test_every_module_has_one_name_in_kohyas_format_and_comes_back(
@@ -378,7 +386,7 @@ def test_every_module_has_one_name_in_kohyas_format_and_comes_back(
         (
             "sd1",
             [
-                Place("text_encoder", f"text_model.{p.path}")
+                ModuleKey("text_encoder", f"text_model.{p.path}")
                 for p in places_of(pipe.text_encoder, "")
             ],
         ),
@@ -412,14 +420,14 @@ def test_lycoris_files_are_read_with_their_own_ways(tmp_path: Path) -> None:
     save_file(
         {f"{name}.lokr_w1": w1, f"{name}.lokr_w2": w2, f"{name}.alpha": torch.tensor(9.0)}, file
     )
-    [change] = changes(formats.read(file)).values()
+    [change] = deltas_of(formats.read(file)).values()
     assert torch.allclose(change.delta(torch.zeros(16, 32)), torch.kron(w1, w2))
 
     up, down, core = torch.randn(6, 3, 1, 1), torch.randn(3, 5, 1, 1), torch.randn(3, 3, 3, 3)
     file = tmp_path / "locon.safetensors"
     tensors = {"lora_up.weight": up, "lora_down.weight": down, "lora_mid.weight": core}
     save_file({f"{conv}.{k}": v for k, v in tensors.items()}, file)
-    [change] = changes(formats.read(file)).values()
+    [change] = deltas_of(formats.read(file)).values()
     x = torch.randn(1, 5, 7, 7)
     expected = torch.conv2d(torch.conv2d(torch.conv2d(x, down), core, padding=1), up)
     delta = change.delta(torch.zeros(6, 5, 3, 3))
@@ -432,10 +440,10 @@ def test_lycoris_files_are_read_with_their_own_ways(tmp_path: Path) -> None:
         file = tmp_path / f"dora-{axis}.safetensors"
         save_file({f"{name}.{k}": v for k, v in tensors.items()}, file)
         read = formats.read(file)
-        [change] = changes(read).values()
+        [change] = deltas_of(read).values()
         v = weight + b @ a
         expected = v * scale / v.norm(dim=axis, keepdim=True)
-        assert isinstance(change, Decomposed)
+        assert isinstance(change, DoRADelta)
         assert torch.allclose(weight + change.delta(weight), expected, atol=1e-5)
         [again] = formats.export(read, tmp_path / "again.safetensors", "kohya")
         assert load_file(again)[f"{name}.dora_scale"].shape == shape
@@ -445,7 +453,7 @@ def test_lycoris_files_are_read_with_their_own_ways(tmp_path: Path) -> None:
 
 def test_words_of_others_are_read(tmp_path: Path) -> None:
     rows = torch.randn(2, 768)
-    for tensors, token, kind in (
+    for tensors, placeholder_token, kind in (
         ({"<cat-toy>": rows}, "<cat-toy>", "sd1"),
         ({"<cat-toy>": rows[0]}, "<cat-toy>", "sd1"),
         ({"emb_params": rows}, "my-style-2", "sd1"),
@@ -457,7 +465,11 @@ def test_words_of_others_are_read(tmp_path: Path) -> None:
         adapter = formats.read(path)
         vectors = next(iter(tensors.values())).reshape(-1, 768).shape[0] if kind == "sd1" else 2
         assert adapter.description == Description(
-            "word", kind, token=token, rank=vectors, title="my style (2)"
+            "textual_inversion",
+            kind,
+            placeholder_token=placeholder_token,
+            rank=vectors,
+            title="my style (2)",
         )
         [again] = formats.export(adapter, tmp_path / "kohya.safetensors", "kohya")
         assert formats.difference(adapter, formats.read(again)) == 0
@@ -531,7 +543,7 @@ def test_a_description_needs_no_tensor(tmp_path: Path, many: dict[str, Adapter])
         stripped.write_bytes(content)
         found = formats.contents(stripped)
         assert found.description.method == method
-        assert found.modules == len(changes(adapter))
+        assert found.modules == len(deltas_of(adapter))
         assert found.text_encoder
         assert found.vectors == 0
         with pytest.raises(AdapterError, match="values that are no numbers"):
@@ -578,7 +590,7 @@ def test_what_is_no_adapter_is_refused_by_name_and_reason(tmp_path: Path, base: 
         else:
             save_file(content, path)
         with pytest.raises(AdapterError, match=sentence):
-            changes(formats.read(path, base))
+            deltas_of(formats.read(path, base))
     alone = tmp_path / "adapter_model.safetensors"
     save_file({f"base_model.model.{one.removeprefix('unet.')}": lora.tensors[one]}, alone)
     with pytest.raises(AdapterError, match=r"lies without its adapter_config\.json"):

@@ -31,7 +31,7 @@ from personalization.bases.learned_embedding import extended_tokenizer
 from personalization.errors import BaseError, RecipeError
 from personalization.events import Finished, SliceEnded
 from personalization.methods import installed
-from personalization.recipe import Full, LowRank, Prior, Recipe, Word
+from personalization.recipe import Full, LearnedEmbedding, LowRank, Prior, Recipe
 from personalization.sampling.generate import draw_each, draw_latents
 from personalization.stacking.stack import Slot, Stack, applied
 from personalization.training import loop
@@ -51,13 +51,13 @@ def base(name: str) -> Base:
 
 def batch(name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Pixels, the autoencoder's noise, the diffusion's, and u."""
-    chance = torch.Generator().manual_seed(4)
-    pixels = torch.rand(2, 3, 32, 32, generator=chance) * 2 - 1
+    rng = torch.Generator().manual_seed(4)
+    pixels = torch.rand(2, 3, 32, 32, generator=rng) * 2 - 1
     shape = base(name).encode_images(pixels).mean.shape
     return (
         pixels,
-        torch.randn(shape, generator=chance),
-        torch.randn(shape, generator=chance),
+        torch.randn(shape, generator=rng),
+        torch.randn(shape, generator=rng),
         torch.tensor([0.2, 0.71]),
     )
 
@@ -204,24 +204,38 @@ def test_levels_of_noise_follow_the_density_of_the_family() -> None:
 
 
 TAUGHT = [
-    ("sd21", "word"),
+    ("sd21", "textual_inversion"),
     ("sd21", "lora"),
-    *(("sdxl", m) for m in ("word", "lora", "text", "dora", "loha", "lokr", "pivotal", "full")),
-    *(("sd35-medium", m) for m in ("word", "lora", "text", "dora", "loha", "lokr", "full")),
-    *(("flux2-klein", m) for m in ("word", "lora", "dora", "loha", "lokr", "pivotal", "full")),
+    *(
+        ("sdxl", m)
+        for m in ("textual_inversion", "lora", "text", "dora", "loha", "lokr", "pivotal", "full")
+    ),
+    *(
+        ("sd35-medium", m)
+        for m in ("textual_inversion", "lora", "text", "dora", "loha", "lokr", "full")
+    ),
+    *(
+        ("flux2-klein", m)
+        for m in ("textual_inversion", "lora", "dora", "loha", "lokr", "pivotal", "full")
+    ),
 ]
 
 
 def recipe(method: str) -> Recipe:
     rates = {"learning_rate": FAST, "text_learning_rate": FAST}
     prior = None
-    if method == "word":
-        made: Any = Word(2, learning_rate=0.5)
+    if method == "textual_inversion":
+        made: Any = LearnedEmbedding(2, learning_rate=0.5)
     elif method == "full":
         made = Full(learning_rate=5e-3)
     elif method == "pivotal":
         made = LowRank(
-            "lora", rank=2, alpha=4, text_encoder=True, word=Word(1, learning_rate=0.5), **rates
+            "lora",
+            rank=2,
+            alpha=4,
+            text_encoder=True,
+            learned_embedding=LearnedEmbedding(1, learning_rate=0.5),
+            **rates,
         )
     else:
         kind: Any = "lora" if method == "text" else method
@@ -230,7 +244,7 @@ def recipe(method: str) -> Recipe:
     return Recipe(made, steps=2, checkpoint_every=1, prior=prior, max_grad_norm=100.0)
 
 
-def taught(name: str, method: str, folder: Path) -> Adapter:
+def trained(name: str, method: str, folder: Path) -> Adapter:
     """Taught in two slices."""
     wanted = recipe(method)
     if name == "flux2-klein" and method == "pivotal":
@@ -275,12 +289,12 @@ def drawn(pipe: Any, prompt: str) -> Tensor:
 def test_what_is_taught_draws_alike_in_the_stack_and_in_an_untouched_pipeline(
     name: str, method: str, tmp_path: Path
 ) -> None:
-    adapter = taught(name, method, tmp_path)
+    adapter = trained(name, method, tmp_path)
     prompt = "a photo of <sks>"
     before = untaught(name, prompt)
     pipe = tiny.family_pipeline(name)
     for encoder in ("text_encoder_2",) if name in ("sdxl", "sd35-medium") else ():
-        # See `mind_the_end`; the real tokenizers' end is their largest id.
+        # See `fix_eos_pooling`; the real tokenizers' end is their largest id.
         getattr(pipe, encoder).text_model.eos_token_id = pipe.tokenizer.eos_token_id
     if method == "full":
         with installed(base(name), tiny.concept(), recipe("full")) as whole:
@@ -310,24 +324,26 @@ def untaught(name: str, prompt: str) -> Tensor:
 
 
 def has_word(method: str) -> bool:
-    return method in ("word", "pivotal")
+    return method in ("textual_inversion", "pivotal")
 
 
 def load(pipe: Any, adapter: Adapter, written: list[Path]) -> None:
     """As diffusers' documentation says to."""
     files = {"word" if path.stem.endswith("word") else "lora": path for path in written}
-    if adapter.description.method == "word":
+    if adapter.description.method == "textual_inversion":
         files = {"word": written[0]}
     if "lora" in files:
         pipe.load_lora_weights(str(files["lora"]))
     if "word" in files and hasattr(pipe, "load_textual_inversion"):
         rows = load_file(files["word"])
         if "clip_g" in rows:
-            token = adapter.description.token
-            pipe.load_textual_inversion({token: rows["clip_l"]}, token=token)
+            placeholder_token = adapter.description.placeholder_token
             pipe.load_textual_inversion(
-                {token: rows["clip_g"]},
-                token=token,
+                {placeholder_token: rows["clip_l"]}, placeholder_token=placeholder_token
+            )
+            pipe.load_textual_inversion(
+                {placeholder_token: rows["clip_g"]},
+                placeholder_token=placeholder_token,
                 text_encoder=pipe.text_encoder_2,
                 tokenizer=pipe.tokenizer_2,
             )
@@ -360,8 +376,8 @@ def test_every_scheduler_that_a_base_offers_draws_from_text_and_from_pictures(na
 
 
 def test_kleins_picture_is_kept_at_low_strength_and_lost_at_full() -> None:
-    chance = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (32, 32, 3), generator=chance).to(torch.uint8)
+    rng = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (32, 32, 3), generator=rng).to(torch.uint8)
     image = Image.fromarray(pixels.numpy())
     pipe = base("flux2-klein").pipeline("image")
     start = base("flux2-klein").encode_images(pixels.permute(2, 0, 1)[None] / 127.5 - 1).mean
@@ -392,7 +408,7 @@ def test_the_table_of_a_language_model_is_larger_than_its_vocabulary() -> None:
     encoder = base("flux2-klein").text_encoders[0]
     table = encoder.model.get_input_embeddings()  # type: ignore[operator]
     assert table.num_embeddings > len(encoder.tokenizer)
-    made = recipe("word")
+    made = recipe("textual_inversion")
     with installed(base("flux2-klein"), tiny.concept("<sks>"), made) as method:
         (group,) = method.groups()
         (rows,) = group.parameters.values()
@@ -413,7 +429,7 @@ def test_an_adapter_on_kleins_language_model_is_refused_in_words() -> None:
 
 
 @pytest.mark.parametrize("name", ["sd15", "sd35-medium"])
-@pytest.mark.parametrize("method", ["word", "lora", "full"])
+@pytest.mark.parametrize("method", ["textual_inversion", "lora", "full"])
 def test_a_base_in_half_precision_is_taught_in_single(name: str, method: str) -> None:
     pipe = tiny.family_pipeline(name)
     pipe.to(dtype=torch.bfloat16)
@@ -471,7 +487,7 @@ def test_gradient_checkpointing_computes_again_and_changes_nothing(name: str) ->
 
 @pytest.mark.parametrize("combine", ["switch", "composite"])
 def test_a_flow_takes_its_adapters_in_turn(combine: str, tmp_path: Path) -> None:
-    adapter = taught("sd35-medium", "lora", tmp_path)
+    adapter = trained("sd35-medium", "lora", tmp_path)
     alone = draw_latents(base("sd35-medium"), ["a dog"], [1])
     stack = Stack((Slot(adapter), Slot(adapter, -1.0)), combine)
     with applied(base("sd35-medium"), stack):
@@ -486,7 +502,7 @@ def test_every_entry_of_the_catalog_says_what_the_app_needs() -> None:
             made.check()
         assert spec.title
         assert spec.licence
-        assert name == "pocket" or spec.judge == "clip"
+        assert name == "pocket" or spec.encoder == "clip"
         assert Path(spec.source).is_dir() or spec.source.count("/") == 1
 
 

@@ -32,9 +32,9 @@ from personalization.recipe import LowRank, Recipe
 from personalization.sampling.generate import draw_each
 from personalization.stacking.stack import Slot, Stack, applied
 from personalization.training import presets
-from personalization.training.presets import Wish
+from personalization.training.presets import Intent
 
-from .fidelity import SPEC, STEPS, Case, cases, in_processes, judged, photos_of, spread, teach
+from .fidelity import SPEC, STEPS, Case, cases, in_processes, judged, photos_of, spread, train
 
 TAUGHT = ("pocket", "checkers", "valentine")
 TOKENS = ("sks", "ohwx", "zwx")
@@ -42,33 +42,33 @@ TOKENS = ("sks", "ohwx", "zwx")
 
 def recipes() -> dict[str, Recipe]:
     """The default, and what might meet others better: a thinner one, or with no text encoder."""
-    here = presets.recipe_of(SPEC, "lora", Wish())
+    here = presets.recipe_of(SPEC, "lora", Intent())
     assert isinstance(here.method, LowRank)
 
     def thin(by: int) -> LowRank:
         return replace(here.method, rank=here.method.rank // by, alpha=here.method.alpha / by)
 
-    silent = replace(here.method, text_encoder=False)
+    frozen_encoders = replace(here.method, text_encoder=False)
     longer = round(1.5 * here.steps)
     return {
         "as it is": here,
         "half the rank": here.changed(method=thin(2)),
         "a quarter of the rank": here.changed(method=thin(4)),
-        "no text encoder": here.changed(method=silent),
-        "no text encoder, half as long again": here.changed(method=silent, steps=longer),
+        "no text encoder": here.changed(method=frozen_encoders),
+        "no text encoder, half as long again": here.changed(method=frozen_encoders, steps=longer),
         "no text encoder, half the rank": here.changed(method=replace(thin(2), text_encoder=False)),
     }
 
 
-def taught(
+def trained(
     recipe: Recipe, class_images: Path
 ) -> Iterator[tuple[Case, tuple[Photo, ...], Adapter, float]]:
     """Each subject with its photos, its adapter and the seconds of its run."""
     every = {case.name: case for case in cases() if case.group == "LoRA, prior images"}
-    for name, token in zip(TAUGHT, TOKENS, strict=True):
-        case = replace(every[name], token=token, recipe=recipe)
+    for name, placeholder_token in zip(TAUGHT, TOKENS, strict=True):
+        case = replace(every[name], placeholder_token=placeholder_token, recipe=recipe)
         photos = photos_of(case)
-        yield case, photos, *teach(case, photos, class_images)
+        yield case, photos, *train(case, photos, class_images)
 
 
 @cache
@@ -96,7 +96,7 @@ def in_company(
 
 def measure(recipe: Recipe, class_images: Path) -> list[dict[str, Any]]:
     """Every subject by that recipe, alone and in company."""
-    found = list(taught(recipe, class_images))
+    found = list(trained(recipe, class_images))
     rows = []
     for i, (case, photos, adapter, seconds) in enumerate(found):
         others = [other for _, _, other, _ in found[i + 1 :] + found[:i]]

@@ -47,7 +47,7 @@ from personalization.evaluation.evaluate import (
     of_adapter,
 )
 from personalization.evaluation.metrics import interval
-from personalization.evaluation.renderer import Drawing, Studio
+from personalization.evaluation.renderer import Drawing, Renderer
 from personalization.evaluation.report import Report
 from personalization.events import Finished
 from personalization.files import write_atomically
@@ -58,7 +58,7 @@ from personalization.pocket.world.subjects import STYLE_SUBJECTS, wordless_scene
 from personalization.recipe import Prior, Recipe
 from personalization.sampling.generate import draw_each
 from personalization.training import loop, presets
-from personalization.training.presets import Wish
+from personalization.training.presets import Intent
 from personalization.training.run import Run
 
 SPEC = CATALOG["pocket"]
@@ -68,10 +68,10 @@ CREATURES = {"dog", "cat", "bear", "rabbit", "owl", "elephant", "snail", "pengui
 WITH_CEILING = ("LoRA, prior images", "LoRA, style")
 PRIORS = ("images", "adapter off", "none")
 PRESETS = {
-    "rough": Wish(exact="rough"),
-    "exact": Wish(exact="exact"),
-    "with others": Wish(where="stack"),
-    "person": Wish("person"),
+    "rough": Intent(exact="rough"),
+    "exact": Intent(exact="exact"),
+    "with others": Intent(where="stack"),
+    "person": Intent("person"),
 }
 WORDED = ("rough", "exact")  # the presets that a word has
 # What a word that was taken out starts from: the nearest that is still there.
@@ -86,8 +86,8 @@ class Case:
     group: str
     name: str
     kind: Kind
-    token: str
-    noun: str
+    placeholder_token: str
+    class_noun: str
     scenes: list[Scene]
     recipe: Recipe
 
@@ -108,25 +108,27 @@ def cases() -> Iterator[Case]:
     """Everything that is measured, in the order in which it is."""
     recipe = SPEC.recipes["subject"]
     for name, subject in SUBJECTS.items():
-        kind: Kind = "creature" if subject.noun in CREATURES else "object"
+        kind: Kind = "creature" if subject.class_noun in CREATURES else "object"
         scenes = subject.scenes(PHOTOS, SEED)
         # The two classes that the base does not know go by the nearest that it does.
-        noun = {"owl": "bird", "elephant": "bear", "snail": "frog", "rocket": "boat"}.get(
-            subject.noun, subject.noun
+        class_noun = {"owl": "bird", "elephant": "bear", "snail": "frog", "rocket": "boat"}.get(
+            subject.class_noun, subject.class_noun
         )
         for chosen in PRIORS:
             changed = recipe.changed(prior=prior(chosen))
-            yield Case(f"LoRA, prior {chosen}", name, kind, "sks", noun, scenes, changed)
-        for preset, wish in PRESETS.items():
-            changed = presets.recipe_of(SPEC, "lora", wish)
-            yield Case(f"LoRA, {preset}", name, kind, "sks", noun, scenes, changed)
-    unkept = presets.recipe_of(SPEC, "lora", Wish("style"))  # as the page has it: no class to keep
+            yield Case(f"LoRA, prior {chosen}", name, kind, "sks", class_noun, scenes, changed)
+        for preset, intent in PRESETS.items():
+            changed = presets.recipe_of(SPEC, "lora", intent)
+            yield Case(f"LoRA, {preset}", name, kind, "sks", class_noun, scenes, changed)
+    unkept = presets.recipe_of(
+        SPEC, "lora", Intent("style")
+    )  # as the page has it: no class to keep
     for name, style in STYLE_SUBJECTS.items():
         yield Case("LoRA, style", name, "style", "sks", "cartoon",
                    style.scenes(PHOTOS, SEED), unkept)  # fmt: skip
     for word, (_, start) in WORDLESS.items():
-        for group, wish in (("word", Wish()), *((f"word, {n}", PRESETS[n]) for n in WORDED)):
-            learned = presets.choose(SPEC, "word", wish, full=False).recipe
+        for group, intent in (("word", Intent()), *((f"word, {n}", PRESETS[n]) for n in WORDED)):
+            learned = presets.recommend(SPEC, "word", intent, full=False).recipe
             scenes = wordless_scenes(word, PHOTOS, SEED)
             yield Case(group, word, "style", "<w>", start, scenes, learned)
 
@@ -138,9 +140,9 @@ def photos_of(case: Case) -> tuple[Photo, ...]:
     )
 
 
-def teach(case: Case, photos: tuple[Photo, ...], cache: Path) -> tuple[Adapter, float]:
+def train(case: Case, photos: tuple[Photo, ...], cache: Path) -> tuple[Adapter, float]:
     """The adapter, and the seconds that it took."""
-    concept = Concept(case.kind, case.token, case.noun, photos)
+    concept = Concept(case.kind, case.placeholder_token, case.class_noun, photos)
     with tempfile.TemporaryDirectory() as folder:
         recipe = case.recipe.changed(preview_every=0)
         run = Run.create(Path(folder) / "run", concept, recipe, SPEC.name)
@@ -196,10 +198,12 @@ def perfect(case: Case, adapter: Adapter, photos: tuple[Photo, ...]) -> tuple[fl
 
 def judged(adapter: Adapter, photos: Sequence[Photo], draw: Drawing, plan: Plan) -> dict[str, Any]:
     """The report's figures at full strength over any way of drawing."""
-    panel = encoders.panel(SPEC, torch.device("cpu"))
+    encoder_pair = encoders.encoder_pair(SPEC, torch.device("cpu"))
     crops = [crop(photo, SPEC.size) for photo in photos]
     plans = [replace(plan, strengths=(1.0,))]
-    events = measuring(of_adapter(adapter, photos), crops, Studio(draw), panel, plans=plans)
+    events = measuring(
+        of_adapter(adapter, photos), crops, Renderer(draw), encoder_pair, plans=plans
+    )
     return figures(next(event for event in events if isinstance(event, Report)))
 
 
@@ -239,7 +243,7 @@ def measure(case: Case, cache: Path) -> dict[str, Any]:
     def reported(adapter: Adapter) -> dict[str, Any]:
         return figures(evaluate(base, adapter, photos, seconds=None, plans=PLANS[1:2]))
 
-    adapter, seconds = teach(case, photos, cache)
+    adapter, seconds = train(case, photos, cache)
     found = reported(adapter)
     found |= {"group": case.group, "name": case.name, "seconds": seconds}
     if case.group in WITH_CEILING:
@@ -249,7 +253,7 @@ def measure(case: Case, cache: Path) -> dict[str, Any]:
         found["of the ceiling"] = found["subject"] / found["ceiling"]
         start = replace(adapter.description, title="what it started from")
         weights = base.text_encoders[0].model.get_input_embeddings().weight
-        ids = base.text_encoders[0].tokenizer(case.noun, add_special_tokens=False).input_ids
+        ids = base.text_encoders[0].tokenizer(case.class_noun, add_special_tokens=False).input_ids
         name = next(iter(adapter.tensors))
         row = weights[torch.tensor(ids)].mean(0, keepdim=True).detach().float()
         started = Adapter(start, {name: row.to(adapter.tensors[name])})

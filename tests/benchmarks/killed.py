@@ -54,8 +54,10 @@ RECIPES: dict[str, Recipe] = {
 
 def new_run(folder: Path, recipe: Recipe) -> Run:
     photos, _ = open_photos(sorted((ASSETS / "examples" / "crowned-dog").glob("[0-9]*.png")))
-    token = "<king>" if recipe.method_name == "word" else "sks"
-    return Run.create(folder, Concept("creature", token, "dog", tuple(photos)), recipe, SPEC.name)
+    placeholder_token = "<king>" if recipe.method_name == "textual_inversion" else "sks"
+    return Run.create(
+        folder, Concept("creature", placeholder_token, "dog", tuple(photos)), recipe, SPEC.name
+    )
 
 
 def train(folder: Path, told: Connection | None = None) -> None:
@@ -98,7 +100,7 @@ def same(run: Run, whole: Run) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a) and logs[0] == logs[1]
 
 
-def measure(name: str, recipe: Recipe, kills: int, folder: Path, chance: random.Random) -> dict:
+def measure(name: str, recipe: Recipe, kills: int, folder: Path, rng: random.Random) -> dict:
     """Kill runs of one recipe so many times, and finish the last."""
     whole = new_run(folder / "whole", recipe)
     started = time.monotonic()
@@ -109,7 +111,7 @@ def measure(name: str, recipe: Recipe, kills: int, folder: Path, chance: random.
     while found["kills"] < kills:
         run = new_run(folder / f"run-{found['runs']}", recipe)
         while run.state.status != "finished":
-            limit = chance.uniform(0, 0.6 * took) if found["kills"] < kills else 60 * took
+            limit = rng.uniform(0, 0.6 * took) if found["kills"] < kills else 60 * took
             was_killed, last, furthest = killed_after(run.folder, limit)
             if was_killed:
                 found["kills"] += 1
@@ -136,11 +138,11 @@ def main() -> None:
     # Workers are forked with the base in memory, which teams of threads would not outlive.
     torch.set_num_threads(1)
     bases.load(SPEC)
-    chance = random.Random(arguments.seed)
+    rng = random.Random(arguments.seed)
     counts = {}
     for name, recipe in RECIPES.items():
         with tempfile.TemporaryDirectory() as folder:
-            counts[name] = measure(name, recipe, arguments.kills, Path(folder), chance)
+            counts[name] = measure(name, recipe, arguments.kills, Path(folder), rng)
     if arguments.json:
         arguments.json.write_text(json.dumps(counts, indent=1) + "\n")
 

@@ -40,12 +40,14 @@ def measure(home: Path, pictures: int) -> dict[str, list[float]]:
         folder = sorted(path for path in EXAMPLE.iterdir() if path.is_dir())[0]
         photos = [handle_file(str(path)) for path in sorted(folder.glob("*.png"))]
         # The first picture pays for loading the base; a visitor who teaches does so as well.
-        for name, endpoint, token in (
-            ("teach a word, s", "/teach_word", "<my-thing>"),
-            ("teach a subject, s", "/teach_subject", "sks"),
+        for name, endpoint, placeholder_token in (
+            ("teach a word, s", "/train_word", "<my-thing>"),
+            ("teach a subject, s", "/train_subject", "sks"),
         ):
             started = time.monotonic()
-            client.predict(photos, token, "dog", "creature", None, 0, "", api_name=endpoint)
+            client.predict(
+                photos, placeholder_token, "dog", "creature", None, 0, "", api_name=endpoint
+            )
             figures[name].append(time.monotonic() - started)
         stack = [{"name": adapter["name"], "weight": 0.8} for adapter in ready[:2]]
         for seed in range(pictures):

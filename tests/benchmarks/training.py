@@ -43,7 +43,7 @@ from personalization.data.photos import crop, open_photos
 from personalization.evaluation.evaluate import PLANS, STRENGTHS, evaluate
 from personalization.evaluation.metrics import interval
 from personalization.events import Finished, StepDone
-from personalization.recipe import LowRank, Prior, Recipe, Word
+from personalization.recipe import LearnedEmbedding, LowRank, Prior, Recipe
 from personalization.training import loop
 from personalization.training.run import Run
 
@@ -73,7 +73,11 @@ def equal(task: str, steps: int, seed: int) -> Recipe:
         prior = Prior("images", 1.0, images=4)
         return Recipe(method, steps, batch_size=1, prior=prior, seed=seed, checkpoint_every=500)
     return Recipe(
-        Word(1, NOUN, learning_rate=2e-3), steps, batch_size=4, seed=seed, checkpoint_every=500
+        LearnedEmbedding(1, NOUN, learning_rate=2e-3),
+        steps,
+        batch_size=4,
+        seed=seed,
+        checkpoint_every=500,
     )
 
 
@@ -143,8 +147,8 @@ def ours(task: str, photos: Path, out: Path, seed: int, steps: int) -> None:
     """One run with its notes; `steps` of the equal recipe, or the default one."""
     notes = Notes()
     taken, _ = open_photos(sorted(photos.glob("*.png")))
-    token = RARE if task == "subject" else NEW
-    concept = Concept("creature", token, NOUN, tuple(taken))
+    placeholder_token = RARE if task == "subject" else NEW
+    concept = Concept("creature", placeholder_token, NOUN, tuple(taken))
     default = SPEC.recipes["subject" if task == "subject" else "word"]
     recipe = equal(task, steps, seed) if steps else default.changed(seed=seed, preview_every=0)
     run = Run.create(out / "run", concept, recipe, SPEC.name)
@@ -184,9 +188,11 @@ def fidelity(
 
 def described(adapter: Adapter, task: str) -> Adapter:
     """A script's file says little of itself: what it was asked to teach is added."""
-    token = RARE if task == "subject" else NEW
+    placeholder_token = RARE if task == "subject" else NEW
     about = adapter.description
-    return adapter.described(token=token, noun=NOUN, kind="creature", method=about.method)
+    return adapter.described(
+        placeholder_token=placeholder_token, class_noun=NOUN, kind="creature", method=about.method
+    )
 
 
 def speed(scripts: Scripts, task: str, seed: int, steps: int) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def photos():
 @pytest.fixture(scope="module")
 def taught_word(client, photos):
     status, adapter, pictures = client.predict(
-        photos, "<my-thing>", "dog", "creature", 6, 0, "", api_name="/teach_word"
+        photos, "<my-thing>", "dog", "creature", 6, 0, "", api_name="/train_word"
     )
     return status, Path(adapter), pictures
 
@@ -47,7 +47,7 @@ def taught_word(client, photos):
 def taught_subject(client, photos, taught_word):
     session = taught_word[0]["session"]
     status, adapter, pictures = client.predict(
-        photos, "sks", "dog", "creature", 6, 0, session, api_name="/teach_subject"
+        photos, "sks", "dog", "creature", 6, 0, session, api_name="/train_subject"
     )
     return status, Path(adapter), pictures
 
@@ -56,7 +56,7 @@ def test_teaching_a_word_gives_a_file_of_kilobytes_and_pictures(taught_word):
     status, adapter, pictures = taught_word
     assert status["state"] == "finished"
     assert adapter.stat().st_size < 20_000
-    assert read(adapter).description.token == "<my-thing>"
+    assert read(adapter).description.placeholder_token == "<my-thing>"
     assert len(pictures) >= 3
 
 
@@ -72,7 +72,7 @@ def test_teaching_a_subject_gives_a_file_of_a_few_megabytes_at_most(taught_subje
 def test_what_was_taught_stacks(client, taught_word, taught_subject):
     session = taught_subject[0]["session"]
     own = [a for a in client.predict(session, api_name="/list_adapters") if a["own"]]
-    assert {a["method"] for a in own} == {"word", "lora"}
+    assert {a["method"] for a in own} == {"textual_inversion", "lora"}
     stack = [{"name": a["name"], "weight": 0.8} for a in own]
     pictures, records = client.predict(
         stack, "a photo of sks dog", "", 5, 2, 4, 4.0, session, api_name="/draw_stack"
@@ -150,11 +150,11 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_bad_input_gets_a_sentence_before_any_training(client, photos, name):
-    given, token, noun, said = REFUSED[name]
+    given, placeholder_token, class_noun, said = REFUSED[name]
     with pytest.raises(AppError, match=said):
         client.predict(
-            photos if given is None else given, token, noun, "object", 2, 0, "",
-            api_name="/teach_subject",
+            photos if given is None else given, placeholder_token, class_noun, "object", 2, 0, "",
+            api_name="/train_subject",
         )  # fmt: skip
 
 
@@ -163,7 +163,7 @@ def test_one_broken_photo_among_several_is_named_and_the_others_are_used(client,
     broken.write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
     status, _, _ = client.predict(
         [*photos[:3], handle_file(str(broken))], "<w>", "dog", "object", 2, 0, "",
-        api_name="/teach_word",
+        api_name="/train_word",
     )  # fmt: skip
     assert status["state"] == "finished"
     assert any("broken.png" in note for note in status["notes"])
@@ -183,8 +183,8 @@ def test_a_session_that_is_nobodys_is_refused(client):
 
 
 def test_the_word_is_read_as_the_base_reads_it(client):
-    assert client.predict("dog", api_name="/check_token")["error"]
-    said = client.predict("<my-mug>", api_name="/check_token")
+    assert client.predict("dog", api_name="/check_placeholder_token")["error"]
+    said = client.predict("<my-mug>", api_name="/check_placeholder_token")
     assert len(said["pieces"]) > 1
     assert said["error"] == ""
 

@@ -83,7 +83,17 @@ def test_the_loop_names_no_family_and_no_method():
         for node in ast.walk(TREES[loop])
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    named = {"unet", "transformer", "lora", "loha", "lokr", "dora", "full", "word", "pocket"}
+    named = {
+        "unet",
+        "transformer",
+        "lora",
+        "loha",
+        "lokr",
+        "dora",
+        "full",
+        "textual_inversion",
+        "pocket",
+    }
     assert words & named == set()
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from personalization.evaluation import charts
 from personalization.evaluation.charts import Mark
-from personalization.sampling.image_grid import contact_sheet
+from personalization.sampling.image_grid import image_grid
 from personalization.training.run import LossRow
 
 EVIL = '<img src=x onerror="alert(1)">&'
@@ -86,7 +86,11 @@ def test_losses_that_are_no_numbers_are_left_out():
 
 
 def test_results_lie_on_the_spectrum_in_the_order_of_their_size():
-    marks = [Mark("w", "word", 1_500), Mark("l", "lora", 3_000_000), Mark("f", "full", 3 * 10**9)]
+    marks = [
+        Mark("w", "textual_inversion", 1_500),
+        Mark("l", "lora", 3_000_000),
+        Mark("f", "full", 3 * 10**9),
+    ]
     at = [float(x) for x in re.findall(r'<circle cx="([\d.]+)%"', charts.spectrum(marks))]
     assert at == sorted(at)
     thousand = (at[1] - at[0]) / math.log10(2000)
@@ -95,7 +99,7 @@ def test_results_lie_on_the_spectrum_in_the_order_of_their_size():
 
 def test_in_the_trade_off_what_is_better_lies_further_up_and_right():
     points = [
-        ("worse", "word", (0.7, 0.6, 0.8), (0.4, -0.2, 0.9)),
+        ("worse", "textual_inversion", (0.7, 0.6, 0.8), (0.4, -0.2, 0.9)),
         ("better", "lora", (1.0, 0.9, 1.3), (0.8, 0.7, 0.9)),
     ]
     at = re.findall(r'<circle cx="([\d.]+)%" cy="([\d.]+)"', charts.trade_off(points))
@@ -121,8 +125,8 @@ def test_sizes_are_said_as_people_say_them(size, words):
 def test_a_grid_has_a_cell_for_every_picture_where_its_labels_say():
     colours = [["red", "green", "blue"], ["black", "white", "grey"]]
     pictures = [[Image.new("RGB", (64, 64), colour) for colour in row] for row in colours]
-    sheet = contact_sheet(pictures, ["one", "two"], ["a", "b", "c"])
-    bare = contact_sheet(pictures)
+    sheet = image_grid(pictures, ["one", "two"], ["a", "b", "c"])
+    bare = image_grid(pictures)
     assert sheet.width > bare.width
     assert sheet.height > bare.height
     step = 64 + 4

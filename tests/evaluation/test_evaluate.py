@@ -32,13 +32,13 @@ from personalization.evaluation.encoders import (
     PLACES,
     POCKET,
     POCKET_AGREEMENT,
-    Apart,
-    ClipJudge,
-    Panel,
+    ClipEncoder,
+    DebiasedFeatures,
+    EncoderPair,
 )
-from personalization.evaluation.evaluate import Plan, Subject, bank, measuring
+from personalization.evaluation.evaluate import Plan, Subject, eval_prompts, measuring
 from personalization.evaluation.metrics import Estimate, interval
-from personalization.evaluation.renderer import Album, Studio
+from personalization.evaluation.renderer import ImageCache, Renderer
 from personalization.evaluation.report import Comparison, Cost, Report
 from personalization.events import SliceEnded, Stage
 from personalization.pocket import world
@@ -47,7 +47,9 @@ from personalization.training.run import LossRow, Run, State
 from tests.support import tiny
 
 EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
-MUG = Description("lora", "tiny", token="sks", noun="mug", kind="object", rank=8, alpha=8)
+MUG = Description(
+    "lora", "tiny", placeholder_token="sks", class_noun="mug", kind="object", rank=8, alpha=8
+)
 PLAN = Plan(prompts=6, seeds=2, class_pictures=6, unrelated=6)
 
 
@@ -159,25 +161,25 @@ def test_a_copied_photo_is_flagged_and_the_same_thing_elsewhere_is_not():
 
 
 @pytest.fixture(scope="module")
-def pocket_judge() -> ClipJudge:
-    return ClipJudge(POCKET)
+def pocket_judge() -> ClipEncoder:
+    return ClipEncoder(POCKET)
 
 
 @pytest.fixture(scope="module")
 def agreement(pocket_judge) -> float:
     """How likeness ranks scenes beside their true attributes, Spearman’s, over 100 subjects."""
-    judge = Apart(pocket_judge)
+    encoder = DebiasedFeatures(pocket_judge)
     rng = np.random.default_rng(5)
     truth, likeness = [], []
     for _ in range(100):
         scene = world.sample(rng, wordless=False)
         scene = replace(scene, style="cartoon")
-        photos = judge.images([world.draw(s, 128) for s in photos_of(scene, 4, seed=1)])
+        photos = encoder.images([world.draw(s, 128) for s in photos_of(scene, 4, seed=1)])
         others = [replace(world.sample(rng, wordless=False), style="cartoon") for _ in range(14)]
         names = ("kind", "colour", "pattern", "accessory")
         for i in range(len(names)):  # from all alike to nothing alike
             others.append(replace(scene, **{n: getattr(others[i], n) for n in names[i:]}))
-        outputs = judge.images([world.draw(s, 128) for s in others])
+        outputs = encoder.images([world.draw(s, 128) for s in others])
         likeness.append(metrics.subject_fidelity(outputs, photos))
         alike = {"kind": 3, "colour": 2, "pattern": 1, "accessory": 1}
         truth.append(
@@ -205,16 +207,16 @@ def test_a_style_taught_as_a_subject_is_noticed_by_the_real_judge(pocket_judge, 
     """Drawings of the class stand for what the untouched base draws of it."""
     folder = EXAMPLES / example
     photos = [Image.open(path).convert("RGB") for path in sorted(folder.glob("[0-9]*.png"))]
-    description = replace(MUG, noun="bird", kind="creature")
+    description = replace(MUG, class_noun="bird", kind="creature")
 
     def draw(strength: float, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
         scenes = [world.sample(np.random.default_rng(seed), wordless=False) for seed in seeds]
         return [world.draw(replace(s, kind="bird", style="cartoon"), 128) for s in scenes]
 
     plan = Plan(prompts=6, seeds=1, class_pictures=4, unrelated=4, strengths=(0.8,))
-    panel = Panel(Apart(pocket_judge), pocket_judge)
+    encoder_pair = EncoderPair(DebiasedFeatures(pocket_judge), pocket_judge)
     subject = subject_of(description, photos)
-    *_, report = measuring(subject, photos, Studio(draw), panel, plans=[plan])
+    *_, report = measuring(subject, photos, Renderer(draw), encoder_pair, plans=[plan])
     assert report.figures.one_thing == one_thing
     assert ("cannot be said" in report.verdict) != one_thing
     assert ("teach it as a style" in report.verdict) != one_thing
@@ -275,11 +277,11 @@ class Model:
         subject: int = OWN,
         copies: Sequence[Image.Image] = (),
     ):
-        prompts = bank(description, 20)
+        prompts = eval_prompts(description, 20)
         self.asked = {p.asked: i for i, p in enumerate(prompts)}
         self.plain = {p.plain: i for i, p in enumerate(prompts)}
         names = list(self.plain)
-        self.panel = Panel(
+        self.encoder_pair = EncoderPair(
             ReadingJudge(names, individuals=True), ReadingJudge(names, individuals=False)
         )
         self.knows, self.follows, self.leaks = knows, follows, leaks
@@ -332,8 +334,8 @@ def report_of(model: Model, photos: Sequence[Image.Image] | None = None, **optio
     photos = mug_photos() if photos is None else photos
     description = options.pop("description", MUG)
     subject = subject_of(description, photos)
-    studio = Studio(model, options.pop("album", None), taught=str(id(model)))
-    events = list(measuring(subject, photos, studio, model.panel, plans=[PLAN], **options))
+    renderer = Renderer(model, options.pop("image_cache", None), trained=str(id(model)))
+    events = list(measuring(subject, photos, renderer, model.encoder_pair, plans=[PLAN], **options))
     assert all(isinstance(event, Stage) for event in events[:-1])
     return events[-1]
 
@@ -377,8 +379,8 @@ def test_the_same_weights_as_the_bases_give_exactly_the_bases_figures():
         0.0, [plain_of(model, p) for p in prompts], seeds
     )
     subject = subject_of(MUG, mug_photos())
-    studio = Studio(base_only)
-    *_, report = measuring(subject, mug_photos(), studio, model.panel, plans=[PLAN])
+    renderer = Renderer(base_only)
+    *_, report = measuring(subject, mug_photos(), renderer, model.encoder_pair, plans=[PLAN])
     f = report.figures
     assert f.balance.subject == f.base.subject
     assert f.balance.prompt_share == Estimate(1, 1, 1)
@@ -431,9 +433,9 @@ def test_the_base_and_the_adapter_draw_the_same_prompts_at_the_same_seeds():
 
 
 def test_a_second_report_draws_nothing_anew_of_the_base():
-    album, other = Album(), Model()
-    first = report_of(Model(), album=album)
-    second = report_of(other, album=album)
+    image_cache, other = ImageCache(), Model()
+    first = report_of(Model(), image_cache=image_cache)
+    second = report_of(other, image_cache=image_cache)
     assert other.drawn
     assert all(strength for strength, _, _ in other.drawn)
     assert second.figures.balance == first.figures.balance
@@ -448,10 +450,12 @@ def test_a_report_cut_into_parts_is_the_report_in_one_piece(tmp_path, good):
     while report is None:
         parts += 1
         asked = iter(range(3))  # batches of this part
-        studio = Studio(
-            model, Album(tmp_path), over=lambda _, asked=asked: next(asked, None) is None
+        renderer = Renderer(
+            model,
+            ImageCache(tmp_path),
+            out_of_time=lambda _, asked=asked: next(asked, None) is None,
         )
-        for event in measuring(subject, photos, studio, model.panel, plans=[PLAN]):
+        for event in measuring(subject, photos, renderer, model.encoder_pair, plans=[PLAN]):
             if isinstance(event, Report):
                 report = event
         if report is None:
@@ -466,11 +470,11 @@ def test_a_report_cut_into_parts_is_the_report_in_one_piece(tmp_path, good):
 
 def test_a_report_that_ended_before_its_plan_starts_anew(tmp_path):
     model = Model()
-    studio = Studio(model, Album(tmp_path), over=lambda _: bool(model.drawn))
-    *_, event = measuring(subject_of(MUG, mug_photos()), mug_photos(), studio, model.panel)
+    renderer = Renderer(model, ImageCache(tmp_path), out_of_time=lambda _: bool(model.drawn))
+    *_, event = measuring(subject_of(MUG, mug_photos()), mug_photos(), renderer, model.encoder_pair)
     assert isinstance(event, SliceEnded)
     assert list(tmp_path.glob("*.png"))
-    assert Album(tmp_path).plan is None
+    assert ImageCache(tmp_path).plan is None
     assert not tmp_path.exists()
 
 
@@ -485,22 +489,24 @@ def test_a_report_is_read_back_as_it_was_saved(tmp_path, good):
 
 
 def test_as_many_pictures_are_drawn_as_the_plan_says():
-    for method in ("lora", "word"):
+    for method in ("lora", "textual_inversion"):
         model = Model(description=replace(MUG, method=method))
         report_of(model, description=replace(MUG, method=method))
-        assert len(model.drawn) == PLAN.pictures(word=method == "word")
+        assert len(model.drawn) == PLAN.pictures(word=method == "textual_inversion")
 
 
 def test_on_a_slow_machine_fewer_prompts_are_drawn():
     model = Model()
     subject, photos = subject_of(MUG, mug_photos()), mug_photos()
     plans = [Plan(), Plan(prompts=4, seeds=1, class_pictures=4, unrelated=4)]
-    *_, report = measuring(subject, photos, Studio(model), model.panel, plans=plans, seconds=0.0)
+    *_, report = measuring(
+        subject, photos, Renderer(model), model.encoder_pair, plans=plans, seconds=0.0
+    )
     assert report.figures.pictures == plans[1].pictures(word=False)
 
 
 def test_a_learned_word_has_one_strength_and_nothing_to_lose():
-    word = replace(MUG, method="word")
+    word = replace(MUG, method="textual_inversion")
     report = report_of(Model(description=word), description=word)
     assert [level.strength for level in report.figures.levels] == [1.0]
     assert report.figures.drift.towards == Estimate(0, 0, 0)
@@ -544,14 +550,14 @@ def test_one_photo_of_something_else_is_named():
 def test_without_photos_nothing_is_drawn():
     model = Model()
     with pytest.raises(PhotoError):
-        next(measuring(subject_of(MUG, []), [], Studio(model), model.panel))
+        next(measuring(subject_of(MUG, []), [], Renderer(model), model.encoder_pair))
     assert not model.drawn
 
 
 def test_without_a_judge_there_are_pictures_and_the_reason(tmp_path):
     base = tiny.base()
     sampling = replace(base.spec.sampling, steps=1)
-    base.spec = replace(base.spec, judge=str(tmp_path / "nowhere"), sampling=sampling)
+    base.spec = replace(base.spec, encoder=str(tmp_path / "nowhere"), sampling=sampling)
     run = finished_run(tmp_path)
     report = evaluate.evaluate(base, run)
     assert report.figures is None
@@ -565,7 +571,7 @@ def test_without_a_judge_there_are_pictures_and_the_reason(tmp_path):
 
 
 def test_prompts_begin_alike_whatever_their_number_so_that_reports_compare():
-    assert bank(MUG, 10)[:4] == bank(MUG, 4)
+    assert eval_prompts(MUG, 10)[:4] == eval_prompts(MUG, 4)
     for longer, shorter in pairwise(evaluate.PLANS):
         assert set(shorter.strengths) <= set(longer.strengths)
         assert evaluate.TRIED_FIRST in shorter.strengths
@@ -573,7 +579,7 @@ def test_prompts_begin_alike_whatever_their_number_so_that_reports_compare():
 
 
 def test_prompts_take_turns_between_kinds_and_call_the_subject_by_its_word():
-    prompts = bank(MUG, 6)
+    prompts = eval_prompts(MUG, 6)
     assert len({p.asked for p in prompts}) == 6
     assert any("beach" in p.asked for p in prompts)
     assert any("wearing" in p.asked for p in prompts)
@@ -583,13 +589,13 @@ def test_prompts_take_turns_between_kinds_and_call_the_subject_by_its_word():
 
 
 def test_what_a_training_caption_says_is_not_asked_for():
-    prompts = bank(MUG, 20, ["sks mug on the beach, wearing a scarf"])
+    prompts = eval_prompts(MUG, 20, ["sks mug on the beach, wearing a scarf"])
     assert not any("on the beach" in p.asked or "scarf" in p.asked for p in prompts)
 
 
 def test_of_a_style_other_contents_are_asked_for():
-    style = Description("lora", "tiny", token="sks", kind="style")
-    assert all(p.asked == f"{p.plain}, sks style" for p in bank(style, 10))
+    style = Description("lora", "tiny", placeholder_token="sks", kind="style")
+    assert all(p.asked == f"{p.plain}, sks style" for p in eval_prompts(style, 10))
 
 
 def test_unrelated_prompts_do_not_name_the_class():
@@ -628,7 +634,7 @@ def test_the_strip_shows_the_worst_as_well_as_the_best(good):
 
 
 def test_names_from_outside_are_text_in_the_page():
-    evil = replace(MUG, token="<my-mug>", noun="<b>mug</b>")
+    evil = replace(MUG, placeholder_token="<my-mug>", class_noun="<b>mug</b>")
     report = report_of(Model(description=evil), description=evil)
     assert "<b>mug" not in report.html()
     assert "&lt;my-mug&gt;" in report.html()
@@ -685,35 +691,35 @@ def judge_folder(path) -> str:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> str:
-    return judge_folder(tmp_path_factory.mktemp("judge"))
+    return judge_folder(tmp_path_factory.mktemp("encoder"))
 
 
 def test_a_judge_gives_features_of_length_one_that_no_neighbour_changes(clip):
-    judge = ClipJudge(clip)
+    encoder = ClipEncoder(clip)
     pictures = [photo.image for photo in tiny.photos(20)]
-    seen = judge.images(pictures)
+    seen = encoder.images(pictures)
     assert seen.shape == (20, 12)
     assert torch.allclose(seen.norm(dim=1), torch.ones(20), atol=1e-5)
-    assert torch.allclose(judge.images(pictures[7:8])[0], seen[7], atol=1e-5)
-    texts = judge.texts(["a dog", "a cat on the beach " * 9, ""])
+    assert torch.allclose(encoder.images(pictures[7:8])[0], seen[7], atol=1e-5)
+    texts = encoder.texts(["a dog", "a cat on the beach " * 9, ""])
     assert torch.allclose(texts.norm(dim=1), torch.ones(3), atol=1e-5)
-    assert torch.allclose(judge.texts(["a dog"])[0], texts[0], atol=1e-5)
+    assert torch.allclose(encoder.texts(["a dog"])[0], texts[0], atol=1e-5)
 
 
 def test_a_judge_sees_as_transformers_own_model_does(clip):
-    judge, model = ClipJudge(clip), CLIPModel.from_pretrained(clip).eval()
+    encoder, model = ClipEncoder(clip), CLIPModel.from_pretrained(clip).eval()
     picture = tiny.photos(1)[0].image
-    pixels = judge.processor(images=picture, return_tensors="pt")["pixel_values"]
+    pixels = encoder.processor(images=picture, return_tensors="pt")["pixel_values"]
     tokens = tiny.tokenizer()("a dog", return_tensors="pt", padding="max_length", max_length=24)
     with torch.no_grad():
         logits = model(pixel_values=pixels, **tokens).logits_per_image / model.logit_scale.exp()
-    own = judge.images([picture]) @ judge.texts(["a dog"]).T
+    own = encoder.images([picture]) @ encoder.texts(["a dog"]).T
     assert float(own) == pytest.approx(float(logits), abs=1e-5)
 
 
 def test_a_judge_that_is_not_there_is_an_error_in_words():
     with pytest.raises(HubError, match="nothing can be measured"):
-        ClipJudge("/nowhere/at/all")
+        ClipEncoder("/nowhere/at/all")
 
 
 class Placed:
@@ -744,7 +750,7 @@ def test_a_thing_is_as_like_itself_elsewhere_as_in_the_same_place():
 
     here, elsewhere, other = picture(1, 1), picture(5, 1), picture(1, 2)
     plain = Placed().images([here, elsewhere, other])
-    apart = Apart(Placed()).images([here, elsewhere, other])
+    apart = DebiasedFeatures(Placed()).images([here, elsewhere, other])
     assert plain[0] @ plain[2] > plain[0] @ plain[1]
     assert float(apart[0] @ apart[1]) == pytest.approx(1, abs=1e-4)
     assert apart[0] @ apart[2] < 0.6
@@ -765,7 +771,7 @@ def finished_run(folder) -> Run:
             tensors[f"unet.{path}.lora_A.weight"] = torch.randn(2, into, generator=generator)
             tensors[f"unet.{path}.lora_B.weight"] = torch.randn(out, 2, generator=generator)
     described = Description(
-        "lora", "tiny", token="sks", noun="dog", kind="creature", rank=2, alpha=2
+        "lora", "tiny", placeholder_token="sks", class_noun="dog", kind="creature", rank=2, alpha=2
     )
     Adapter(described, tensors).save(run.adapter_path)
     run.set_state(State("finished", 4, 1.5))
@@ -775,7 +781,7 @@ def finished_run(folder) -> Run:
 def test_a_run_is_measured_end_to_end_and_the_adapter_remembers_its_strength(tmp_path, clip):
     base = tiny.base()
     sampling = replace(base.spec.sampling, steps=1)
-    base.spec = replace(base.spec, judge=clip, sampling=sampling)
+    base.spec = replace(base.spec, encoder=clip, sampling=sampling)
     run = finished_run(tmp_path)
     stages: list[Stage] = []
     before = read(run.adapter_path)
@@ -802,7 +808,7 @@ def test_a_run_is_measured_end_to_end_and_the_adapter_remembers_its_strength(tmp
 
 def test_a_report_can_be_skipped_and_made_later(tmp_path, clip):
     base = tiny.base()
-    base.spec = replace(base.spec, judge=clip, sampling=replace(base.spec.sampling, steps=1))
+    base.spec = replace(base.spec, encoder=clip, sampling=replace(base.spec.sampling, steps=1))
     run = finished_run(tmp_path)
     before = run.adapter_path.read_bytes()
     run.stop()
@@ -815,12 +821,15 @@ def test_a_report_can_be_skipped_and_made_later(tmp_path, clip):
 
 
 def test_a_full_fine_tune_is_measured_and_the_base_is_its_own_again(tmp_path, clip):
-    base, taught = tiny.base(), tiny.base(seed=1)
+    base, trained = tiny.base(), tiny.base(seed=1)
     sampling = replace(base.spec.sampling, steps=1)
-    base.spec = replace(base.spec, judge=clip, sampling=sampling)
+    base.spec = replace(base.spec, encoder=clip, sampling=sampling)
     before = {n: p.detach().clone() for n, p in base.denoiser.named_parameters()}
-    tensors = {f"unet.{n}": p.detach().half() for n, p in taught.denoiser.named_parameters()}
-    full = Adapter(Description("full", "tiny", token="sks", noun="dog", kind="creature"), tensors)
+    tensors = {f"unet.{n}": p.detach().half() for n, p in trained.denoiser.named_parameters()}
+    full = Adapter(
+        Description("full", "tiny", placeholder_token="sks", class_noun="dog", kind="creature"),
+        tensors,
+    )
     report = evaluate.evaluate(base, full, tiny.photos(3), seconds=0.0)
     assert [level.strength for level in report.figures.levels] == [0.5, 0.8, 1.1]
     assert report.figures.drift.unrelated.mean > 0
@@ -835,10 +844,10 @@ def test_photos_are_judged_as_they_were_trained_on(tmp_path, clip):
     photos = tiny.photos(3)
     crops = [crop(photo, 32) for photo in photos]
     concept = Concept("creature", "sks", "dog", photos)
-    judge = ClipJudge(clip)
+    encoder = ClipEncoder(clip)
     model = Model()
     subject = Subject(Adapter(MUG, {}), concept.photos, Cost())
-    panel = Panel(judge, model.panel.prompt)
-    *_, report = measuring(subject, crops, Studio(model), panel, plans=[PLAN])
-    expected = metrics.among_themselves(judge.images(crops)).mean()
+    encoder_pair = EncoderPair(encoder, model.encoder_pair.prompt)
+    *_, report = measuring(subject, crops, Renderer(model), encoder_pair, plans=[PLAN])
+    expected = metrics.among_themselves(encoder.images(crops)).mean()
     assert report.figures.reference == pytest.approx(float(expected))

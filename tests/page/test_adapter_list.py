@@ -61,12 +61,12 @@ def test_weights_inside_an_adapter_reach_the_stack(workspace) -> None:
 
 
 def test_fine_weights_are_shown_and_kept_for_the_chosen_adapter_alone(tab) -> None:
-    rack = tab.rack
+    adapter_list = tab.adapter_list
     stored = kept([Row("a", 1.0), Row("b", 0.5)])
-    changed = rack.keep_fine("", stored, "b", 0.2, 1.0, 0.0, None, 1.0, 0.5)
+    changed = adapter_list.keep_fine("", stored, "b", 0.2, 1.0, 0.0, None, 1.0, 0.5)
     assert changed == [["a", 1.0, None, None], ["b", 0.5, 0.2, {"mid_block": 0.0}]]
-    assert rack.show_fine("", changed, "b") == [0.2, 1.0, 0.0, 1.0]
-    assert rack.show_fine("", changed, "a") == [None, 1.0, 1.0, 1.0]
+    assert adapter_list.show_fine("", changed, "b") == [0.2, 1.0, 0.0, 1.0]
+    assert adapter_list.show_fine("", changed, "a") == [None, 1.0, 1.0, 1.0]
 
 
 def bad_files(folder: Path, good: Adapter) -> dict[str, str]:
@@ -100,12 +100,14 @@ def test_a_bad_file_gets_its_own_sentence_and_the_rest_of_the_stack_stays(
     before = [entry.name for entry in workspace.library.list()]
     for name, said in bad_files(tmp_path, ready).items():
         file = str(tmp_path / f"{name}.safetensors")
-        reply = tab.rack.take_file(workspace.id, "", stored, file, 0.7)
-        assert set(reply) == {tab.rack.notes}
-        assert said in reply[tab.rack.notes], name
+        reply = tab.adapter_list.take_file(workspace.id, "", stored, file, 0.7)
+        assert set(reply) == {tab.adapter_list.notes}
+        assert said in reply[tab.adapter_list.notes], name
     assert [entry.name for entry in workspace.library.list()] == before
-    good = tab.rack.take_file(workspace.id, "", stored, str(tmp_path / "good.safetensors"), 0.7)
-    assert [row[:2] for row in good[tab.rack.rack]] == [
+    good = tab.adapter_list.take_file(
+        workspace.id, "", stored, str(tmp_path / "good.safetensors"), 0.7
+    )
+    assert [row[:2] for row in good[tab.adapter_list.adapter_list]] == [
         ["crowned-dog", 0.7],
         ["good", ready.description.strength],
     ]
@@ -116,26 +118,32 @@ def test_two_adapters_of_one_word_are_named_and_stay_on_the_rack(tab, workspace)
     workspace.library.add(word.described(title="another"), "another")
     rows = kept([Row("neon", 1.0), Row("another", 1.0)])
     with pytest.raises(StackError, match="both define the word"):
-        tab.rack.taken(workspace.id, "", rows, "sum", 0.5, 0, 1.0, 1.0)
-    assert tab.rack.taken(workspace.id, "", rows, "sum", 0.5, 0, 1.0, 0.0)[2][1].weight == 0.0
+        tab.adapter_list.taken(workspace.id, "", rows, "sum", 0.5, 0, 1.0, 1.0)
+    assert (
+        tab.adapter_list.taken(workspace.id, "", rows, "sum", 0.5, 0, 1.0, 0.0)[2][1].weight == 0.0
+    )
 
 
 def test_suggested_weights_go_onto_the_sliders_and_words_stay(tab, workspace, ready) -> None:
-    workspace.library.add(ready.described(title="twin", token="zwx"), "twin")
+    workspace.library.add(ready.described(title="twin", placeholder_token="zwx"), "twin")
     names = ["crowned-dog", "neon", "twin"]
-    reply = tab.rack.suggest_weights(workspace.id, "", kept([Row(n, 1.0) for n in names]), 1, 1, 1)
+    reply = tab.adapter_list.suggest_weights(
+        workspace.id, "", kept([Row(n, 1.0) for n in names]), 1, 1, 1
+    )
     half = ready.description.strength / 2
-    assert [row[1] for row in reply[tab.rack.rack]] == [half, 1.0, half]
-    assert f"Lowered to {half:.0%}" in reply[tab.rack.said_of_weights]
+    assert [row[1] for row in reply[tab.adapter_list.adapter_list]] == [half, 1.0, half]
+    assert f"Lowered to {half:.0%}" in reply[tab.adapter_list.said_of_weights]
     assert "already" in suggested([0.4], [0.4])
 
 
 def test_overlap_is_said_once_for_the_same_adapters(tab, workspace, ready) -> None:
-    workspace.library.add(ready.described(title="twin", token="zwx"), "twin")
-    rack = kept([Row("crowned-dog", 1.0), Row("twin", 0.2)])
-    reply = tab.rack.meet(workspace.id, rack, [])
-    assert "nearly the same" in reply[tab.rack.meeting]
-    assert tab.rack.meeting not in tab.rack.meet(workspace.id, rack, reply[tab.rack.met])
+    workspace.library.add(ready.described(title="twin", placeholder_token="zwx"), "twin")
+    adapter_list = kept([Row("crowned-dog", 1.0), Row("twin", 0.2)])
+    reply = tab.adapter_list.meet(workspace.id, adapter_list, [])
+    assert "nearly the same" in reply[tab.adapter_list.meeting]
+    assert tab.adapter_list.meeting not in tab.adapter_list.meet(
+        workspace.id, adapter_list, reply[tab.adapter_list.met]
+    )
 
 
 def test_interference_is_drawn_by_layer_and_what_was_named_stays_text() -> None:
@@ -209,43 +217,51 @@ def given(tab, workspace, rows: list[Row], **form) -> list:
 
 @pytest.mark.parametrize("task", ["text", "image", "inpaint"])
 def test_a_picture_dropped_back_brings_everything_back(tab, workspace, ready, task) -> None:
-    workspace.library.add(ready.described(title="twin", token="zwx"), "twin")
-    easel, rack = tab.easel, tab.rack
+    workspace.library.add(ready.described(title="twin", placeholder_token="zwx"), "twin")
+    draw_panel, adapter_list = tab.draw_panel, tab.adapter_list
     rows = [Row("crowned-dog", 0.8, 0.4, {"mid_block": 0.5}), Row("twin", -0.2, None, {})]
     photo = Image.new("RGB", (128, 128), (200, 30, 30))
     layer = Image.new("RGBA", (128, 128))
     ImageDraw.Draw(layer).rectangle((0, 0, 64, 128), fill=(0, 0, 0, 255))
     editor = {"background": photo, "layers": [layer], "composite": photo}
-    drawn = easel.paint(*given(tab, workspace, rows, task=task, image=photo, editor=editor))
-    file = drawn[easel.gallery]["value"][0][0]
-    back = easel.take_record(workspace.id, "", file)
+    drawn = draw_panel.paint(*given(tab, workspace, rows, task=task, image=photo, editor=editor))
+    file = drawn[draw_panel.gallery]["value"][0][0]
+    back = draw_panel.take_record(workspace.id, "", file)
     said = {
-        part: back[getattr(easel, part)]
+        part: back[getattr(draw_panel, part)]
         for part in ("prompt", "negative", "seed", "steps", "guidance")
     }
     assert said == {"prompt": PROMPT, "negative": "blur", "seed": 7, "steps": 2, "guidance": 3.0}
-    assert (back[easel.scheduler], back[easel.task], back[easel.strength]) == ("Euler a", task, 0.7)
-    assert (back[rack.combine]["value"], back[rack.density], back[rack.rank]) == ("ties", 0.3, 5)
-    assert [Row(*row) for row in back[rack.rack]] == rows
+    assert (back[draw_panel.scheduler], back[draw_panel.task], back[draw_panel.strength]) == (
+        "Euler a",
+        task,
+        0.7,
+    )
+    assert (
+        back[adapter_list.combine]["value"],
+        back[adapter_list.density],
+        back[adapter_list.rank],
+    ) == ("ties", 0.3, 5)
+    assert [Row(*row) for row in back[adapter_list.adapter_list]] == rows
     if task == "image":
-        assert back[easel.image].tobytes() == photo.tobytes()
+        assert back[draw_panel.image].tobytes() == photo.tobytes()
     if task == "inpaint":
-        again = painted(back[easel.editor])
+        again = painted(back[draw_panel.editor])
         assert again is not None
         assert again.tobytes() == painted(editor).tobytes()
-        assert back[easel.editor]["background"].tobytes() == photo.tobytes()
-    assert not back[easel.notes]
+        assert back[draw_panel.editor]["background"].tobytes() == photo.tobytes()
+    assert not back[draw_panel.notes]
 
 
 def test_a_picture_whose_start_is_gone_says_so_and_the_rest_is_restored(tab, workspace) -> None:
-    easel = tab.easel
+    draw_panel = tab.draw_panel
     photo = Image.new("RGB", (128, 128), (200, 30, 30))
     form = given(tab, workspace, [], task="image", image=photo, combine="sum")
-    file = easel.paint(*form)[easel.gallery]["value"][0][0]
+    file = draw_panel.paint(*form)[draw_panel.gallery]["value"][0][0]
     workspace.delete_photos(workspace.photo_keys())
-    back = easel.take_record(workspace.id, "", file)
-    assert "no longer in your workspace" in back[easel.notes]
-    assert (back[easel.task], back[easel.prompt]) == ("image", PROMPT)
+    back = draw_panel.take_record(workspace.id, "", file)
+    assert "no longer in your workspace" in back[draw_panel.notes]
+    assert (back[draw_panel.task], back[draw_panel.prompt]) == ("image", PROMPT)
 
 
 def test_a_record_that_anyone_may_have_written_sets_nothing_it_should_not(
@@ -267,10 +283,18 @@ def test_a_record_that_anyone_may_have_written_sets_nothing_it_should_not(
         "base": 3,
     }
     file = Picture(Image.new("RGB", (8, 8)), nonsense).save(tmp_path / "x.png")
-    back = tab.easel.take_record(workspace.id, "", str(file))
-    easel, rack = tab.easel, tab.rack
-    assert (back[easel.prompt], back[easel.seed], back[easel.steps]) == ("", 0, 20)
-    assert (back[easel.task], back[easel.scheduler], back[easel.guidance]) == ("text", "", 4.0)
-    assert (back[rack.combine]["value"], back[rack.density], back[rack.rank]) == ("sum", 1, 0)
-    assert back[rack.rack] == []
-    assert "no longer in the library" in back[rack.notes]
+    back = tab.draw_panel.take_record(workspace.id, "", str(file))
+    draw_panel, adapter_list = tab.draw_panel, tab.adapter_list
+    assert (back[draw_panel.prompt], back[draw_panel.seed], back[draw_panel.steps]) == ("", 0, 20)
+    assert (back[draw_panel.task], back[draw_panel.scheduler], back[draw_panel.guidance]) == (
+        "text",
+        "",
+        4.0,
+    )
+    assert (
+        back[adapter_list.combine]["value"],
+        back[adapter_list.density],
+        back[adapter_list.rank],
+    ) == ("sum", 1, 0)
+    assert back[adapter_list.adapter_list] == []
+    assert "no longer in the library" in back[adapter_list.notes]

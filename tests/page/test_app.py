@@ -97,7 +97,9 @@ BAD = '<img src=x onerror="alert(1)">'
 
 def test_what_a_visitor_wrote_is_text_and_never_markup(view):
     photo = Photo(BAD, Image.new("RGB", (64, 64)))
-    entry = Entry("x", Path("x"), 1, True, Description("lora", "pocket", token=BAD, title=BAD))
+    entry = Entry(
+        "x", Path("x"), 1, True, Description("lora", "pocket", placeholder_token=BAD, title=BAD)
+    )
     view.name, view.error, view.phase = BAD, BAD, "failed"
     for said in (
         progress.status(view),
@@ -154,7 +156,7 @@ def test_every_endpoint_explains_each_of_its_arguments():
 
     public = {fn.api_name: fn.fn for fn in app.demo.fns.values() if fn.api_visibility == "public"}
     assert set(public) == {
-        "teach_word", "teach_subject", "check_token", "list_bases", "draw_stack", "sweep_stack",
+        "train_word", "train_subject", "check_placeholder_token", "list_bases", "draw_stack", "sweep_stack",
         "compare_adapters", "save_stack", "export_adapter", "add_from_hub", "list_adapters",
         "report", "compare",
     }  # fmt: skip

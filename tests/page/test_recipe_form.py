@@ -11,13 +11,16 @@ import pytest
 from personalization.bases import CATALOG
 from personalization.page import recipe_form
 from personalization.page.recipe_form import RecipeForm, recipe_of, settings, shown
-from personalization.recipe import Full, LowRank, Prior, Recipe, Word
-from personalization.training.presets import Wish
+from personalization.recipe import Full, LearnedEmbedding, LowRank, Prior, Recipe
+from personalization.training.presets import Intent
 from personalization.training.presets import recipe_of as preset_of
 
 RECIPES = [recipe for spec in CATALOG.values() for recipe in spec.recipes.values()] + [
     Recipe(
-        LowRank("dora", 3, 2.5, True, ("to_q", "ff.net.2"), Word(2, "red dog", 1e-3), 1e-3, 2e-3),
+        LowRank(
+            "dora", 3, 2.5, True, ("to_q", "ff.net.2"),
+            LearnedEmbedding(2, "red dog", 1e-3), 1e-3, 2e-3,
+        ),
         steps=7, batch_size=2, warmup=3, decay=True, max_grad_norm=0.5, weight_decay=0.0,
         flip=True, seed=9, preview_every=2, checkpoint_every=3, stop_early=True, background=0.3,
     ),
@@ -88,14 +91,14 @@ def test_another_method_brings_its_own_rate_and_keeps_what_was_set_by_hand(form)
     now = [fields[name] for name in form.parts]
     reply = form.advise("", "person", "stack", "rough", reply[form.preset], *now)
     fields = said(form, reply, now)
-    wish = Wish("person", "stack", "rough")
-    expected = settings(preset_of(CATALOG["pocket"], "full", wish))
+    intent = Intent("person", "stack", "rough")
+    expected = settings(preset_of(CATALOG["pocket"], "full", intent))
     assert fields == {n: expected[n] for n in fields} | {"steps": 6}
 
 
 def test_a_recipe_comes_back_from_its_file(form, tmp_path):
     for recipe in RECIPES:
-        if recipe.method_name == "word":
+        if recipe.method_name == "textual_inversion":
             continue
         text = form.written("", *(settings(recipe)[n] for n in form.parts))[form.saved]
         path = tmp_path / "recipe.json"

@@ -9,7 +9,7 @@ from personalization.adapters.adapter import Adapter, Description
 from personalization.data.concept import Concept
 from personalization.data.photos import Photo
 from personalization.evaluation.evaluate import measuring
-from personalization.evaluation.renderer import Studio
+from personalization.evaluation.renderer import Renderer
 from personalization.evaluation.report import Report
 from personalization.events import Stage
 from personalization.page import html, progress
@@ -30,7 +30,7 @@ def workspace(tmp_path) -> Workspace:
 def report() -> Report:
     model = Model()
     subject = subject_of(MUG, mug_photos())
-    *_, report = measuring(subject, mug_photos(), Studio(model), model.panel, plans=[PLAN])
+    *_, report = measuring(subject, mug_photos(), Renderer(model), model.encoder_pair, plans=[PLAN])
     return report
 
 
@@ -42,7 +42,7 @@ def finished(
     recipe = Recipe(LowRank("lora", rank=2, alpha=2), steps=4, seed=seed, prior=Prior())
     run = Run.create(workspace.new_run_folder(concept.name), concept, recipe, "pocket")
     described = Description(
-        "lora", "pocket", token="sks", noun="mug", kind="object", rank=2, alpha=2,
+        "lora", "pocket", placeholder_token="sks", class_noun="mug", kind="object", rank=2, alpha=2,
         created=f"2026-11-21T00:00:0{seed}Z",
     )  # fmt: skip
     path = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
@@ -77,10 +77,12 @@ def test_what_was_measured_is_the_stacks_own_weight(workspace, report):
 
     run = finished(workspace, tiny.photos(2))
     entry = workspace.library.copies(run.adapter_path)[0]
-    rack = app.stack_tab.rack
+    adapter_list = app.stack_tab.adapter_list
 
     def strength() -> float:
-        return rack.with_row(workspace, "", [], entry.name)[rack.weights[0]]["value"]
+        return adapter_list.with_row(workspace, "", [], entry.name)[adapter_list.weights[0]][
+            "value"
+        ]
 
     assert strength() == 1.0
     store(run, report)
@@ -92,7 +94,7 @@ def test_what_was_measured_is_the_stacks_own_weight(workspace, report):
 def test_a_run_that_was_not_measured_says_so_and_offers_it(workspace, report):
     import app
 
-    panel = app.subject_tab.panel.report
+    panel = app.subject_tab.run_panel.report
     run = finished(workspace, tiny.photos(2))
     shown = panel.show(workspace, run)
     assert shown[panel.measure]["visible"]

@@ -15,11 +15,11 @@ from tests.support.server import ROOT, running
 STANDIN = str(ROOT / "tests" / "support" / "zerogpu")
 
 
-def teach(client: Client, steps: int, session: str = ""):
+def train(client: Client, steps: int, session: str = ""):
     photos = sorted((ROOT / "assets" / "examples" / "crowned-dog").glob("*.png"))[:3]
     return client.predict(
         [handle_file(str(path)) for path in photos], "<w>", "dog", "creature", steps, 0, session,
-        api_name="/teach_word",
+        api_name="/train_word",
     )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def test_a_run_longer_than_one_allocation_finishes_over_several(tmp_path):
         PERSONALIZATION_REPORT="4",
     ) as app:
         client = Client(app.url, verbose=False, download_files=str(tmp_path / "files"))
-        status, adapter, pictures = teach(client, 60)
+        status, adapter, pictures = train(client, 60)
         said, figures, page = client.predict(status["session"], status["run"], api_name="/report")
         own = [a for a in client.predict(status["session"], api_name="/list_adapters") if a["own"]]
         client.close()
@@ -64,6 +64,6 @@ def test_a_spent_quota_is_said_in_words_and_the_run_is_kept(tmp_path):
     with running(tmp_path / "home", PYTHONPATH=STANDIN, ZERO_QUOTA="1") as app:
         client = Client(app.url, verbose=False, download_files=str(tmp_path / "files"))
         with pytest.raises(AppError, match="quota"):
-            teach(client, 4)
+            train(client, 4)
         client.close()
         assert list((app.home / "workspaces").rglob("run.json"))

@@ -40,7 +40,13 @@ def lora(base, seed: int, method: str = "lora") -> Adapter:
                     out, 2, *[1] * (layer.weight.dim() - 2)
                 )
     described = Description(
-        method, "tiny", token=f"word{seed}", noun="dog", rank=2, alpha=4, title=f"dog {seed}"
+        method,
+        "tiny",
+        placeholder_token=f"word{seed}",
+        class_noun="dog",
+        rank=2,
+        alpha=4,
+        title=f"dog {seed}",
     )
     return Adapter(described, tensors)
 

@@ -19,7 +19,9 @@ from tests.support.hub_server import Repository, hub
 @pytest.fixture(scope="module")
 def lora(tmp_path_factory):
     """A LoRA as the app writes it, of a family, large enough that its header is a small part."""
-    adapter = random_adapters.make(rank=64).described(family="sd1", token="sks", noun="mug")
+    adapter = random_adapters.make(rank=64).described(
+        family="sd1", placeholder_token="sks", class_noun="mug"
+    )
     path = tmp_path_factory.mktemp("lora") / "mug.safetensors"
     adapter.save(path)
     return adapter, path.read_bytes()

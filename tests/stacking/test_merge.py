@@ -12,7 +12,7 @@ from peft.utils import merge_utils
 from torch import Tensor
 
 from personalization.adapters.adapter import Adapter
-from personalization.adapters.weight_deltas import LowRank, located
+from personalization.adapters.weight_deltas import LoRADelta, match_modules
 from personalization.bases.unet import UNetBase
 from personalization.stacking import merge
 from personalization.stacking.stack import Slot, Stack, applied
@@ -173,7 +173,7 @@ def test_effective_weights_equal_a_float64_reference(
     stack = Stack(slots, combine, density=0.4, rank=4, seed=11)
     pristine = {
         weight: (str(place), weight.detach().double().numpy())
-        for weight, (place, _) in located(base.modules, slots[0].adapter).items()
+        for weight, (place, _) in match_modules(base.modules, slots[0].adapter).items()
     }
     assert any(weight.dim() == 4 for weight in pristine)
     with applied(base, stack):
@@ -212,7 +212,7 @@ def test_effective_weights_equal_a_float64_reference(
 def test_dare_is_the_same_whatever_was_drawn_before_and_differs_by_seed(
     base: UNetBase, slots: tuple[Slot, ...]
 ) -> None:
-    weight = next(iter(located(base.modules, slots[0].adapter)))
+    weight = next(iter(match_modules(base.modules, slots[0].adapter)))
     seen = []
     for seed in (1, 1, 2):
         torch.rand(7)
@@ -282,8 +282,8 @@ def test_factors_multiply_to_the_delta_for_every_method() -> None:
     for method in ("lora", "loha", "lokr"):
         more = {"use_effective_conv2d": True} if method != "lora" else {}
         adapter = random_adapters.make(method, targets=("to_q", "conv1"), text=False, **more)
-        for weight, (_, change) in located(base.modules, adapter).items():
+        for weight, (_, change) in match_modules(base.modules, adapter).items():
             up, down = merge.factors(change, weight)
             expected = change.delta(weight).flatten(1)
             assert (up @ down - expected).norm() < 1e-5 * expected.norm()
-            assert isinstance(change, LowRank) == (method == "lora")
+            assert isinstance(change, LoRADelta) == (method == "lora")

@@ -11,7 +11,7 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from personalization.adapters.adapter import Adapter
-from personalization.adapters.weight_deltas import Place, changes, located, weights
+from personalization.adapters.weight_deltas import ModuleKey, deltas_of, match_modules, weights
 from personalization.bases.learned_embedding import ExtendedEmbedding, extended_tokenizer
 from personalization.bases.unet import UNetBase
 from personalization.errors import AdapterError, ConceptError, StackError
@@ -63,8 +63,8 @@ def test_delta_is_what_peft_merges_into_linear_and_convolution(base: UNetBase, m
     pipe = tiny.pipeline()
     targets = random_adapters.ATTENTION + random_adapters.CONVOLUTIONS
     adapter = random_adapters.inject(pipe, method.split()[0], targets=targets, **more)
-    found = located(base.modules, adapter)
-    assert len(found) == len(changes(adapter)) > 40
+    found = match_modules(base.modules, adapter)
+    assert len(found) == len(deltas_of(adapter)) > 40
     for weight, (place, change) in found.items():
         module = getattr(pipe, place.component)
         layer = module.get_submodule(place.path.removeprefix("text_model."))
@@ -130,7 +130,7 @@ def test_a_thousand_random_enters_and_leaves_leave_no_trace(
 def test_weights_in_half_precision_are_restored_and_changed_once(many: dict[str, Adapter]) -> None:
     base = tiny.base()
     base.denoiser.half()
-    weight, (_, change) = next(iter(located(base.modules, many["lora"]).items()))
+    weight, (_, change) = next(iter(match_modules(base.modules, many["lora"]).items()))
     before = weight.detach().clone()
     expected = (before.float() + 0.5 * change.delta(before)).half()
     with applied(base, Stack((Slot(many["lora"], 0.5),))):
@@ -146,7 +146,7 @@ def test_sum_is_that_of_plain_matrices_with_negative_weights_and_unequal_ranks(
         random_adapters.make(rank=2, alpha=3),
         random_adapters.make(rank=5, alpha=1, seed=1),
     )
-    place = Place("unet", "mid_block.attentions.0.transformer_blocks.0.attn2.to_k")
+    place = ModuleKey("unet", "mid_block.attentions.0.transformer_blocks.0.attn2.to_k")
     weight = weights(base.modules)[place]
     expected = weight.detach().double()
     for adapter, w in ((first, 0.8), (second, -1.5)):
@@ -158,7 +158,7 @@ def test_sum_is_that_of_plain_matrices_with_negative_weights_and_unequal_ranks(
 
 
 def test_dora_at_half_weight_is_half_way(base: UNetBase, many: dict[str, Adapter]) -> None:
-    weight = next(iter(located(base.modules, many["dora"])))
+    weight = next(iter(match_modules(base.modules, many["dora"])))
     before = weight.detach().clone()
     with applied(base, Stack((Slot(many["dora"], 1.0),))):
         whole = weight.detach().clone()
@@ -376,7 +376,7 @@ def test_a_merged_sum_draws_as_the_stack_does_and_loses_nothing(
     )
     result = merged(base, Stack(slots))
     assert result.residual == 0
-    assert result.adapter.description.token == "<mug>"
+    assert result.adapter.description.placeholder_token == "<mug>"
     with applied(base, Stack(slots)):
         expected = {key: values for key, (_, _, values) in state(base).items()}
         prompt = base.encode_prompts(["a <mug>"]).tensors["encoder_hidden_states"]

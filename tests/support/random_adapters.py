@@ -67,7 +67,13 @@ def inject(
         level = ".text_model" if component == "text_encoder" else ""
         tensors |= {f"{component}{level}.{k}": v.detach().clone() for k, v in found.items()}
     described = Description(
-        method, "tiny", token="sks", noun="dog", rank=rank, alpha=alpha, title=f"{method}-{seed}"
+        method,
+        "tiny",
+        placeholder_token="sks",
+        class_noun="dog",
+        rank=rank,
+        alpha=alpha,
+        title=f"{method}-{seed}",
     )
     return Adapter(described, tensors)
 
@@ -78,11 +84,14 @@ def make(method: str = "lora", **more: Any) -> Adapter:
     return inject(tiny.pipeline(), method, **more)
 
 
-def word(token: str = "<mug>", vectors: int = 2, seed: int = 0) -> Adapter:
+def word(placeholder_token: str = "<mug>", vectors: int = 2, seed: int = 0) -> Adapter:
     """A learned word of random rows."""
     noise = torch.Generator().manual_seed(seed)
     rows = torch.randn(vectors, 32, generator=noise)
-    return Adapter(Description("word", "tiny", token=token, rank=vectors), {token: rows})
+    return Adapter(
+        Description("textual_inversion", "tiny", placeholder_token=placeholder_token, rank=vectors),
+        {placeholder_token: rows},
+    )
 
 
 def cut(adapter: Adapter, modules: int) -> Adapter:

@@ -343,8 +343,8 @@ def photos(count: int = 3) -> tuple[Photo, ...]:
     )
 
 
-def concept(token: str = "sks", noun: str = "dog", count: int = 3) -> Concept:
-    return Concept("creature", token, noun, photos(count))
+def concept(placeholder_token: str = "sks", class_noun: str = "dog", count: int = 3) -> Concept:
+    return Concept("creature", placeholder_token, class_noun, photos(count))
 
 
 __all__ = [

@@ -12,11 +12,11 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
 from personalization.adapters.formats import kohya
-from personalization.adapters.weight_deltas import Place
+from personalization.adapters.weight_deltas import ModuleKey
 from personalization.bases import CATALOG, memory
 from personalization.bases.architectures import ARCHITECTURES
 from personalization.errors import BaseError, RecipeError
-from personalization.recipe import Full, LowRank, Recipe, Word
+from personalization.recipe import Full, LearnedEmbedding, LowRank, Recipe
 from personalization.training.estimate import Estimate, estimate, fitting, outlook
 from tests.support import tiny
 
@@ -90,8 +90,8 @@ def test_a_lora_adapts_the_layers_that_the_field_knows(name: str) -> None:
     if name in ("sd15", "sd21", "sdxl"):
         family = CATALOG[name].family
         for path in layers:
-            flat = kohya.flat_name(Place("unet", path), family)
-            assert kohya.split(f"{flat}.alpha") == (Place("unet", path), "alpha")
+            flat = kohya.flat_name(ModuleKey("unet", path), family)
+            assert kohya.split(f"{flat}.alpha") == (ModuleKey("unet", path), "alpha")
             if family == "sdxl":
                 assert flat.startswith(
                     (
@@ -122,7 +122,7 @@ def test_kohyas_names_of_known_files() -> None:
         ),
     }
     for (family, component, path), flat in known.items():
-        assert kohya.flat_name(Place(component, path), family) == flat
+        assert kohya.flat_name(ModuleKey(component, path), family) == flat
 
 
 def lora() -> Recipe:
@@ -222,7 +222,7 @@ def test_a_recipe_is_made_to_fit_where_that_is_possible() -> None:
 
 def test_a_run_on_the_pocket_is_told_beforehand() -> None:
     base = tiny.base()
-    word = replace(lora(), method=Word(vectors=2), steps=100)
+    word = replace(lora(), method=LearnedEmbedding(vectors=2), steps=100)
     said = outlook(base, word)
     assert said.seconds == pytest.approx(6 + 0.05 * 100)
     assert said.memory is None

@@ -14,20 +14,22 @@ from personalization.adapters.adapter import read_tensors
 from personalization.errors import RunError
 from personalization.events import Checkpointed, Finished, Preview, SliceEnded, StepDone
 from personalization.methods import installed
-from personalization.recipe import Full, LowRank, Prior, Recipe, Word
+from personalization.recipe import Full, LearnedEmbedding, LowRank, Prior, Recipe
 from personalization.training import loop
 from personalization.training.batches import batch_at
 from personalization.training.run import Run
 from tests.support import tiny
 
 METHODS = {
-    "word": Recipe(Word(vectors=2), steps=6, batch_size=2, weight_decay=0.0),
+    "word": Recipe(LearnedEmbedding(vectors=2), steps=6, batch_size=2, weight_decay=0.0),
     "lora": Recipe(LowRank("lora", rank=2, alpha=4), steps=6, batch_size=2),
     "lora with text": Recipe(LowRank("lora", rank=2, text_encoder=True), steps=6, batch_size=2),
     "dora": Recipe(LowRank("dora", rank=2), steps=6, batch_size=2),
     "loha": Recipe(LowRank("loha", rank=2), steps=6, batch_size=2),
     "lokr": Recipe(LowRank("lokr", rank=2), steps=6, batch_size=2),
-    "pivotal": Recipe(LowRank("lora", rank=2, word=Word(1)), steps=6, batch_size=2),
+    "pivotal": Recipe(
+        LowRank("lora", rank=2, learned_embedding=LearnedEmbedding(1)), steps=6, batch_size=2
+    ),
     "full": Recipe(Full(), steps=6, batch_size=2),
     "early stop": Recipe(LowRank("lora", rank=2), steps=6, batch_size=2, stop_early=True),
     "prior images": Recipe(
@@ -51,8 +53,8 @@ def base():
 
 def new_run(folder: Path, recipe: Recipe) -> Run:
     recipe = replace(recipe, preview_every=4, checkpoint_every=4)
-    token = "<sks>" if recipe.method_name == "word" else "sks"
-    return Run.create(folder, tiny.concept(token), recipe, "tiny")
+    placeholder_token = "<sks>" if recipe.method_name == "textual_inversion" else "sks"
+    return Run.create(folder, tiny.concept(placeholder_token), recipe, "tiny")
 
 
 def parameters(base) -> dict[str, torch.Tensor]:
@@ -155,12 +157,12 @@ WORKER = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from personalization import training
+from personalization.training import loop
 from personalization.events import StepDone
 from personalization.training.run import Run
-from tests import tiny
+from tests.support import tiny
 base = tiny.base()
-for event in training.train(base, Run.open(Path(sys.argv[1]))):
+for event in loop.train(base, Run.open(Path(sys.argv[1]))):
     if isinstance(event, StepDone):
         print(event.step, flush=True)
 """
@@ -242,7 +244,7 @@ def test_a_run_whose_fixed_loss_has_settled_ends_early_and_says_so(base, tmp_pat
     done = list(loop.train(base, run))[-1]
     assert isinstance(done, Finished)
     assert done.stopped_early == (done.step < 400)
-    looks = [row.fixed_loss for row in run.losses() if row.fixed_loss is not None]
+    looks = [row.fixed_batch_loss for row in run.losses() if row.fixed_batch_loss is not None]
     assert recipe.settled(looks) == done.stopped_early
 
 

@@ -18,7 +18,7 @@ from personalization.workspaces.library import Library, slug
 
 def adapter(title: str = "", layers: int = 2) -> Adapter:
     description = Description(
-        "lora", "pocket", token="sks", noun="dog", rank=1, alpha=1, title=title
+        "lora", "pocket", placeholder_token="sks", class_noun="dog", rank=1, alpha=1, title=title
     )
     tensors = {}
     for layer in range(layers):
@@ -174,7 +174,7 @@ def test_a_file_of_others_is_told_by_its_names(library: Library):
     theirs.write_bytes(content.replace(b'"personalization"', b'"somebody else\'s"'))
     description = library.entry("theirs").description
     assert description is not None
-    assert (description.method, description.rank, description.token) == ("lora", 1, "")
+    assert (description.method, description.rank, description.placeholder_token) == ("lora", 1, "")
     assert library.get("theirs").sha256 == adapter().sha256
 
 

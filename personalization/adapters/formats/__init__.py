@@ -22,7 +22,7 @@ from personalization.adapters.adapter import (
     Adapter,
     Description,
     Header,
-    own_description,
+    embedded_description,
     read_header,
     read_tensors,
 )
@@ -32,13 +32,13 @@ from personalization.adapters.formats.names import COMPONENTS, parse
 from personalization.adapters.weight_deltas import (
     FULL,
     WORD,
-    Decomposed,
-    Place,
-    changes,
-    located,
-    plain,
+    DoRADelta,
+    ModuleKey,
+    deltas_of,
+    learned_rows,
+    match_modules,
+    without_magnitude,
 )
-from personalization.adapters.weight_deltas import words as learned_words
 from personalization.bases.base import Base
 from personalization.errors import AdapterError
 
@@ -80,7 +80,7 @@ def describe(path: Path) -> Description:
     Reads headers only. Raises `AdapterError` for what is no adapter.
     """
     path = Path(path)
-    if path.is_file() and (own := own_description(read_header(path))):
+    if path.is_file() and (own := embedded_description(read_header(path))):
         return own
     return contents(path).description
 
@@ -97,7 +97,7 @@ def told(path: Path, header: Header) -> Contents:
 
 
 def _contents(path: Path, headers: Mapping[Path, Header]) -> Contents:
-    own = own_description(next(iter(headers.values())))
+    own = embedded_description(next(iter(headers.values())))
     shapes = {n: s for f, head in headers.items() for n, s in _named(f, head.shapes).items()}
     if own and own.method == FULL:
         text = any(name.startswith("text_encoder") for name in shapes)
@@ -132,7 +132,7 @@ def read(path: Path, base: Base | None = None) -> Adapter:
     if description.method == FULL:
         adapter = Adapter(description, tensors)
     elif words.is_word({name: tuple(tensor.shape) for name, tensor in tensors.items()}):
-        adapter = Adapter(description, words.read(tensors, description.token))
+        adapter = Adapter(description, words.read(tensors, description.placeholder_token))
     else:
         if description.family in family.TRANSFORMERS and _unread(tensors):
             raise AdapterError(
@@ -149,7 +149,7 @@ def read(path: Path, base: Base | None = None) -> Adapter:
             ) from error
     if base is None:
         return adapter
-    located(base.modules, adapter, path.name)
+    match_modules(base.modules, adapter, path.name)
     return adapter if description.family else adapter.described(family=base.spec.family)
 
 
@@ -177,7 +177,7 @@ def export(adapter: Adapter, path: Path, format: Format = "diffusers") -> list[P
         written = [plainer.save(path, diffusers.metadata(plainer))]
     rows = {n.removeprefix(WORD): t for n, t in adapter.tensors.items() if n.startswith(WORD)}
     if rows and format != "kohya":
-        word = adapter.described(method="word", rank=0, alpha=0.0)
+        word = adapter.described(method="textual_inversion", rank=0, alpha=0.0)
         file = path / "word.safetensors" if format == "peft" else path.with_suffix(".word" + SUFFIX)
         written.append(Adapter(word.description, rows).save(file))
     distance = difference(adapter, read(path))
@@ -195,22 +195,28 @@ def difference(a: Adapter, b: Adapter) -> float:
 
     Infinite where one changes what the other does not.
     """
-    first, second = changes(a), changes(b)
-    rows_a, rows_b = learned_words(a), learned_words(b)
-    if b.description.method != "word" and a.description.method != "word" and not rows_b:
+    first, second = deltas_of(a), deltas_of(b)
+    rows_a, rows_b = learned_rows(a), learned_rows(b)
+    if (
+        b.description.method != "textual_inversion"
+        and a.description.method != "textual_inversion"
+        and not rows_b
+    ):
         rows_a = {}  # the word is in a file of its own
     if first.keys() != second.keys() or rows_a.keys() != rows_b.keys():
         return float("inf")
     errors = [_distance(rows_a[name], rows_b[name]) for name in rows_a]
     for place, change in first.items():
         other = second[place]
-        if change.size != other.size or isinstance(change, Decomposed) != isinstance(
-            other, Decomposed
+        if change.size != other.size or isinstance(change, DoRADelta) != isinstance(
+            other, DoRADelta
         ):
             return float("inf")
         zero = torch.zeros(change.size, dtype=torch.float64)
-        errors.append(_distance(plain(change).delta(zero), plain(other).delta(zero)))
-        if isinstance(change, Decomposed) and isinstance(other, Decomposed):
+        errors.append(
+            _distance(without_magnitude(change).delta(zero), without_magnitude(other).delta(zero))
+        )
+        if isinstance(change, DoRADelta) and isinstance(other, DoRADelta):
             errors.append(_distance(change.magnitude.flatten(), other.magnitude.flatten()))
     return max(errors, default=0.0)
 
@@ -222,7 +228,7 @@ _METHODS = {"lora_A.weight": "lora", "hada_w1_a": "loha", "lokr_w1": "lokr", "lo
 _MAGNITUDES = ("lora_magnitude_vector", "dora_scale")
 
 # From a place and the rank that its tensors show (0: none) to its alpha and rank.
-Scales = Callable[[Place, int], tuple[float, int]]
+Scales = Callable[[ModuleKey, int], tuple[float, int]]
 
 
 def _files(path: Path) -> list[Path]:
@@ -256,9 +262,9 @@ def _is_word(name: str) -> bool:
 
 def _word(shapes: Mapping[str, tuple[int, ...]], path: Path) -> Description:
     return Description(
-        "word",
+        "textual_inversion",
         family.of_word(shapes),
-        token=words.token(shapes, path),
+        placeholder_token=words.placeholder_token(shapes, path),
         rank=words.vectors(shapes),
         title=path.stem,
     )
@@ -283,7 +289,7 @@ def _description(
     return Description(
         method,
         kind,
-        token=next(iter(tokens), ""),
+        placeholder_token=next(iter(tokens), ""),
         rank=Counter(ranks).most_common(1)[0][0] if ranks else 0,
         alpha=float(said) if said.replace(".", "", 1).isdigit() else 0.0,
         title=path.stem,
@@ -295,7 +301,7 @@ def _scales(headers: Mapping[Path, Header], description: Description) -> Scales:
 
     Where nothing is said, alpha is the rank, as everybody has it.
     """
-    own = any(own_description(header) for header in headers.values())
+    own = any(embedded_description(header) for header in headers.values())
     configs: dict[str, dict[str, Any]] = {}
     for file, header in headers.items():
         if any(name.startswith(peft.PREFIX) for name in header.shapes):
@@ -305,7 +311,7 @@ def _scales(headers: Mapping[Path, Header], description: Description) -> Scales:
             component, _, setting = key.partition(".")
             configs.setdefault(component, {})[setting] = value
 
-    def scale(place: Place, rank: int) -> tuple[float, int]:
+    def scale(place: ModuleKey, rank: int) -> tuple[float, int]:
         config = configs.get(place.component)
         if config is not None:
             rank = rank or peft.rank_of(config, place.path)
@@ -327,10 +333,10 @@ def _json(text: str) -> dict[str, Any]:
 def _canonical(description: Description, named: Mapping[str, Tensor], said: Scales) -> Adapter:
     """Our names; one alpha for all, with what differs from it gone into the factors."""
     tensors: dict[str, Tensor] = {}
-    parts: dict[Place, dict[str, Tensor]] = {}
+    parts: dict[ModuleKey, dict[str, Tensor]] = {}
     for name, tensor in named.items():
         if _is_word(name):
-            tensors[_word_name(name, description.token)] = tensor
+            tensors[_word_name(name, description.placeholder_token)] = tensor
             continue
         place, part = parse(name)
         parts.setdefault(place, {})[part] = tensor
@@ -354,7 +360,7 @@ def _canonical(description: Description, named: Mapping[str, Tensor], said: Scal
     return Adapter(replace(description, rank=rank, alpha=alpha), tensors)
 
 
-def _scale(place: Place, parts: Mapping[str, Tensor], said: Scales) -> tuple[float, int]:
+def _scale(place: ModuleKey, parts: Mapping[str, Tensor], said: Scales) -> tuple[float, int]:
     """The scale of one module, and the rank that it counts by."""
     shown = next((parts[part].shape[0] for part in _VISIBLE_RANK if part in parts), 0)
     alpha, rank = said(place, shown)
@@ -364,11 +370,11 @@ def _scale(place: Place, parts: Mapping[str, Tensor], said: Scales) -> tuple[flo
     return alpha / rank, rank
 
 
-def _word_name(name: str, token: str) -> str:
+def _word_name(name: str, placeholder_token: str) -> str:
     if name.startswith(WORD):
         return name
     vector = name.rpartition(".")[2]
-    return f"{WORD}{vector if vector in words.SDXL else token}"
+    return f"{WORD}{vector if vector in words.SDXL else placeholder_token}"
 
 
 def _distance(a: Tensor, b: Tensor) -> float:

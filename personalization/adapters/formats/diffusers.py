@@ -17,12 +17,12 @@ from personalization.adapters.adapter import Adapter
 from personalization.adapters.weight_deltas import (
     MAGNITUDE,
     WORD,
-    Decomposed,
-    LowRank,
-    Place,
+    DoRADelta,
+    LoRADelta,
+    ModuleKey,
     as_factors,
-    changes,
-    plain,
+    deltas_of,
+    without_magnitude,
 )
 from personalization.errors import AdapterError
 
@@ -39,7 +39,7 @@ def metadata(adapter: Adapter) -> dict[str, str]:
     if description.method not in ("lora", "dora"):
         return {}
     ranks: dict[str, dict[str, int]] = {}
-    for place, change in changes(adapter).items():
+    for place, change in deltas_of(adapter).items():
         # Without "text_model", the ending fits transformers 4 and 5 alike.
         path = place.path.removeprefix("text_model.")
         ranks.setdefault(place.component, {})[path] = change.rank
@@ -74,11 +74,11 @@ def to_diffusers(adapter: Adapter) -> Adapter:
     Raises `AdapterError` for what they cannot say: a DoRA with a magnitude for each input, DoRA
     around LoHa or LoKr, and LoHa or LoKr on what may be a convolution or may be none.
     """
-    every = changes(adapter)
-    foreign = adapter.description.method not in ("word", "lora", "dora")
+    every = deltas_of(adapter)
+    foreign = adapter.description.method not in ("textual_inversion", "lora", "dora")
     for place, change in every.items():
-        by_input = isinstance(change, Decomposed) and change.magnitude.dim() == 2
-        around = isinstance(change, Decomposed) and not isinstance(change.inner, LowRank)
+        by_input = isinstance(change, DoRADelta) and change.magnitude.dim() == 2
+        around = isinstance(change, DoRADelta) and not isinstance(change.inner, LoRADelta)
         if by_input or around:
             raise _unspeakable(place)
     if not foreign:
@@ -89,7 +89,7 @@ def to_diffusers(adapter: Adapter) -> Adapter:
         return Adapter(adapter.description, tensors)
     tensors = {n: t for n, t in adapter.tensors.items() if n.startswith(WORD)}
     for place, change in every.items():
-        down, up = as_factors(plain(change))
+        down, up = as_factors(without_magnitude(change))
         if down.dim() == 2 and (kernel := _kernel(place, adapter.description.family)):
             down = down.reshape(len(down), -1, *kernel)
             up = up.reshape(*up.shape, 1, 1)
@@ -103,7 +103,7 @@ def _is_text_magnitude(name: str) -> bool:
     return name.startswith("text_encoder") and name.endswith(MAGNITUDE)
 
 
-def _kernel(place: Place, family: str) -> tuple[int, ...]:
+def _kernel(place: ModuleKey, family: str) -> tuple[int, ...]:
     """The kernel of a UNet's module, () for a linear one: flat factors do not show it."""
     last = place.path.rpartition(".")[2]
     if place.component != "unet" or not last.startswith(("conv", "proj_")):
@@ -115,7 +115,7 @@ def _kernel(place: Place, family: str) -> tuple[int, ...]:
     return (1, 1) if family == "sd1" else ()  # use_linear_projection
 
 
-def _unspeakable(place: Place) -> AdapterError:
+def _unspeakable(place: ModuleKey) -> AdapterError:
     return AdapterError(
         f"diffusers cannot hold what this adapter does to {place}: export for kohya instead.",
         field="format",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from personalization.adapters.formats.names import parse
-from personalization.adapters.weight_deltas import Place
+from personalization.adapters.weight_deltas import ModuleKey
 from personalization.bases.catalog import CATALOG
 from personalization.errors import AdapterError
 
@@ -61,7 +61,7 @@ def of_word(shapes: Shapes) -> str:
     return (_WIDTHS | _pocket_widths()).get(next(iter(shapes.values()))[-1], "")
 
 
-def _places(shapes: Shapes) -> Iterable[tuple[Place, str, tuple[int, ...]]]:
+def _places(shapes: Shapes) -> Iterable[tuple[ModuleKey, str, tuple[int, ...]]]:
     for name, shape in shapes.items():
         try:
             place, part = parse(name)

@@ -17,12 +17,12 @@ from torch import Tensor
 from personalization.adapters.adapter import Adapter
 from personalization.adapters.weight_deltas import (
     WORD,
-    Change,
-    Kronecker,
-    Place,
-    changes,
-    plain,
+    LoKrDelta,
+    ModuleKey,
+    WeightDelta,
+    deltas_of,
     split_name,
+    without_magnitude,
 )
 from personalization.errors import AdapterError
 
@@ -68,17 +68,17 @@ _RESNET = {
 }
 
 
-def split(name: str) -> tuple[Place, str] | None:
+def split(name: str) -> tuple[ModuleKey, str] | None:
     """Place and ending of "lora_unet_mid_block_attentions_0_proj_in.lora_up.weight", or None."""
     flat, _, ending = name.partition(".")
     for prefix, component in _PREFIXES.items():
         if flat.startswith(prefix):
             path = ".".join(_WORD.findall(flat.removeprefix(prefix)))
-            return Place(component, from_sgm(path) if component == "unet" else path), ending
+            return ModuleKey(component, from_sgm(path) if component == "unet" else path), ending
     return None
 
 
-def flat_name(place: Place, family: str) -> str:
+def flat_name(place: ModuleKey, family: str) -> str:
     """What sd-scripts calls the module at `place` in a base of `family`."""
     if place.component == "unet":
         path = to_sgm(place.path) if family == "sdxl" else place.path
@@ -153,10 +153,10 @@ def _layer_to_sgm(kind: str, rest: list[str]) -> str:
 def to_kohya(adapter: Adapter) -> tuple[dict[str, Tensor], dict[str, str]]:
     """The adapter's tensors and header as sd-scripts (LoRA) or LyCORIS (the others) write them."""
     description = adapter.description
-    if description.method == "word":
+    if description.method == "textual_inversion":
         rows = adapter.tensors
         return (rows if "clip_l" in rows else {"emb_params": next(iter(rows.values()))}), {}
-    family, by_place = description.family, changes(adapter)
+    family, by_place = description.family, deltas_of(adapter)
     tensors: dict[str, Tensor] = {}
     for place, change in by_place.items():
         # LyCORIS takes whole Kronecker factors as they are, whatever alpha says.
@@ -166,7 +166,7 @@ def to_kohya(adapter: Adapter) -> tuple[dict[str, Tensor], dict[str, str]]:
         if name.startswith(WORD):
             vector = name.removeprefix(WORD)
             vector = vector if vector.startswith("clip_") else "string_to_param.*"
-            tensors[f"{BUNDLE}{description.token}.{vector}"] = tensor
+            tensors[f"{BUNDLE}{description.placeholder_token}.{vector}"] = tensor
             continue
         place, part = split_name(name)
         if part == "lora_magnitude_vector":
@@ -174,14 +174,14 @@ def to_kohya(adapter: Adapter) -> tuple[dict[str, Tensor], dict[str, str]]:
             ones = [1] * (factor.dim() - 2)
             tensor = tensor.reshape(*tensor.shape if tensor.dim() == 2 else (-1, 1), *ones)
         if part == "lokr_w1" and _is_whole(by_place[place]):
-            tensor = tensor.float() * plain(by_place[place]).scale
+            tensor = tensor.float() * without_magnitude(by_place[place]).scale
         tensors[f"{flat_name(place, family)}.{_PARTS.get(part, part)}"] = tensor
     return dict(sorted(tensors.items())), _metadata(adapter)
 
 
-def _is_whole(change: Change) -> bool:
-    inner = plain(change)
-    return isinstance(inner, Kronecker) and len(inner.w1) == len(inner.w2) == 1
+def _is_whole(change: WeightDelta) -> bool:
+    inner = without_magnitude(change)
+    return isinstance(inner, LoKrDelta) and len(inner.w1) == len(inner.w2) == 1
 
 
 def _metadata(adapter: Adapter) -> dict[str, str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 
 from personalization.adapters.formats import kohya
-from personalization.adapters.weight_deltas import SUFFIXES, Place
+from personalization.adapters.weight_deltas import SUFFIXES, ModuleKey
 from personalization.errors import AdapterError
 
 COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")
@@ -42,7 +42,7 @@ _ATTENTION = {
 }
 
 
-def parse(name: str) -> tuple[Place, str]:
+def parse(name: str) -> tuple[ModuleKey, str]:
     """The place and the part that `name` stands for, in our spelling.
 
     Raises `AdapterError` for a name that is none of the known spellings.
@@ -61,7 +61,7 @@ def parse(name: str) -> tuple[Place, str]:
     return place, part
 
 
-def _dotted(name: str) -> tuple[Place, str | None]:
+def _dotted(name: str) -> tuple[ModuleKey, str | None]:
     component, _, rest = name.partition(".")
     if component not in COMPONENTS:
         rest = name.removeprefix(PEFT)
@@ -70,13 +70,13 @@ def _dotted(name: str) -> tuple[Place, str | None]:
     if old := _PROCESSOR.fullmatch(rest):
         names = _ATTENTION["unet" if component == "unet" else "text_encoder"]
         path = f"{old['path']}.{names[old['which']]}"
-        return Place(component, path), _PARTS[f"lora.{old['way']}.weight"]
+        return ModuleKey(component, path), _PARTS[f"lora.{old['way']}.weight"]
     for ending, part in _PARTS.items():
         if rest.endswith(f".{ending}"):
             path = rest.removesuffix(f".{ending}")
             inner = component == "text_encoder" and path.startswith("encoder.layers.")
-            return Place(component, f"text_model.{path}" if inner else path), part
-    return Place(component, rest), None
+            return ModuleKey(component, f"text_model.{path}" if inner else path), part
+    return ModuleKey(component, rest), None
 
 
 def _component(path: str) -> str:

@@ -20,12 +20,12 @@ from personalization.adapters.adapter import Adapter
 from personalization.adapters.formats import diffusers
 from personalization.adapters.weight_deltas import (
     WORD,
-    Decomposed,
-    Kronecker,
-    Place,
-    changes,
-    plain,
+    DoRADelta,
+    LoKrDelta,
+    ModuleKey,
+    deltas_of,
     split_name,
+    without_magnitude,
 )
 from personalization.errors import AdapterError
 from personalization.files import write_atomically
@@ -115,12 +115,12 @@ def write(adapter: Adapter, folder: Path) -> list[Path]:
     The text encoder's modules are named as transformers 5 names them. Raises `AdapterError` for a
     learned word and for DoRA around anything but LoRA, which PEFT does not have.
     """
-    if adapter.description.method == "word":
+    if adapter.description.method == "textual_inversion":
         raise AdapterError(
             "PEFT has no file for a learned word: export for diffusers instead.", field="format"
         )
-    every = changes(adapter)
-    if any(isinstance(c, Decomposed) for c in every.values()):
+    every = deltas_of(adapter)
+    if any(isinstance(c, DoRADelta) for c in every.values()):
         adapter = diffusers.to_diffusers(adapter)
     components: dict[str, dict[str, Tensor]] = {}
     for name, tensor in adapter.tensors.items():
@@ -140,7 +140,7 @@ def write(adapter: Adapter, folder: Path) -> list[Path]:
     return written
 
 
-def _path(place: Place, adapter: Adapter) -> str:
+def _path(place: ModuleKey, adapter: Adapter) -> str:
     # transformers 5 dropped a level of CLIP, but not of the one with a projection, as SD 3 has.
     dropped = place.component == "text_encoder" and adapter.description.family != "sd3"
     return place.path.removeprefix("text_model.") if dropped else place.path
@@ -159,7 +159,9 @@ def _config(adapter: Adapter, component: str, ranks: dict[str, int]) -> PeftConf
     effective = any(n.endswith(("hada_t1", "lokr_t2")) for n in names)
     if method == "loha":
         return LoHaConfig(**common, use_effective_conv2d=effective, inference_mode=True)
-    inner = [plain(c) for p, c in changes(adapter).items() if p.component == component]
+    inner = [
+        without_magnitude(c) for p, c in deltas_of(adapter).items() if p.component == component
+    ]
     return LoKrConfig(
         **common,
         use_effective_conv2d=effective,
@@ -169,7 +171,7 @@ def _config(adapter: Adapter, component: str, ranks: dict[str, int]) -> PeftConf
     )
 
 
-def _factor(changes: list[Kronecker]) -> int:
+def _factor(changes: list[LoKrDelta]) -> int:
     """The setting under which PEFT cuts every weight into factors as this adapter has."""
     from peft.tuners.lokr.layer import factorization
 
@@ -186,6 +188,6 @@ def _factor(changes: list[Kronecker]) -> int:
     )
 
 
-def _kernel(change: Kronecker) -> int:
+def _kernel(change: LoKrDelta) -> int:
     last = change.w2[-1]
     return last[0, 0].numel() if last.dim() == 4 else 1

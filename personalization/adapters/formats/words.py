@@ -26,7 +26,7 @@ def is_word(shapes: Mapping[str, tuple[int, ...]]) -> bool:
     return len(shapes) == 1 and all("." not in name and len(s) <= 2 for name, s in shapes.items())
 
 
-def token(shapes: Mapping[str, tuple[int, ...]], path: Path) -> str:
+def placeholder_token(shapes: Mapping[str, tuple[int, ...]], path: Path) -> str:
     """The word that the file teaches: its key, or else the file's own name, made fit for a word."""
     name = next(iter(shapes))
     if name not in (*SDXL, _PLAIN):
@@ -40,9 +40,9 @@ def vectors(shapes: Mapping[str, tuple[int, ...]]) -> int:
     return shape[0] if len(shape) == 2 else 1
 
 
-def read(tensors: Mapping[str, Tensor], token: str) -> dict[str, Tensor]:
+def read(tensors: Mapping[str, Tensor], placeholder_token: str) -> dict[str, Tensor]:
     """The rows under our names: the word's own, or SDXL's two."""
     if set(tensors) == set(SDXL):
         return dict(tensors)
     rows = next(iter(tensors.values()))
-    return {token: rows.reshape(-1, rows.shape[-1])}
+    return {placeholder_token: rows.reshape(-1, rows.shape[-1])}

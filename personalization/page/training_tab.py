@@ -1,4 +1,4 @@
-"""The two teaching tabs: photos, a word, a method; the run beside them is `panel`'s."""
+"""The two teaching tabs: photos, a word, a method; the run beside them is `run_panel`'s."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from personalization.workspaces.workspace import Workspace
 
 from . import html
 from .common import (
+    CLICK_WITH_KEY,
     KINDS,
     ON_ZERO,
-    PICK,
     QUEUED,
-    QUIET,
+    UNQUEUED,
     WORKSPACES,
     base,
     check_new,
@@ -40,18 +40,18 @@ from .common import (
 from .gpu import room_for, start_run
 from .mask import MaskBrush
 from .recipe_form import RecipeForm
-from .run_panel import Panel
+from .run_panel import RunPanel
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Training:
     """What the two teaching tabs do not share."""
 
     purpose: Literal["word", "subject"]
     title: str
     promise: str
-    token: str
-    noun: tuple[str, str, str]  # label, help, placeholder
+    placeholder_token: str
+    class_noun: tuple[str, str, str]  # label, help, placeholder
     method: str
 
     def recipe(self, spec: BaseSpec) -> Recipe:
@@ -59,47 +59,47 @@ class Lesson:
         return spec.recipes[self.purpose]
 
 
-WORD = Lesson(
+WORD = Training(
     "word",
     "Teach a word",
     "A new entry in the model’s dictionary. No weight changes, and the file is a few kilobytes: "
     "good for a look, a style, or a rough likeness that you want to share.",
-    token="<my-word>",
-    noun=("Starts from", "The closest word it knows.", "mug, dog, painting …"),
+    placeholder_token="<my-word>",
+    class_noun=("Starts from", "The closest word it knows.", "mug, dog, painting …"),
     method="Textual inversion: new vectors are learned, everything else stays as it is.",
 )
-SUBJECT = Lesson(
+SUBJECT = Training(
     "subject",
     "Teach a subject",
     "A thin layer over the model’s weights binds a rare word to this one subject, while its class "
     "stays what it was: the closest likeness, in a small file that stacks with others.",
-    token="sks",
-    noun=("It is a …", "Its everyday name.", "dog, mug, robot …"),
+    placeholder_token="sks",
+    class_noun=("It is a …", "Its everyday name.", "dog, mug, robot …"),
     method="DreamBooth: the model learns your photos, and its own pictures of the class keep the "
     "class as it was.",
 )
 
 
-class TeachTab:
+class TrainingTab:
     """Photos, a word, a method; then a run, and what came of it."""
 
-    def __init__(self, lesson: Lesson, *kept: gr.BrowserState):
-        self.lesson, self.prefix = lesson, lesson.purpose
+    def __init__(self, training: Training, *kept: gr.BrowserState):
+        self.training, self.prefix = training, training.purpose
         self.visitor, self.base, *self.stored = kept
         self.keys, self.fields, self.settings = self.stored
-        gr.HTML(f'<p class="promise">{lesson.promise}</p>')
+        gr.HTML(f'<p class="promise">{training.promise}</p>')
         with gr.Row(elem_classes="bench"):
             with gr.Column(scale=5, min_width=320, elem_classes="bench-form"):
                 self.build_form()
             with gr.Column(scale=6, min_width=320, elem_classes="bench-panel"):
-                self.panel = Panel(self.prefix, self.visitor, self.teach)
+                self.run_panel = RunPanel(self.prefix, self.visitor, self.train)
         self.wire()
 
     def build_form(self) -> None:
-        lesson, prefix = self.lesson, self.prefix
-        noun_label, noun_help, noun_hint = lesson.noun
+        training, prefix = self.training, self.prefix
+        noun_label, noun_help, noun_hint = training.class_noun
         gr.HTML(html.section(1, "Photos", "Three to five of the same thing, in different places."))
-        self.crops = gr.HTML(js_on_load=PICK, elem_id=f"{prefix}-crops")
+        self.crops = gr.HTML(js_on_load=CLICK_WITH_KEY, elem_id=f"{prefix}-crops")
         self.drop = gr.File(
             show_label=False,
             file_count="multiple",
@@ -109,7 +109,7 @@ class TeachTab:
         )
         self.photo_notes = gr.HTML(elem_id=f"{prefix}-photo-notes")
         sets = html.example_sets(each[:3] for each in example_sets(prefix))
-        self.examples = gr.HTML(sets, js_on_load=PICK, elem_id=f"{prefix}-examples")
+        self.examples = gr.HTML(sets, js_on_load=CLICK_WITH_KEY, elem_id=f"{prefix}-examples")
         with gr.Accordion("Captions", open=False, elem_id=f"{prefix}-captions-fold"):
             self.captions = gr.Textbox(
                 label="Captions",
@@ -122,60 +122,60 @@ class TeachTab:
         self.mask = MaskBrush(prefix)
         gr.HTML(html.section(2, "The word"))
         with gr.Row():
-            self.token = gr.Textbox(
-                lesson.token,
+            self.placeholder_token = gr.Textbox(
+                training.placeholder_token,
                 label="New word",
                 info="Means nothing yet.",
                 max_lines=1,
                 min_width=140,
                 elem_id=f"{prefix}-token",
             )
-            self.noun = gr.Textbox(
+            self.class_noun = gr.Textbox(
                 label=noun_label,
                 info=noun_help,
                 placeholder=noun_hint,
                 max_lines=1,
                 min_width=140,
-                elem_id="word-initial" if lesson is WORD else "subject-noun",
+                elem_id="word-initial" if training is WORD else "subject-noun",
             )
         self.kind = gr.Radio(KINDS, value="object", label="Kind", elem_id=f"{prefix}-kind")
         self.chips = gr.HTML(elem_id=f"{prefix}-chips")
         self.word_notes = gr.HTML(elem_id=f"{prefix}-word-notes")
-        gr.HTML(html.section(3, "Teach", lesson.method))
-        self.form = RecipeForm(lesson.purpose)
+        gr.HTML(html.section(3, "Teach", training.method))
+        self.form = RecipeForm(training.purpose)
         self.setting_notes = gr.HTML(elem_id=f"{prefix}-setting-notes")
-        self.teach = gr.Button("Teach", variant="primary", elem_id=f"teach-{prefix}-button")
+        self.train = gr.Button("Teach", variant="primary", elem_id=f"teach-{prefix}-button")
         self.estimate = gr.HTML(elem_id=f"{prefix}-estimate")
 
     def wire(self) -> None:
         visitor, base, keys = self.visitor, self.base, self.keys
-        word: list[Any] = [self.token, self.noun, self.kind, self.captions]
+        word: list[Any] = [self.placeholder_token, self.class_noun, self.kind, self.captions]
         settings = self.form.inputs
         photos = [visitor, keys, self.crops, self.photo_notes, self.mask.which]
         notes = [self.photo_notes, self.word_notes, self.setting_notes]
         said = [self.chips, self.word_notes, self.fields]
-        latest: dict[str, Any] = {"trigger_mode": "always_last", **QUIET}
+        latest: dict[str, Any] = {"trigger_mode": "always_last", **UNQUEUED}
         self.everything = [
             *(*photos[1:], *word, *said, *self.form.rebased, self.estimate),
-            *self.panel.parts,
+            *self.run_panel.parts,
         ]
         self.rebased = [*photos[1:], *said, *self.form.rebased, self.estimate]
         given = [visitor, base, keys]
-        self.drop.upload(self.add_photos, [*given, self.drop], [*photos, self.drop], **QUIET)
+        self.drop.upload(self.add_photos, [*given, self.drop], [*photos, self.drop], **UNQUEUED)
         remaining = [*photos, self.captions]
-        self.crops.click(self.remove_photo, [*given, self.captions], remaining, **QUIET)
+        self.crops.click(self.remove_photo, [*given, self.captions], remaining, **UNQUEUED)
         self.mask.wire(visitor)
         brushed = [*given, self.mask.which, self.mask.editor]
-        self.mask.take.click(self.mask_photo, brushed, photos, **QUIET)
-        self.mask.drop.click(self.mask_photo, brushed[:-1], photos, **QUIET)
-        self.examples.click(self.pick_example, [visitor, base], [*photos, *word], **QUIET)
+        self.mask.take.click(self.mask_photo, brushed, photos, **UNQUEUED)
+        self.mask.drop.click(self.mask_photo, brushed[:-1], photos, **UNQUEUED)
+        self.examples.click(self.pick_example, [visitor, base], [*photos, *word], **UNQUEUED)
         gr.on([field.change for field in word], self.read_word, [base, *word], said, **latest)
         asked = [base, *settings]
         gr.on([s.change for s in settings], self.say_estimate, asked, self.estimate, **latest)
         self.form.wire(base, self.kind)
         keep(self.settings, [base, *self.form.kept])
         begin = [*given, *word, *settings]
-        self.teach.click(self.begin, begin, [*notes, *self.panel.parts], **QUEUED)
+        self.train.click(self.begin, begin, [*notes, *self.run_panel.parts], **QUEUED)
 
     # Photos
 
@@ -246,30 +246,35 @@ class TeachTab:
         with collected(errors):
             workspace = workspace_of(visitor)
             visitor, keys = workspace.id, workspace.save_photos(open_photos(paths)[0])
-        word = {self.token: about["token"][self.prefix], self.noun: about["noun"]}
+        word = {
+            self.placeholder_token: about["placeholder_token"][self.prefix],
+            self.class_noun: about["class_noun"],
+        }
         word[self.captions] = ""
         return {**self.show_photos(visitor, base, keys, errors), **word, self.kind: about["kind"]}
 
     # The word and the recipe
 
-    def read_word(self, base: str, token: str, noun: str, kind: Kind, captions: str) -> dict:
+    def read_word(
+        self, base: str, placeholder_token: str, class_noun: str, kind: Kind, captions: str
+    ) -> dict:
         """How the base reads the word, as it is typed."""
         errors: list[str] = []
         read: list[str] = []
         start: list[str] = []
         with collected(errors):
-            read, start = pieces_of(base, token), pieces_of(base, noun)
-            if token:
-                check_new(base, token)
+            read, start = pieces_of(base, placeholder_token), pieces_of(base, class_noun)
+            if placeholder_token:
+                check_new(base, placeholder_token)
         unknown = (
-            f"The base does not know “{noun}” and reads it in {len(start)} pieces: "
+            f"The base does not know “{class_noun}” and reads it in {len(start)} pieces: "
             "a simpler word works better."
         )
-        warnings = [unknown] if len(start) > len(noun.split()) else []
+        warnings = [unknown] if len(start) > len(class_noun.split()) else []
         return {
-            self.chips: html.word_chips(token, read, start, self.lesson is WORD),
+            self.chips: html.word_chips(placeholder_token, read, start, self.training is WORD),
             self.word_notes: html.problems(errors) + html.warnings(warnings),
-            self.fields: [token, noun, kind, captions],
+            self.fields: [placeholder_token, class_noun, kind, captions],
         }
 
     def say_estimate(self, name: str, *values: Any) -> str:
@@ -290,8 +295,8 @@ class TeachTab:
         visitor: str,
         base: str,
         keys: list[str],
-        token: str,
-        noun: str,
+        placeholder_token: str,
+        class_noun: str,
         kind: Kind,
         captions: str,
         *values: Any,
@@ -305,9 +310,9 @@ class TeachTab:
         with collected(about_settings):
             recipe = self.form.recipe(base, values)
         with collected(about_word):
-            check_new(base, token)
+            check_new(base, placeholder_token)
         with collected(about_word):
-            check_start(noun, is_word=self.lesson is WORD, kind=kind)
+            check_start(class_noun, is_word=self.training is WORD, kind=kind)
         with collected(about_photos):
             workspace = WORKSPACES.open(visitor)
             photos = workspace.photos(keys)
@@ -320,8 +325,10 @@ class TeachTab:
             about_settings.insert(0, f"Not started: see {see} above.")
         elif not about_settings:
             with collected(about_settings):
-                run = start_run(workspace, base, photos, kind, token, noun, recipe)
-                started = self.panel.next_turn(run, "learn")
+                run = start_run(
+                    workspace, base, photos, kind, placeholder_token, class_noun, recipe
+                )
+                started = self.run_panel.next_turn(run, "learn")
         with collected(about_settings):
             about = photo_problems(photos, spec_of(base).size)
         return {
@@ -356,11 +363,11 @@ class TeachTab:
         """What a visitor who comes back finds: photos, word, settings, the newest run."""
         fields = [*fields, ""][:4]
         reply = self.rebase(workspace, base, keys, fields)
-        word = (self.token, self.noun, self.kind, self.captions)
+        word = (self.placeholder_token, self.class_noun, self.kind, self.captions)
         reply |= dict(zip(word, fields, strict=True))
         if settings[:1] == [base]:
             reply |= self.form.recall(base, fields[2], settings[1:])
         for run in map(Run.open, workspace.runs()):
-            if (run.recipe.method_name == "word") == (self.lesson is WORD):
-                return {**reply, **self.panel.find(workspace, run)}
+            if (run.recipe.method_name == "textual_inversion") == (self.training is WORD):
+                return {**reply, **self.run_panel.find(workspace, run)}
         return reply
