@@ -156,7 +156,8 @@ def test_every_endpoint_explains_each_of_its_arguments():
 
     public = {fn.api_name: fn.fn for fn in app.demo.fns.values() if fn.api_visibility == "public"}
     assert set(public) == {
-        "train_word", "train_subject", "check_placeholder_token", "list_bases", "draw_stack", "sweep_stack",
+        "train_word", "train_subject", "check_placeholder_token", "list_bases", "draw_stack",
+        "sweep_stack",
         "compare_adapters", "save_stack", "export_adapter", "add_from_hub", "list_adapters",
         "report", "compare",
     }  # fmt: skip
