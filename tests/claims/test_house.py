@@ -1,162 +1,210 @@
-"""What may know what: the rules that keep the parts apart, read off the code itself."""
+"""The rules of the house: what may know what, read off the code itself.
+
+An arrow is an import, wherever it stands: at the top, in a function, under TYPE_CHECKING, or as a
+module's name in a string (`import_module`).
+"""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "personalization"
 
-PACKAGE = Path(__file__).parents[2] / "personalization"
-MODULES = {
-    ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path
-    for path in sorted(PACKAGE.rglob("*.py"))
-}
+# What lies lower never imports what lies higher. The pocket stands beside: it is a tool.
+GROUND = ("errors", "files", "events", "cache", "recipe")
+FLOORS = (
+    *("data", "bases", "adapters", "methods", "stacking", "sampling", "training"),
+    *("evaluation", "workspaces", "sharing", "page"),
+)
+TOP = ("", "__main__")  # the package's public face, and its command line
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts).removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in [*sorted(PACKAGE.rglob("*.py")), ROOT / "app.py"]}
 TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+MODULES_IN_FOLDERS = {name for name in MODULES if "." in name}  # their names mean nothing else
+NODES = {name: list(ast.walk(tree)) for name, tree in TREES.items()}
 
 
-def imported(name: str, *, at_top: bool = False) -> set[str]:
-    """Modules that `name` imports, anywhere or only when it is itself imported."""
-    tree = TREES[name]
-    nodes = tree.body if at_top else list(ast.walk(tree))
-    found: set[str] = set()
-    for node in nodes:
+def imported(name: str) -> set[str]:
+    """Modules that `name` imports; for a name taken out of a module, that module."""
+    folder = name if MODULES[name].name == "__init__.py" else name.rpartition(".")[0]
+    modules: set[str] = set()
+    for node in NODES[name]:
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-            found |= {
-                f"{node.module}.{alias.name}"
-                for alias in node.names
-                if f"{node.module}.{alias.name}" in MODULES
-            }
-    return found
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = folder.split(".")[: folder.count(".") + 2 - node.level] if node.level else []
+            source = ".".join([*above, *filter(None, [node.module])])
+            parts = {f"{source}.{alias.name}" for alias in node.names}
+            modules |= {part if part in MODULES else source for part in parts}
+        elif isinstance(node, ast.Constant) and node.value in MODULES_IN_FOLDERS - {name}:
+            modules.add(node.value)
+    return modules
+
+
+ARROWS = {name: imported(name) for name in MODULES}
+
+
+def under(module: str, *packages: str) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def inside(*folders: str) -> set[str]:
+    return {name for name in MODULES if under(name, *(f"personalization.{f}" for f in folders))}
 
 
 def users_of(*packages: str) -> set[str]:
+    return {name for name, arrows in ARROWS.items() if any(under(m, *packages) for m in arrows)}
+
+
+def floor(name: str) -> int:
+    room = name.removeprefix("personalization").removeprefix(".").partition(".")[0]
+    if room in GROUND:
+        return 0
+    return len(FLOORS) + 1 if room in TOP else FLOORS.index(room) + 1
+
+
+def calls_of(node: ast.AST) -> set[str]:
+    """What is called in it, by the last part of its name."""
+    called = [n.func for n in ast.walk(node) if isinstance(n, ast.Call)]
+    return {ast.unparse(function).rpartition(".")[2] for function in called}
+
+
+def texts(name: str) -> set[str]:
     return {
-        name
-        for name in MODULES
-        if any(m == p or m.startswith(f"{p}.") for m in imported(name) for p in packages)
+        node.value
+        for node in NODES[name]
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
 
 
-def inside(*prefixes: str) -> set[str]:
-    return {n for n in MODULES if any(n == p or n.startswith(f"{p}.") for p in prefixes)}
+def calls_when_imported(node: ast.AST) -> Iterator[ast.Call]:
+    """Calls that importing a module makes: all but those in functions' bodies."""
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+        for decorator in getattr(node, "decorator_list", []):
+            yield from calls_when_imported(decorator)
+        return
+    if isinstance(node, ast.If) and "__name__" in ast.unparse(node.test):
+        return
+    if isinstance(node, ast.Call):
+        yield node
+    for child in ast.iter_child_nodes(node):
+        yield from calls_when_imported(child)
 
 
-def test_only_the_page_imports_gradio_and_spaces_and_nothing_imports_the_page():
-    page = inside("personalization.page")
-    assert users_of("gradio", "spaces", "gradio_client") <= page
+# Where things are
+
+
+def test_the_packages_root_has_at_most_eight_modules():
+    assert len(list(PACKAGE.glob("*.py"))) <= 8
+
+
+def test_every_folder_is_a_stage_that_is_known():
+    folders = {path.parent.name for path in PACKAGE.glob("*/*.py")}
+    assert folders == {*FLOORS, "pocket"}
+
+
+# What knows what
+
+
+def test_the_pocket_knows_no_page_and_nothing_knows_the_pocket():
+    assert users_of("personalization.page").isdisjoint(inside("pocket"))
+    assert users_of("personalization.pocket") <= inside("pocket")
+
+
+def test_only_the_page_imports_gradio_and_spaces_and_only_the_app_imports_the_page():
+    page = inside("page") | {"app"}
+    assert users_of("gradio", "gradio_client", "spaces") <= page
     assert users_of("personalization.page") <= page
 
 
 def test_what_the_page_says_needs_no_web_framework():
-    assert not users_of("gradio", "spaces") & inside("personalization.page.html")
+    assert users_of("gradio", "spaces").isdisjoint(inside("page.html"))
 
 
-def test_nothing_is_unpickled():
-    assert users_of("pickle", "dill", "cloudpickle", "joblib", "shelve") == set()
-    visitors = set(MODULES) - inside("personalization.pocket")
-    loads = {
+def test_only_sharing_speaks_to_the_hub():
+    # A base and an encoder are fetched by diffusers' and transformers' own loading.
+    speaking = {
         name
-        for name in visitors
-        for node in ast.walk(TREES[name])
-        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("torch.load", "eval", "exec")
+        for name, arrows in ARROWS.items()
+        if any(under(m, "huggingface_hub") and m != "huggingface_hub.errors" for m in arrows)
     }
-    assert loads == set()
+    assert speaking <= inside("sharing")
+
+
+def test_a_token_reaches_sharing_alone_through_the_page():
+    takes = {
+        name
+        for name in MODULES
+        for node in NODES[name]
+        if isinstance(node, ast.arg) and node.arg in ("token", "hf_token", "oauth_token")
+    }
+    assert takes <= inside("sharing", "page")
+    assert not {n for n in MODULES if texts(n) & {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}}
 
 
 def test_bases_know_no_methods():
-    assert users_of("personalization.methods").isdisjoint(inside("personalization.bases"))
+    assert users_of("personalization.methods").isdisjoint(inside("bases"))
 
 
 def test_methods_know_no_family():
-    families = {f"personalization.bases.{name}" for name in ("unet", "flow")}
-    assert users_of(*families).isdisjoint(inside("personalization.methods"))
+    families = ("personalization.bases.unet", "personalization.bases.flow")
+    assert users_of(*families).isdisjoint(inside("methods"))
 
 
 def test_the_loop_names_no_family_and_no_method():
     loop = "personalization.training.loop"
-    known = {"personalization.methods", "personalization.methods.Method"}
-    assert {m for m in imported(loop) if m.startswith("personalization.methods")} <= known
-    words = {
-        node.value
-        for node in ast.walk(TREES[loop])
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-    named = {
-        "unet",
-        "transformer",
-        "lora",
-        "loha",
-        "lokr",
-        "dora",
-        "full",
-        "textual_inversion",
-        "pocket",
-    }
-    assert words & named == set()
+    methods = {module for module in ARROWS[loop] if under(module, "personalization.methods")}
+    assert methods <= {"personalization.methods"}
+    families = {"unet", "transformer", "pocket"}
+    kinds = {"textual_inversion", "lora", "loha", "lokr", "dora", "full"}
+    assert texts(loop).isdisjoint(families | kinds)
 
 
 def test_the_library_loads_no_model():
-    heavy = {
-        "personalization.bases",
-        "personalization.sampling.generate",
-        "diffusers",
-        "transformers",
-    }
-    assert {m for m in imported("personalization.workspaces.library") if m in heavy} == set()
+    loading = ("diffusers", "transformers", "torch", "personalization.sampling.generate")
+    arrows = ARROWS["personalization.workspaces.library"]
+    assert not {module for module in arrows if under(module, *loading)}
+    assert "personalization.bases" not in arrows
 
 
-def test_only_the_hub_module_speaks_to_the_hub():
-    users = {
-        name
-        for name in MODULES
-        for module in imported(name)
-        if module.startswith("huggingface_hub") and module != "huggingface_hub.errors"
+# What nothing does
+
+
+def test_nothing_is_unpickled():
+    assert users_of("pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal") == set()
+    visitors = set(MODULES) - inside("pocket")
+    called = {
+        f"{name}: {ast.unparse(node.func)}"
+        for name in visitors
+        for node in NODES[name]
+        if isinstance(node, ast.Call)
     }
-    assert users <= {"personalization.sharing.hub"}
+    assert not {call for call in called if call.endswith((": torch.load", ": eval", ": exec"))}
 
 
 def test_the_only_mutable_module_state_is_the_cache_of_loaded_bases():
-    found = set()
+    grown = {*("append", "extend", "add", "update", "setdefault", "pop", "clear", "remove")}
+    state = set()
     for name, tree in TREES.items():
+        held = set()
         for node in tree.body:
-            value = getattr(node, "value", None)
-            empty = (isinstance(value, ast.Dict) and not value.keys) or (
-                isinstance(value, ast.List | ast.Set) and not value.elts
-            )
-            made = isinstance(value, ast.Call) and ast.unparse(value.func) in (
-                "dict",
-                "list",
-                "set",
-                "defaultdict",
-                "OrderedDict",
-            )
-            filled_later = empty or (made and not value.args)
-            if isinstance(node, ast.Assign | ast.AnnAssign) and filled_later:
-                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-                found.add(f"{name}.{ast.unparse(target)}")
-        found |= {f"{name}: global" for node in ast.walk(tree) if isinstance(node, ast.Global)}
-    assert found == {"personalization.bases._LOADED"}
-
-
-def test_no_module_needs_itself_to_be_imported():
-    state: dict[str, str] = {}
-
-    def visit(name: str, path: tuple[str, ...]) -> None:
-        if state.get(name) == "open":
-            pytest.fail(" -> ".join([*path[path.index(name) :], name]))
-        if state.get(name):
-            return
-        state[name] = "open"
-        for other in sorted(imported(name, at_top=True) & set(MODULES)):
-            # A package and its own parts may name each other.
-            if not (f"{name}.".startswith(f"{other}.") or other.startswith(f"{name}.")):
-                visit(other, (*path, name))
-        state[name] = "done"
-
-    for name in MODULES:
-        visit(name, ())
+            if isinstance(node, ast.Assign | ast.AnnAssign):
+                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+                held |= {target.id for target in targets if isinstance(target, ast.Name)}
+        for node in NODES[name]:
+            if isinstance(node, ast.Global):
+                state |= {f"{name}.{variable}" for variable in node.names}
+            written = isinstance(node, ast.Subscript) and not isinstance(node.ctx, ast.Load)
+            if written or (isinstance(node, ast.Attribute) and node.attr in grown):
+                state |= {f"{name}.{v}" for v in held & {ast.unparse(node.value)}}
+    assert state == {"personalization.bases._LOADED"}
 
 
 def test_every_public_error_is_listed():
