@@ -14,17 +14,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
 from pydantic import AliasChoices, BeforeValidator, Field, TypeAdapter
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
 
 from personalization.errors import AdapterError
 from personalization.files import write_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = 2
 HEADER = "personalization"  # the key of our JSON in the file's metadata
@@ -91,6 +90,8 @@ class Adapter:
     @cached_property
     def sha256(self) -> str:
         """Of the tensors alone: the same weights have the same hash whatever is said of them."""
+        import torch  # takes seconds, and headers are read before
+
         digest = hashlib.sha256()
         for name in sorted(self.tensors):
             tensor = self.tensors[name].detach().cpu().contiguous()
@@ -104,6 +105,8 @@ class Adapter:
 
     def save(self, path: Path, metadata: Mapping[str, str] | None = None) -> Path:
         """Write the file atomically; `metadata` is what other programs want in the header."""
+        from safetensors.torch import save as save_tensors
+
         tensors = {
             name: tensor.detach().cpu().contiguous() for name, tensor in self.tensors.items()
         }
@@ -171,6 +174,8 @@ def embedded_description(header: Header) -> Description | None:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors, on the CPU; refuses NaN and infinity. Raises `AdapterError` by file name."""
+    from safetensors.torch import load as load_tensors
+
     path = Path(path)
     read_header(path)
     try:

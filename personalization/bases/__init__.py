@@ -1,6 +1,7 @@
-"""The bases: what they are (`spec`), what they give (`base`), and their families.
+"""The bases: what they are (`catalog`), what they give (`base`), and their families.
 
-`load` keeps one copy of each base in the process.
+`load` keeps one copy of each base in the process. torch is imported where it is used: it takes
+seconds, and the catalog is wanted before.
 """
 
 from __future__ import annotations
@@ -8,23 +9,17 @@ from __future__ import annotations
 import gc
 import threading
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-import torch
-
-from personalization.bases.base import Base, Conditioning, Posterior, TextEncoder
 from personalization.bases.catalog import CATALOG, BaseSpec
 from personalization.errors import BaseError
 
-__all__ = [
-    "CATALOG",
-    "Base",
-    "BaseSpec",
-    "Conditioning",
-    "Posterior",
-    "TextEncoder",
-    "best_device",
-    "load",
-]
+if TYPE_CHECKING:
+    import torch
+
+    from personalization.bases.base import Base
+
+__all__ = ["CATALOG", "BaseSpec", "best_device", "load"]
 
 _LOADED: dict[tuple[str, str, str], Base] = {}
 _LOADING = threading.Lock()
@@ -32,6 +27,8 @@ _LOADING = threading.Lock()
 
 def best_device() -> torch.device:
     """CUDA, then Apple's MPS, then the CPU."""
+    import torch
+
     if torch.cuda.is_available():
         return torch.device("cuda")
     if torch.backends.mps.is_available():
@@ -46,6 +43,8 @@ def load(spec: BaseSpec | str, device: torch.device | str | None = None) -> Base
     first; asked for again, they are read again. Raises `BaseError`, before anything is let go,
     where that would not make enough room.
     """
+    import torch
+
     if isinstance(spec, str):
         if spec not in CATALOG:
             raise BaseError(f"There is no base “{spec}”. Known: {', '.join(CATALOG)}.")
@@ -80,5 +79,5 @@ def _make_room(spec: BaseSpec, device: torch.device) -> None:
         del _LOADED[key]
         gc.collect()
         if device.type == "cuda":
-            torch.cuda.empty_cache()
+            import_module("torch").cuda.empty_cache()
         free += size

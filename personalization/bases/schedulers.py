@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import diffusers
-
 from personalization.errors import RecipeError
 
 # Class and options. Sigmas are spaced as the base's own scheduler spaces them, unless the name says
@@ -62,5 +60,7 @@ def fresh(own: Any, module: str, name: str | None = None) -> Any:
     if not name:
         return type(own).from_config(own.config)
     check(module, name)
+    import diffusers  # takes seconds, and the names are wanted before
+
     kind, options = _known(module)[name]
     return getattr(diffusers, kind).from_config(own.config, **options)

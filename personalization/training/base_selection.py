@@ -14,11 +14,13 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from personalization.bases.catalog import CATALOG, BaseSpec
 from personalization.errors import BaseError
+
+if TYPE_CHECKING:
+    import torch
 
 VARIABLE = "PERSONALIZATION_BASE"
 POCKET = CATALOG["pocket"]

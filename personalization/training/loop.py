@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from personalization.adapters.adapter import Adapter, Description
 from personalization.adapters.formats import diffusers_metadata
-from personalization.bases import Base, Conditioning, Posterior
+from personalization.bases.base import Base, Conditioning, Posterior
 from personalization.data import masks
 from personalization.data.photos import crop
 from personalization.errors import RunError

@@ -17,7 +17,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from personalization.bases import Base
+from personalization.bases.base import Base
 from personalization.events import Stage
 from personalization.files import write_atomically
 from personalization.sampling import generate

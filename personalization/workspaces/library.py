@@ -16,7 +16,6 @@ from itertools import chain, count
 from pathlib import Path
 
 from personalization.adapters import adapter
-from personalization.adapters import formats
 from personalization.adapters.adapter import Adapter, Description
 from personalization.errors import AdapterError
 from personalization.files import write_atomically
@@ -40,6 +39,18 @@ class Entry:
     error: str = ""
 
 
+def _describe(path: Path) -> Description:
+    from personalization.adapters import formats  # takes seconds, and the page starts without
+
+    return formats.describe(path)
+
+
+def _read(path: Path) -> Adapter:
+    from personalization.adapters import formats
+
+    return formats.read(path)
+
+
 class Library:
     """The adapters in `folder`, and the `bundled` ones, which nothing here changes.
 
@@ -52,8 +63,8 @@ class Library:
         folder: Path,
         bundled: Path = BUNDLED,
         *,
-        describe: Callable[[Path], Description] = formats.describe,
-        read: Callable[[Path], Adapter] = formats.read,
+        describe: Callable[[Path], Description] = _describe,
+        read: Callable[[Path], Adapter] = _read,
         make_room: Callable[[int], None] = lambda size: None,
     ):
         self.folder = Path(folder)
@@ -83,6 +94,8 @@ class Library:
         Raises `AdapterError` for a file that `describe` refuses, before anything is written.
         """
         if isinstance(source, Adapter):
+            from personalization.adapters import formats
+
             self.make_room(sum(tensor.nbytes for tensor in source.tensors.values()))
             metadata = formats.diffusers_metadata(source)
             return self._entry(source.save(self._free_path(title), metadata))

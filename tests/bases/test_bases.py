@@ -26,7 +26,8 @@ from personalization import bases
 from personalization.adapters import adapter as adapters
 from personalization.adapters import formats
 from personalization.adapters.adapter import Adapter
-from personalization.bases import CATALOG, Base, loading, schedulers
+from personalization.bases import CATALOG, loading, schedulers
+from personalization.bases.base import Base
 from personalization.bases.learned_embedding import extended_tokenizer
 from personalization.errors import BaseError, RecipeError
 from personalization.events import Finished, SliceEnded

@@ -39,7 +39,8 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from personalization.bases import CATALOG, Base, BaseSpec
+from personalization.bases import CATALOG, BaseSpec
+from personalization.bases.base import Base
 from personalization.bases.catalog import Sampling
 from personalization.bases.flow import FlowBase
 from personalization.bases.unet import UNetBase
