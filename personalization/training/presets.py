@@ -5,7 +5,7 @@
 The figures are ratios to the base's own recipes, which are those of diffusers' READMEs or better
 where measured: a face takes half the rate and more steps, as published settings of the fine-tune
 (1e-6 and 1200 steps for 2e-6 and 400) have it; and half the rank keeps more of itself and of the
-prompt beside others (`tests.benchmarks.company`). That the other ratios are best has not been
+prompt beside others (`tests.benchmarks.multi_adapter`). That the other ratios are best has not been
 measured.
 """
 

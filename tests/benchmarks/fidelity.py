@@ -193,7 +193,7 @@ def perfect(case: Case, adapter: Adapter, photos: tuple[Photo, ...]) -> tuple[fl
         return [draw_scene(asked_scene(case, prompt, seed), SPEC.size) for prompt, seed in asked]
 
     found = judged(adapter, photos, draw, PLANS[1])
-    return found["subject share"], found["prompt share"]
+    return found["subject_fidelity_share"], found["prompt_fidelity_share"]
 
 
 def judged(adapter: Adapter, photos: Sequence[Photo], draw: Drawing, plan: Plan) -> dict[str, Any]:
@@ -210,10 +210,10 @@ def judged(adapter: Adapter, photos: Sequence[Photo], draw: Drawing, plan: Plan)
 def ceilings(found: dict[str, Any], subject: float, prompt: float) -> dict[str, float]:
     """What a perfect lesson would reach, and how much of that was reached."""
     return {
-        "perfect": subject,
-        "of the perfect": found["subject share"] / subject,
-        "perfect prompt": prompt,
-        "prompt of the perfect": found["prompt share"] / prompt,
+        "perfect subject_fidelity": subject,
+        "subject_fidelity of the perfect": found["subject_fidelity_share"] / subject,
+        "perfect prompt_fidelity": prompt,
+        "prompt_fidelity of the perfect": found["prompt_fidelity_share"] / prompt,
     }
 
 
@@ -222,10 +222,10 @@ def figures(report: Report) -> dict[str, Any]:
     found = report.figures
     assert found is not None, report.limits
     return {
-        "subject share": found.balance.subject_share.mean,
-        "subject": found.balance.subject.mean,
+        "subject_fidelity_share": found.balance.subject_share.mean,
+        "subject_fidelity": found.balance.subject.mean,
         "way": found.way if found.one_thing else None,
-        "prompt share": found.balance.prompt_share.mean,
+        "prompt_fidelity_share": found.balance.prompt_share.mean,
         "strength": found.balance.strength,
         "drift": found.drift.towards.mean,
         "unrelated": found.drift.unrelated.mean,
@@ -249,15 +249,15 @@ def measure(case: Case, cache: Path) -> dict[str, Any]:
     if case.group in WITH_CEILING:
         found |= ceilings(found, *perfect(case, adapter, photos))
     if case.name in WORDLESS:
-        found["ceiling"] = reported(ceiling(case.name, adapter))["subject"]
-        found["of the ceiling"] = found["subject"] / found["ceiling"]
+        found["ceiling"] = reported(ceiling(case.name, adapter))["subject_fidelity"]
+        found["of the ceiling"] = found["subject_fidelity"] / found["ceiling"]
         start = replace(adapter.description, title="what it started from")
         weights = base.text_encoders[0].model.get_input_embeddings().weight
         ids = base.text_encoders[0].tokenizer(case.class_noun, add_special_tokens=False).input_ids
         name = next(iter(adapter.tensors))
         row = weights[torch.tensor(ids)].mean(0, keepdim=True).detach().float()
         started = Adapter(start, {name: row.to(adapter.tensors[name])})
-        found["start"] = reported(started)["subject"]
+        found["start"] = reported(started)["subject_fidelity"]
     return found
 
 
@@ -273,13 +273,13 @@ def table(found: list[dict[str, Any]]) -> str:
     """By group, the figures that the defaults are judged by."""
     rows = []
     shown: dict[str, Callable[[dict[str, Any]], float | None]] = {
-        "subject / real photos": lambda case: case["subject share"],
-        "subject, perfect drawings": lambda case: case.get("perfect"),
-        "subject / perfect drawings": lambda case: case.get("of the perfect"),
+        "subject fidelity / real photos": lambda case: case["subject_fidelity_share"],
+        "subject fidelity, perfect drawings": lambda case: case.get("perfect subject_fidelity"),
+        "subject fidelity / perfect": lambda case: case.get("subject_fidelity of the perfect"),
         "way from base to photos": lambda case: case["way"],
-        "prompt / untouched base": lambda case: case["prompt share"],
-        "prompt, perfect drawings": lambda case: case.get("perfect prompt"),
-        "prompt / perfect drawings": lambda case: case.get("prompt of the perfect"),
+        "prompt fidelity / untouched base": lambda case: case["prompt_fidelity_share"],
+        "prompt fidelity, perfect drawings": lambda case: case.get("perfect prompt_fidelity"),
+        "prompt fidelity / perfect": lambda case: case.get("prompt_fidelity of the perfect"),
         "drift towards subject": lambda case: case["drift"],
         "change of unrelated": lambda case: case["unrelated"],
         "copies": lambda case: case["copies"],
@@ -293,7 +293,7 @@ def table(found: list[dict[str, Any]]) -> str:
         for title, value in shown.items():
             values = [v for v in map(value, some) if v is not None]
             if values:
-                rows.append(f"    {title:26}{spread(values)}")
+                rows.append(f"    {title:34}{spread(values)}")
     return "\n".join(rows)
 
 

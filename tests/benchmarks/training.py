@@ -47,7 +47,7 @@ from personalization.recipe import LearnedEmbedding, LowRank, Prior, Recipe
 from personalization.training import loop
 from personalization.training.run import Run
 
-from .stranger import Notes
+from .external import Notes
 
 SPEC = CATALOG["pocket"]
 PHOTOS = ASSETS / "examples" / "crowned-dog"
@@ -122,7 +122,7 @@ def losses_said(output: str) -> list[float]:
 def run_script(command: list[str], out: Path, torchvision: Path | None) -> dict[str, Any]:
     """The notes of a script, with its losses."""
     notes = out / "notes.json"
-    whole = [sys.executable, "-m", "tests.benchmarks.stranger", str(notes), *command]
+    whole = [sys.executable, "-m", "tests.benchmarks.external", str(notes), *command]
     seen = {"PYTHONPATH": str(torchvision)} if torchvision else {}
     done = subprocess.run(
         whole, env=ENVIRONMENT | seen, capture_output=True, text=True, check=False
@@ -176,11 +176,11 @@ def fidelity(
     assert report.figures is not None, report.limits
     found = report.figures
     return {
-        "subject": found.balance.subject.mean,
-        "subject low": found.balance.subject.low,
-        "subject high": found.balance.subject.high,
-        "subject of real": found.balance.subject_share.mean,
-        "prompt": found.balance.prompt_share.mean,
+        "subject_fidelity": found.balance.subject.mean,
+        "subject_fidelity low": found.balance.subject.low,
+        "subject_fidelity high": found.balance.subject.high,
+        "subject_fidelity_share": found.balance.subject_share.mean,
+        "prompt_fidelity_share": found.balance.prompt_share.mean,
         "drift": found.drift.towards.mean,
         "strength": found.balance.strength,
     }
@@ -244,16 +244,16 @@ def goal(scripts: Scripts, task: str, seed: int, work: Path) -> dict[str, Any]:
             "ratio": theirs["seconds"] / seconds,
             "script": theirs["fidelity"],
             "app": fidelity(adapter, photos),
-            "app, as close": as_close(adapter, photos, theirs["fidelity"]["subject"]),
+            "app, as close": as_close(adapter, photos, theirs["fidelity"]["subject_fidelity"]),
         }
 
 
-def as_close(adapter: Adapter, photos: Path, likeness: float) -> dict[str, float]:
-    """The figures at the least strength that reaches this likeness: what else it costs there."""
+def as_close(adapter: Adapter, photos: Path, least: float) -> dict[str, float]:
+    """The figures at the least strength with this subject fidelity: what else it costs there."""
     return next(
         found
         for strength in STRENGTHS
-        if (found := fidelity(adapter, photos, (strength,)))["subject"] >= likeness
+        if (found := fidelity(adapter, photos, (strength,)))["subject_fidelity"] >= least
         or strength == STRENGTHS[-1]
     )
 

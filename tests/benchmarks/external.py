@@ -1,6 +1,6 @@
 """Run someone else's training script untouched, and note when each optimizer step ended.
 
-    python -m tests.benchmarks.stranger NOTES.json SCRIPT.py [ARGUMENTS ...]
+    python -m tests.benchmarks.external NOTES.json SCRIPT.py [ARGUMENTS ...]
 
 torchvision's wheels are built for CUDA; with torch's CPU build its operators are missing, although
 the transforms need none. They are declared here before it is imported.

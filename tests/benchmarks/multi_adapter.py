@@ -1,11 +1,11 @@
 """What keeps an adapter like its subject where others are on the rack too.
 
-    python -m tests.benchmarks.company [--json FILE] [--work DIR] [--workers N]
+    python -m tests.benchmarks.multi_adapter [--json FILE] [--work DIR] [--workers N]
 
 Held-out subjects, each taught by each recipe, and reported on at full weight three times: alone,
 beside one and beside two others that the same recipe taught. The photos and seeds are fidelity's,
-the prompts are the report's, and likeness and obedience are shares of what the photos and the
-untouched base reach.
+the prompts are the report's; subject fidelity is a share of the real photos' own, prompt fidelity
+of the untouched base's.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from .fidelity import SPEC, STEPS, Case, cases, in_processes, judged, photos_of,
 
 TAUGHT = ("pocket", "checkers", "valentine")
 TOKENS = ("sks", "ohwx", "zwx")
+FIGURES = ("subject_fidelity_share", "prompt_fidelity_share", "drift", "unrelated")
 
 
 def recipes() -> dict[str, Recipe]:
@@ -73,49 +74,51 @@ def trained(
 
 @cache
 def bare(prompts: tuple[str, ...], seeds: tuple[int, ...]) -> list[Image.Image]:
-    """What the base draws on its own, the same for every company."""
+    """What the base draws on its own, whatever stands beside."""
     return draw_each(bases.load(SPEC), prompts, seeds, steps=STEPS)
 
 
-def in_company(
-    adapter: Adapter, photos: tuple[Photo, ...], company: Sequence[Adapter]
+def beside(
+    adapter: Adapter, photos: tuple[Photo, ...], others: Sequence[Adapter]
 ) -> dict[str, Any]:
-    """The report's figures at full weight with `company` on the rack, beside the bare base."""
+    """The report's figures at full weight with the others on the rack, beside the bare base."""
     base = bases.load(SPEC)
 
     def draw(strength: float, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
         if not strength:
             return bare(tuple(prompts), tuple(seeds))
-        slots = (Slot(adapter, strength), *map(Slot, company))
+        slots = (Slot(adapter, strength), *map(Slot, others))
         with applied(base, Stack(slots)):
             return draw_each(base, prompts, seeds, steps=STEPS)
 
     found = judged(adapter, photos, draw, PLANS[0])
-    return {key: found[key] for key in ("subject share", "prompt share", "drift", "unrelated")}
+    return {key: found[key] for key in FIGURES}
 
 
 def measure(recipe: Recipe, class_images: Path) -> list[dict[str, Any]]:
-    """Every subject by that recipe, alone and in company."""
+    """Every subject by that recipe, alone and beside others."""
     found = list(trained(recipe, class_images))
     rows = []
     for i, (case, photos, adapter, seconds) in enumerate(found):
         others = [other for _, _, other, _ in found[i + 1 :] + found[:i]]
         for count in range(len(found)):
             about = {"subject": case.name, "others": count, "seconds": seconds}
-            rows.append(about | in_company(adapter, photos, others[:count]))
+            rows.append(about | beside(adapter, photos, others[:count]))
     return rows
 
 
 def table(found: dict[str, list[dict[str, Any]]]) -> str:
-    """Likeness, obedience and the seconds of a run by recipe and company."""
+    """Subject fidelity, prompt fidelity and a run's seconds, by recipe and number of others."""
     rows = []
     for recipe, every in found.items():
         rows.append(f"{recipe}: {spread([row['seconds'] for row in every])} s")
         for others in range(len(TAUGHT)):
             some = [row for row in every if row["others"] == others]
-            likeness = spread([row["subject share"] for row in some])
-            obedience = spread([row["prompt share"] for row in some])
-            rows.append(f"    beside {others}: likeness {likeness:24} obedience {obedience}")
+            subject = spread([row["subject_fidelity_share"] for row in some])
+            prompt = spread([row["prompt_fidelity_share"] for row in some])
+            rows.append(
+                f"    beside {others}: subject fidelity {subject:24} prompt fidelity {prompt}"
+            )
     return "\n".join(rows)
 
 
@@ -139,7 +142,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.work or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        if in_processes("company", folder, "--recipes", list(every), arguments.workers):
+        if in_processes("multi_adapter", folder, "--recipes", list(every), arguments.workers):
             raise SystemExit("some recipes failed, see above")
         found = {name: json.loads((folder / f"{name}.json").read_text()) for name in every}
     print(table(found))
