@@ -120,9 +120,7 @@ def cases() -> Iterator[Case]:
         for preset, intent in PRESETS.items():
             changed = presets.recipe_of(SPEC, "lora", intent)
             yield Case(f"LoRA, {preset}", name, kind, "sks", class_noun, scenes, changed)
-    unkept = presets.recipe_of(
-        SPEC, "lora", Intent("style")
-    )  # as the page has it: no class to keep
+    unkept = presets.recipe_of(SPEC, "lora", Intent("style"))  # as the page: no class to keep
     for name, style in STYLE_SUBJECTS.items():
         yield Case("LoRA, style", name, "style", "sks", "cartoon",
                    style.scenes(PHOTOS, SEED), unkept)  # fmt: skip

@@ -74,7 +74,7 @@ def random_base(name: str, device: torch.device) -> bases.Base:
                 n for n, _ in module.named_modules() if n.endswith("embeddings")
             ))  # fmt: skip
             position.position_ids = torch.arange(77, device=device)[None]
-            rows = module.get_input_embeddings().weight.shape[0]
+            rows = module.get_input_embeddings().weight.shape[0]  # type: ignore[operator]
             parts[part.replace("text_encoder", "tokenizer")] = words(rows)
     schedule = diffusers.DDIMScheduler(
         beta_start=0.00085,

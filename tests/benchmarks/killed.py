@@ -39,7 +39,13 @@ from personalization.training import loop
 from personalization.training.run import Run
 
 EVERY = 4  # steps between two checkpoints
-SHORT = {"steps": 20, "checkpoint_every": EVERY, "preview_every": 10, "batch_size": 1, "warmup": 0}
+SHORT: dict[str, Any] = {
+    "steps": 20,
+    "checkpoint_every": EVERY,
+    "preview_every": 10,
+    "batch_size": 1,
+    "warmup": 0,
+}
 SPEC = CATALOG["pocket"]
 RECIPES: dict[str, Recipe] = {
     "word": replace(SPEC.recipes["word"], **SHORT),

@@ -44,12 +44,13 @@ FIGURES = ("subject_fidelity_share", "prompt_fidelity_share", "drift", "unrelate
 def recipes() -> dict[str, Recipe]:
     """The default, and what might meet others better: a thinner one, or with no text encoder."""
     here = presets.recipe_of(SPEC, "lora", Intent())
-    assert isinstance(here.method, LowRank)
+    lora = here.method
+    assert isinstance(lora, LowRank)
 
     def thin(by: int) -> LowRank:
-        return replace(here.method, rank=here.method.rank // by, alpha=here.method.alpha / by)
+        return replace(lora, rank=lora.rank // by, alpha=lora.alpha / by)
 
-    frozen_encoders = replace(here.method, text_encoder=False)
+    frozen_encoders = replace(lora, text_encoder=False)
     longer = round(1.5 * here.steps)
     return {
         "as it is": here,

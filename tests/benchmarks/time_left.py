@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from personalization import bases
-from personalization.bases.catalog import ASSETS, CATALOG
+from personalization.bases.catalog import ASSETS, CATALOG, Purpose
 from personalization.data.concept import Concept
 from personalization.data.photos import open_photos
 from personalization.events import StepDone
@@ -31,7 +31,7 @@ ASKED = 0.2
 LAST = 5.0  # seconds
 
 
-def measure(purpose: str, folder: Path) -> dict[str, Any]:
+def measure(purpose: Purpose, folder: Path) -> dict[str, Any]:
     """One run: its seconds, and by which share of what was left each step was off."""
     photos, _ = open_photos(sorted((ASSETS / "examples" / "crowned-dog").glob("*.png")))
     concept = Concept("creature", "<it>" if purpose == "word" else "sks", "dog", tuple(photos))
@@ -59,8 +59,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     found = []
+    purposes: tuple[Purpose, ...] = ("word", "subject")
     for _ in range(arguments.rounds):
-        for purpose in ("word", "subject"):
+        for purpose in purposes:
             with tempfile.TemporaryDirectory() as folder:
                 row = measure(purpose, Path(folder))
             found.append(row)

@@ -17,8 +17,8 @@ class Subject:
     likeness: Scene
 
     @property
-    def noun(self) -> str:
-        """The class noun."""
+    def class_noun(self) -> str:
+        """What the world calls it."""
         return self.likeness.kind
 
     @property
