@@ -1,12 +1,84 @@
-"""Files that are either the old one or the new one, never half."""
+"""Files that are either the old one or the new one, never half; and what a file from outside is."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
+from personalization.errors import AdapterError
+
 PART = ".part"  # the end of a name while its content is written
+MAX_HEADER = 32 * 2**20  # bytes of a safetensors file's list of tensors
+_PICKLE = (
+    "is a pickle, whatever its name says, and could run code: it is not opened. "
+    "Ask for a .safetensors file."
+)
+# What lies under an adapter's name where there is none, by its first bytes.
+_KINDS: tuple[tuple[bytes, str], ...] = (
+    (
+        b"version https://git-lfs",
+        "is a pointer of Git LFS, three lines of text that stand for the file: "
+        "run “git lfs pull”, or take the file itself from its page.",
+    ),
+    (b"GGUF", "is a GGUF file, a model for other programs. Ask for a .safetensors file."),
+    (b"\x89PNG", "is a picture (PNG), and no adapter. Ask for a .safetensors file."),
+    (b"\xff\xd8\xff", "is a picture (JPEG), and no adapter. Ask for a .safetensors file."),
+    (b"RIFF", "is a picture or a sound (RIFF), and no adapter. Ask for a .safetensors file."),
+    (b"GIF8", "is a picture (GIF), and no adapter. Ask for a .safetensors file."),
+    (b"%PDF", "is a PDF document, and no adapter. Ask for a .safetensors file."),
+    (b"PK", "is a zip archive. Unpack it, and give the .safetensors file in it."),
+    (b"7z\xbc\xaf", "is a 7z archive. Unpack it, and give the .safetensors file in it."),
+    (b"Rar!", "is a RAR archive. Unpack it, and give the .safetensors file in it."),
+    (b"\x1f\x8b", "is a gzip archive. Unpack it, and give the .safetensors file in it."),
+    (b"\x80", _PICKLE),
+)
+
+
+@dataclass(frozen=True)
+class Header:
+    """The head of a safetensors file: enough to say what the file is."""
+
+    metadata: dict[str, str]
+    shapes: dict[str, tuple[int, ...]]  # by tensor name
+
+
+def read_header(path: Path) -> Header:
+    """Read a safetensors file's header and nothing else.
+
+    Raises `AdapterError`, which names the file and says what it is where it is something else.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(4096)
+        length = int.from_bytes(start[:8], "little")
+        if not 2 <= length <= min(MAX_HEADER, size - 8):
+            raise AdapterError(f"{path.name} {what_it_is(start)}", field="adapter")
+        with safe_open(path, framework="np") as opened:
+            names = opened.keys()
+            shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in names}
+            return Header(dict(opened.metadata() or {}), shapes)
+    except (OSError, SafetensorError) as error:
+        raise AdapterError(f"{path.name} {_reason(error)}", field="adapter") from error
+
+
+def what_it_is(start: bytes) -> str:
+    """The end of a sentence, from the first bytes of a file that is no safetensors file."""
+    if not start:
+        return "is empty, and not a whole safetensors file. Download it again."
+    if not start.strip(b"\0"):
+        return "begins with zeros alone: its download has not come far. Download it again."
+    if start.startswith(b"PK") and b".pkl" in start:  # how PyTorch saves
+        return _PICKLE
+    for mark, kind in _KINDS:
+        if start.startswith(mark):
+            return kind
+    return _text(start) or "is not a whole safetensors file. Download it again."
 
 
 def write_atomically(path: Path, content: bytes | str) -> Path:
@@ -26,3 +98,29 @@ def write_atomically(path: Path, content: bytes | str) -> Path:
         part.unlink(missing_ok=True)
         raise
     return path
+
+
+def _text(start: bytes) -> str:
+    """What a text is, or "" for what is none."""
+    try:
+        text = start[: start.rfind(b"\n") + 1 or None].decode("utf-8-sig").strip()
+    except UnicodeDecodeError:
+        return ""
+    if not text or not all(c.isprintable() or c.isspace() for c in text):
+        return ""
+    if text.lower().startswith(("<!doctype", "<html", "<head", "<?xml", "<body")):
+        return (
+            "is a web page, saved under an adapter's name: often one that asks to sign in. "
+            "Sign in there, and save the file itself."
+        )
+    kind = "a text in JSON" if text[0] in "{[" else "a text"
+    return f"is {kind}, and no adapter. It begins “{' '.join(text[:80].split())}”."
+
+
+def _reason(error: Exception) -> str:
+    """The end of a sentence that says why a file which looks like safetensors is not read."""
+    if "not fully covered" in str(error) or "invalid shape" in str(error):
+        return (
+            "is cut short or padded: its tensors do not end where the file does. Download it again."
+        )
+    return f"cannot be read as a safetensors file ({error}). Download it again."

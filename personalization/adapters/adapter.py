@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -20,27 +19,18 @@ from pydantic import AliasChoices, BeforeValidator, Field, TypeAdapter
 from safetensors import SafetensorError
 
 from personalization.errors import AdapterError
-from personalization.files import write_atomically
+from personalization.files import Header, read_header, write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT = 2
 HEADER = "personalization"  # the key of our JSON in the file's metadata
-MAX_HEADER = 32 * 2**20  # bytes
-# What a file that lies about itself makes the readers stumble over.
-_MALFORMED = (
-    OSError,
-    ValueError,
-    KeyError,
-    IndexError,
-    TypeError,
-    AttributeError,
-    RecursionError,
-)
 
 
-_METHODS_BEFORE_2: dict[Any, str] = {"word": "textual_inversion"}
+def _renamed(method: Any) -> Any:
+    """Files of format 1 called a learned word so."""
+    return "textual_inversion" if method == "word" else method
 
 
 @dataclass(frozen=True)
@@ -48,7 +38,7 @@ class Description:
     """What an adapter file says of itself, without its tensors."""
 
     # textual_inversion, lora, loha, lokr, dora, full
-    method: Annotated[str, BeforeValidator(lambda said: _METHODS_BEFORE_2.get(said, said))]
+    method: Annotated[str, BeforeValidator(_renamed)]
     family: str
     base: str = ""  # name of the base in the catalog; empty where the file does not say
     fingerprint: str = ""  # of the base's weights
@@ -114,53 +104,6 @@ class Adapter:
         return write_atomically(path, save_tensors(tensors, metadata=header))
 
 
-@dataclass(frozen=True)
-class Header:
-    """The head of a safetensors file: enough to say what the file is."""
-
-    metadata: dict[str, str]
-    shapes: dict[str, tuple[int, ...]]  # by tensor name
-
-
-def read_header(path: Path) -> Header:
-    """Read a safetensors file's header and nothing else. Raises `AdapterError` by file name."""
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            size = path.stat().st_size
-            start = file.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
-            if not 2 <= length <= min(MAX_HEADER, size - 8):
-                if start[:2] == b"PK" or start[:1] == b"\x80":  # a zip of pickles, or a pickle
-                    raise AdapterError(
-                        f"{path.name} is a pickle, whatever its name says, and could run code: "
-                        "it is not opened. Ask for a .safetensors file.",
-                        field="adapter",
-                    )
-                raise AdapterError(
-                    f"{path.name} is not a whole safetensors file: its header claims {length} "
-                    f"bytes of {size}. Download it again.",
-                    field="adapter",
-                )
-            data = json.loads(file.read(length))
-        metadata = data.pop("__metadata__", {})
-        shapes = {name: tuple(map(int, entry["shape"])) for name, entry in data.items()}
-        end = max((int(entry["data_offsets"][1]) for entry in data.values()), default=0)
-        strings = {str(key): str(value) for key, value in metadata.items()}
-    except _MALFORMED as error:
-        raise AdapterError(
-            f"{path.name} cannot be read as a safetensors file ({error}). Download it again.",
-            field="adapter",
-        ) from error
-    if 8 + length + end != size:
-        raise AdapterError(
-            f"{path.name} is cut short or padded: {8 + length + end} bytes are announced, "
-            f"{size} are there. Download it again.",
-            field="adapter",
-        )
-    return Header(strings, shapes)
-
-
 def embedded_description(header: Header) -> Description | None:
     """What the app wrote into the header, or None where the file is somebody else's."""
     text = header.metadata.get(HEADER)
@@ -168,7 +111,7 @@ def embedded_description(header: Header) -> Description | None:
         return None
     try:
         return _DESCRIPTION.validate_json(text, strict=True)
-    except _MALFORMED:  # pydantic's ValidationError is a ValueError
+    except ValueError:  # pydantic's ValidationError is one
         return None
 
 

@@ -26,9 +26,9 @@ from huggingface_hub.errors import (
 from safetensors import SafetensorError
 from torch import nn
 
-from personalization.adapters.adapter import read_header
 from personalization.bases.catalog import CATALOG, BaseSpec
 from personalization.errors import AdapterError, BaseError
+from personalization.files import read_header
 
 SINGLE = ".safetensors"
 _FAILURES = (

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import gradio as gr
 
 from personalization.adapters import formats
-from personalization.adapters.adapter import Adapter, embedded_description, read_header
+from personalization.adapters.adapter import Adapter, embedded_description
 from personalization.errors import PersonalizationError
+from personalization.files import read_header
 from personalization.stacking import merge
 from personalization.stacking.stack import MAX_SLOTS, MAX_WEIGHT, Slot, Stack, suggest
 from personalization.training.base_selection import POCKET

@@ -17,11 +17,12 @@ import spaces  # before torch: on ZeroGPU it takes the devices' place
 from gradio.utils import get_upload_folder
 
 from personalization import bases
-from personalization.adapters.adapter import embedded_description, read_header
+from personalization.adapters.adapter import embedded_description
 from personalization.bases.catalog import ASSETS, BaseSpec
 from personalization.data.concept import Kind, check_class_noun, check_placeholder_token
 from personalization.data.photos import Photo, open_photos
 from personalization.errors import BaseError, ConceptError, PersonalizationError, PhotoError
+from personalization.files import read_header
 from personalization.sampling.generate import Picture, read_record
 from personalization.training import base_selection
 from personalization.workspaces.workspace import Workspace, Workspaces

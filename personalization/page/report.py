@@ -16,10 +16,10 @@ from typing import Any
 
 import gradio as gr
 
-from personalization.adapters.adapter import read_header
 from personalization.evaluation.charts import Mark
 from personalization.evaluation.report import Comparison, Report
 from personalization.events import SliceEnded, Stage
+from personalization.files import read_header
 from personalization.recipe import LowRank
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace

@@ -30,8 +30,8 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 
 from personalization.adapters import formats
-from personalization.adapters.adapter import Header
 from personalization.errors import AdapterError, HubError
+from personalization.files import Header
 
 MAX_LOOKS = 12  # files of one repository whose headers are read
 MAX_SIZE = 2 * 2**30  # bytes of one file: what is larger is a model

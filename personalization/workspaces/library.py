@@ -18,7 +18,7 @@ from pathlib import Path
 from personalization.adapters import adapter
 from personalization.adapters.adapter import Adapter, Description
 from personalization.errors import AdapterError
-from personalization.files import write_atomically
+from personalization.files import MAX_HEADER, Header, read_header, write_atomically
 
 BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "adapters"
 SUFFIX = ".safetensors"
@@ -105,7 +105,7 @@ class Library:
 
     def copies(self, path: Path) -> tuple[Entry, ...]:
         """The visitor's own entries that were added from the file that a run has made."""
-        told = adapter.embedded_description(adapter.read_header(path))
+        told = adapter.embedded_description(read_header(path))
         if told is None or not told.created:
             return ()
         own = map(self._entry, sorted(_files(self.folder).values()))
@@ -117,7 +117,7 @@ class Library:
 
     def renew(self, path: Path) -> None:
         """Make the copies of a run's file what it is now: its strength and report may be new."""
-        told = adapter.embedded_description(adapter.read_header(path))
+        told = adapter.embedded_description(read_header(path))
         for entry in self.copies(path):
             if entry.description != told:
                 write_atomically(entry.path, path.read_bytes())
@@ -186,7 +186,7 @@ def _glance(path: Path, size: int) -> Description | None:
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if length > adapter.MAX_HEADER:
+        if length > MAX_HEADER:
             return None
         text = file.read(length).decode(errors="replace")
     end = _END.search(text, max(0, length - 256))
@@ -194,7 +194,7 @@ def _glance(path: Path, size: int) -> Description | None:
         return None
     try:
         metadata, _ = json.JSONDecoder().raw_decode(text, len(_START))
-        return adapter.embedded_description(adapter.Header(dict(metadata), {}))
+        return adapter.embedded_description(Header(dict(metadata), {}))
     except (ValueError, TypeError):
         return None
 

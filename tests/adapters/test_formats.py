@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from personalization.adapters import formats
-from personalization.adapters.adapter import Adapter, Description, read_header
+from personalization.adapters.adapter import Adapter, Description
 from personalization.adapters.formats import family, kohya, names
 from personalization.adapters.weight_deltas import (
     WORD,
@@ -34,6 +34,7 @@ from personalization.adapters.weight_deltas import (
 )
 from personalization.bases.unet import UNetBase
 from personalization.errors import AdapterError
+from personalization.files import read_header
 from personalization.sampling.generate import draw_each
 from personalization.stacking.stack import Slot, Stack, applied
 from tests.support import random_adapters, tiny
@@ -562,7 +563,7 @@ def test_what_is_no_adapter_is_refused_by_name_and_reason(tmp_path: Path, base: 
     files: dict[str, tuple[bytes | dict[str, Tensor], str]] = {
         "empty": (b"", "not a whole safetensors file"),
         "cut": (whole[:-9], "cut short or padded"),
-        "longer": (struct.pack("<Q", length + 10**6) + whole[8:], "its header claims"),
+        "longer": (struct.pack("<Q", length + 10**6) + whole[8:], "not a whole safetensors file"),
         "pickled": (pickle.dumps({"state_dict": 1}), "is a pickle, whatever its name says"),
         "nan": (nan, "values that are no numbers"),
         "nothing": ({}, "it is empty"),

@@ -8,7 +8,8 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
-from personalization.adapters.adapter import read, read_header
+from personalization.adapters.adapter import read
+from personalization.files import read_header
 from personalization.sampling.generate import read_record
 from personalization.workspaces.workspace import Workspaces
 from tests.support.server import ROOT, running

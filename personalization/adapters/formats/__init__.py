@@ -21,9 +21,7 @@ from torch import Tensor
 from personalization.adapters.adapter import (
     Adapter,
     Description,
-    Header,
     embedded_description,
-    read_header,
     read_tensors,
 )
 from personalization.adapters.formats import diffusers, family, kohya, peft, words
@@ -41,6 +39,7 @@ from personalization.adapters.weight_deltas import (
 )
 from personalization.bases.base import Base
 from personalization.errors import AdapterError
+from personalization.files import Header, read_header
 
 __all__ = [
     "FORMATS",

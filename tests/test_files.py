@@ -1,0 +1,113 @@
+"""A file from outside is told for what it is, from its first bytes and its header."""
+
+import pickle
+import struct
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from personalization.errors import AdapterError
+from personalization.files import read_header
+
+
+def head(content: bytes, tail: bytes = b"") -> bytes:
+    return struct.pack("<Q", len(content)) + content + tail
+
+
+def refusal(folder: Path, content: bytes) -> str:
+    path = folder / "my-style.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(AdapterError, match=r"my-style\.safetensors") as caught:
+        read_header(path)
+    return str(caught.value)
+
+
+def test_a_header_has_every_tensors_shape_whatever_its_precision(tmp_path):
+    path = tmp_path / "a.safetensors"
+    tensors = {
+        str(dtype): torch.zeros(2, 3).to(dtype)
+        for dtype in (torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
+    }
+    path.write_bytes(save(tensors | {"scalar": torch.tensor(1.0)}, {"other": "program"}))
+    header = read_header(path)
+    assert header.metadata == {"other": "program"}
+    assert header.shapes == dict.fromkeys(tensors, (2, 3)) | {"scalar": ()}
+
+
+def test_headers_of_every_length_are_read(tmp_path):
+    path, lengths = tmp_path / "a.safetensors", set()
+    for size in range(300):
+        path.write_bytes(save({"a": torch.zeros(1)}, {"title": "x" * size}))
+        lengths.add(struct.unpack("<Q", path.read_bytes()[:8])[0] % 256)
+        read_header(path)
+    assert 0x80 in lengths  # what a pickle's first byte looks like
+
+
+HOSTILE = {
+    "no json": head(b"{not json at all}"),
+    "metadata is a list": head(b'{"__metadata__": [1, 2]}'),
+    "offsets are words": head(b'{"a": {"dtype": "F32", "shape": [1], "data_offsets": ["x", "y"]}}'),
+    "deep": head(b'{"a":' * 20000 + b"1" + b"}" * 20000),
+    "header longer than the file": struct.pack("<Q", 10**9) + b"{}",
+    "a list": head(b"[1, 2, 3]"),
+    "a precision of nobody": head(
+        b'{"a": {"dtype": "F1", "shape": [1], "data_offsets": [0, 4]}}', b"1234"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_is_no_safetensors_file_is_refused_by_name(tmp_path, name):
+    assert "safetensors file" in refusal(tmp_path, HOSTILE[name])
+
+
+@pytest.mark.parametrize("content", [-4, 4])
+def test_a_file_cut_short_or_padded_is_refused(tmp_path, content):
+    whole = save({"a": torch.zeros(8)})
+    changed = whole[:content] if content < 0 else whole + bytes(content)
+    assert "cut short or padded" in refusal(tmp_path, changed)
+
+
+PAGE = b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body>" + b"<p>x</p>" * 99
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0a" * 32 + b"\nsize 1511\n"
+OTHERS = {
+    "LFS pointer": (POINTER, "pointer of Git LFS"),
+    "web page": (PAGE, "web page"),
+    "web page of a site that begins with a mark": (b"\xef\xbb\xbf  <html>" + PAGE, "web page"),
+    "refusal of a site": (b'{"error":"Unauthorized","message":"Sign in."}', "a text in JSON"),
+    "one line": (b"Invalid username or password.", "“Invalid username or password.”"),
+    "text in another script": ("Доступ запрещён".encode(), "a text, and no adapter"),
+    "PNG": (b"\x89PNG\r\n\x1a\n" + bytes(600), "PNG"),
+    "JPEG": (b"\xff\xd8\xff\xe0" + bytes(600), "JPEG"),
+    "WebP": (b"RIFF\x00\x10\x00\x00WEBPVP8 " + bytes(600), "picture"),
+    "GGUF": (b"GGUF\x03\x00\x00\x00" + bytes(600), "GGUF"),
+    "PDF": (b"%PDF-1.7\n" + bytes(600), "PDF"),
+    "7z": (b"7z\xbc\xaf\x27\x1c" + bytes(600), "7z archive"),
+    "gzip": (b"\x1f\x8b\x08" + bytes(600), "gzip archive"),
+    "pickle": (pickle.dumps({"state_dict": 1}), "is a pickle"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_file_of_another_kind_is_named_and_nobody_is_sent_to_fetch_it_again(tmp_path, name):
+    content, sentence = OTHERS[name]
+    told = refusal(tmp_path, content)
+    assert sentence in told
+    assert "ownload it again" not in told
+
+
+def test_a_zip_is_a_pickle_where_pytorch_has_saved_it_and_else_an_archive(tmp_path):
+    path = tmp_path / "saved"
+    torch.save({"a": torch.zeros(2)}, path)
+    assert "is a pickle" in refusal(tmp_path, path.read_bytes())
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("my-style.safetensors", b"x" * 99)
+    assert "zip archive. Unpack it" in refusal(tmp_path, path.read_bytes())
+
+
+@pytest.mark.parametrize("content", [b"", bytes(5000)])
+def test_a_download_that_has_not_come_far_is_to_be_repeated(tmp_path, content):
+    assert "Download it again" in refusal(tmp_path, content)
