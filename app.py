@@ -39,7 +39,6 @@ from personalization.page.report import last_result
 from personalization.page.stack_tab import StackTab, remember
 from personalization.page.theme import THEME
 from personalization.page.training_tab import SUBJECT, WORD, TrainingTab
-from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
 ARRIVED = "() => document.body.classList.add('arrived')"
@@ -104,7 +103,7 @@ def send_to_stack(
 ) -> dict:
     """What was just learned, onto the rack; and over to it."""
     workspace = WORKSPACES.open(visitor)
-    run = Run.open(workspace.run_folder(current))
+    run = workspace.run(current)
     library = workspace.library
     kept = library.copies(run.adapter_path) or (library.add(run.adapter_path, run.concept.name),)
     adapter_list = remember(adapter_list, *weights)

@@ -7,9 +7,24 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from math import cos, pi
 from statistics import pvariance
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    TypeAdapter,
+    ValidationError,
+)
 
 from personalization.errors import RecipeError
+
+FORMAT: Final = 2  # of a recipe's file
+_KNOWN_ONLY = ConfigDict(extra="forbid")  # a setting that is not known is refused
+_TYPE_IN_0_1 = "word"  # of a learned embedding
 
 LowRankKind = Literal["lora", "loha", "lokr", "dora"]
 PriorKind = Literal["images", "adapter_off"]
@@ -19,49 +34,70 @@ WINDOW = 8  # looks
 SETTLED = 0.15  # share of the variance
 
 
+def _since_0_1(name: Any) -> Any:
+    return "textual_inversion" if name == _TYPE_IN_0_1 else name
+
+
 @dataclass(frozen=True)
 class LearnedEmbedding:
     """Textual inversion (Gal et al. 2022): new rows of the embedding table, nothing else."""
 
+    __pydantic_config__ = _KNOWN_ONLY
+
     vectors: int = 1
-    initializer_token: str = ""  # the word or words that the rows start from; empty: the class noun
+    # The word or words that the rows start from; empty: the class noun.
+    initializer_token: Annotated[
+        str, Field(validation_alias=AliasChoices("initializer_token", "initial"))
+    ] = ""
     learning_rate: float = 5e-3
+    type: Annotated[Literal["textual_inversion"], BeforeValidator(_since_0_1)] = "textual_inversion"
 
 
 @dataclass(frozen=True)
 class LowRank:
     """An adapter of low rank on frozen weights: LoRA (Hu et al. 2021) and its kin, by PEFT."""
 
+    __pydantic_config__ = _KNOWN_ONLY
+
     kind: LowRankKind = "lora"
     rank: int = 8
     alpha: float = 8.0
     text_encoder: bool = False
     targets: tuple[str, ...] = ()  # endings of module names; empty: the base's own
-    learned_embedding: LearnedEmbedding | None = (
-        None  # pivotal tuning: a learned word together with the adapter
-    )
+    # Pivotal tuning: a learned word together with the adapter.
+    learned_embedding: Annotated[
+        LearnedEmbedding | None,
+        Field(validation_alias=AliasChoices("learned_embedding", "word")),
+    ] = None
     learning_rate: float = 1e-4
     text_learning_rate: float = 1e-4
+    type: Literal["low_rank"] = "low_rank"
 
 
 @dataclass(frozen=True)
 class Full:
     """The DreamBooth fine-tune (Ruiz et al. 2022): every weight of the denoiser."""
 
+    __pydantic_config__ = _KNOWN_ONLY
+
     text_encoder: bool = False
     learning_rate: float = 2e-6
     text_learning_rate: float = 2e-6
+    type: Literal["full"] = "full"
 
 
-Method = LearnedEmbedding | LowRank | Full
-_METHODS: dict[str, type[LearnedEmbedding] | type[LowRank] | type[Full]] = {
-    "textual_inversion": LearnedEmbedding,
-    "low_rank": LowRank,
-    "full": Full,
-}
+def _type_of(method: Any) -> str:
+    """Which kind of method this is, or is said to be in a file."""
+    name = method.get("type") if isinstance(method, dict) else getattr(method, "type", None)
+    return str(_since_0_1(name))
 
 
-_NAMES_IN_0_1 = {"initial": "initializer_token", "word": "learned_embedding"}
+Method = Annotated[
+    Annotated[LearnedEmbedding, Tag("textual_inversion")]
+    | Annotated[LowRank, Tag("low_rank")]
+    | Annotated[Full, Tag("full")],
+    Discriminator(_type_of),
+]
 
 
 @dataclass(frozen=True)
@@ -72,6 +108,8 @@ class Prior:
     ``adapter_off``: the base without its adapter is the teacher on the class prompt; no pictures.
     """
 
+    __pydantic_config__ = _KNOWN_ONLY
+
     kind: PriorKind = "images"
     weight: float = 1.0  # lambda of the paper
     images: int = 100
@@ -80,6 +118,8 @@ class Prior:
 @dataclass(frozen=True)
 class Recipe:
     """How to teach. `steps` optimizer steps of `batch_size` photos (and as many of the class)."""
+
+    __pydantic_config__ = _KNOWN_ONLY
 
     method: Method
     steps: int
@@ -96,13 +136,15 @@ class Recipe:
     gradient_checkpointing: bool = False  # compute activations twice in place of keeping them
     stop_early: bool = False  # end when the loss on one fixed batch has settled (see `settled`)
     background: float = 0.1  # what it counts beside the subject, in photos that have a mask
+    format: Literal[2] = FORMAT
 
     def check(self) -> Recipe:
         """Return self, or raise `RecipeError` with the setting, its limits and the remedy."""
         for name, value, low, high in self._limits():
             if not low <= value <= high:
+                figure = f"{value:g}" if value < 1e100 else "far too large"
                 raise RecipeError(
-                    f"{name} is {value:g}; it must lie between {low:g} and {high:g}.", field=name
+                    f"{name} is {figure}; it must lie between {low:g} and {high:g}.", field=name
                 )
         if isinstance(self.method, LearnedEmbedding) and self.prior is not None:
             raise RecipeError(
@@ -160,7 +202,7 @@ class Recipe:
 
     @property
     def method_name(self) -> str:
-        """``word``, ``lora``, ``loha``, ``lokr``, ``dora`` or ``full``."""
+        """``textual_inversion``, ``lora``, ``loha``, ``lokr``, ``dora`` or ``full``."""
         if isinstance(self.method, LowRank):
             return self.method.kind
         return "textual_inversion" if isinstance(self.method, LearnedEmbedding) else "full"
@@ -191,57 +233,34 @@ class Recipe:
         return replace(self, **changes).check()
 
     def to_json(self) -> str:
-        data = asdict(self)
-        tag = next(tag for tag, kind in _METHODS.items() if type(self.method) is kind)
-        data["method"] = {"type": tag, **data["method"]}
-        return json.dumps(data)
+        """The recipe as a file that others can use."""
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
-        """Read what `to_json` wrote; raises `RecipeError` on anything else."""
+        """Read what `to_json` wrote, now or in 0.1.0; raises `RecipeError` on anything else."""
         try:
-            data = dict(json.loads(text))
-            method = dict(data.pop("method"))
-            tag = method.pop("type")
-            kind = _METHODS["textual_inversion" if tag == "word" else tag]
-            method = {_NAMES_IN_0_1.get(key, key): value for key, value in method.items()}
-            if method.get("learned_embedding"):
-                inner = method["learned_embedding"].items()
-                method["learned_embedding"] = _read(
-                    LearnedEmbedding, {_NAMES_IN_0_1.get(key, key): value for key, value in inner}
-                )
-            if isinstance(method.get("targets"), list):
-                method["targets"] = tuple(method["targets"])
-            data["method"] = _read(kind, method)
-            if data.get("prior"):
-                data["prior"] = _read(Prior, data["prior"])
-            return _read(cls, data).check()
-        except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError):
-            raise RecipeError(
-                "This is not a recipe that the app wrote. Save one here, or check the file.",
-                field="recipe",
-            ) from None
+            recipe = _RECIPE.validate_json(text, strict=True)
+        except ValidationError as error:
+            raise RecipeError(_what_is_wrong(error), field="recipe") from None
+        return recipe.check()
 
 
-def _read(kind: type, data: dict[str, Any]) -> Any:
-    """`data` as a `kind`, every setting known and of its own type. Raises `RecipeError`."""
-    types = get_type_hints(kind)
-    for name, value in data.items():
-        if name not in types:
-            raise RecipeError(f"The recipe names an unknown setting: {name[:40]}.", field="recipe")
-        if not _is(value, types[name]):
-            raise RecipeError(
-                f"The recipe says {name} is {str(value)[:40]}, which is of the wrong kind.",
-                field="recipe",
-            )
-    return kind(**data)
+_RECIPE = TypeAdapter(Recipe)
 
 
-def _is(value: Any, expected: Any) -> bool:
-    if get_origin(expected) is Literal:
-        return value in get_args(expected)
-    if get_origin(expected) is tuple:
-        return isinstance(value, tuple) and all(isinstance(each, str) for each in value)
-    if expected in (int, float) and isinstance(value, bool):
-        return False
-    return isinstance(value, (int, float) if expected is float else expected)
+def _what_is_wrong(error: ValidationError) -> str:
+    """The first fault in a person's words, by the name of the setting."""
+    faults = error.errors(include_url=False)
+    names = [[part for part in fault["loc"] if isinstance(part, str)] for fault in faults]
+    settings = [path[-1][:40] if path else "" for path in names]
+    if "format" in settings:
+        return "This recipe was saved by a later version of the app. Update the app, or teach anew."
+    fault, setting = faults[0], settings[0]
+    if not setting or fault["type"].startswith(("dataclass", "union_tag", "json")):
+        return "This is not a recipe that the app wrote. Save one here, or check the file."
+    if fault["type"] == "unexpected_keyword_argument":
+        return f"The recipe names an unknown setting: {setting}."
+    if fault["type"] == "missing":
+        return f"The recipe does not say {setting}. Save one here, or check the file."
+    return f"The recipe says {setting} is {str(fault['input'])[:40]}, which is of the wrong kind."

@@ -62,6 +62,22 @@ def test_what_is_no_recipe_is_refused_with_a_sentence(text):
         Recipe.from_json(text)
 
 
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"surprise": 1}, "unknown setting: surprise"),
+        ({"steps": 2.5}, "steps is 2.5, which is of the wrong kind"),
+        ({"steps": 10**400}, "steps is far too large; it must lie between 1 and 20000"),
+        ({"prior": {"kind": "other"}}, "kind is other, which is of the wrong kind"),
+        ({"method": METHOD | {"targets": [["to_q"]]}}, "targets"),
+        ({"format": 3, "surprise": 1}, "saved by a later version"),
+    ],
+)
+def test_the_sentence_names_the_setting_and_what_is_wrong(change, sentence):
+    with pytest.raises(RecipeError, match=sentence):
+        Recipe.from_json(json.dumps(GOOD | change))
+
+
 WISHES = [Intent(*w) for w in product(*map(get_args, (Kind, Where, Exactness)))]
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
+from personalization.data import captions
 from personalization.data.photos import Photo
 from personalization.errors import ConceptError, PhotoError
 
@@ -30,14 +31,14 @@ class Concept:
     """Something to teach.
 
     `placeholder_token` stands for it in prompts; `class_noun` is its class ("dog") or, for a
-    style, empty or what the photos show. Raises `ConceptError` or `PhotoError`, whose `field` names
-    the argument at fault.
+    style, empty or what the photos show; `photos` may be such as are read when they are asked for.
+    Raises `ConceptError` or `PhotoError`, whose `field` names the argument at fault.
     """
 
     kind: Kind
     placeholder_token: str
     class_noun: str
-    photos: tuple[Photo, ...]
+    photos: Sequence[Photo]
 
     def __post_init__(self) -> None:
         check_placeholder_token(self.placeholder_token)
@@ -67,27 +68,7 @@ class Concept:
         if not caption:
             return None
         words = self.name if with_class_noun else self.placeholder_token
-        return caption if self.placeholder_token in caption else f"{words}, {caption}"
-
-
-def captioned(photos: Sequence[Photo], text: str) -> list[Photo]:
-    """The photos with the lines of `text` for captions, in their order.
-
-    An empty line leaves a photo the caption that it has. Raises `ConceptError` where there are more
-    lines than photos.
-    """
-    lines = [line.strip() for line in text.rstrip().splitlines()]
-    if len(lines) > len(photos):
-        raise ConceptError(
-            f"There are {len(lines)} captions for {len(photos)} photos. Take "
-            f"{len(lines) - len(photos)} out: one line for each photo, in their order.",
-            field="captions",
-        )
-    lines += [""] * (len(photos) - len(lines))
-    return [
-        replace(photo, caption=line or photo.caption)
-        for photo, line in zip(photos, lines, strict=True)
-    ]
+        return captions.naming(caption, words, self.placeholder_token)
 
 
 def check_placeholder_token(placeholder_token: str) -> None:

@@ -88,7 +88,7 @@ class Subject:
     """What is measured: an adapter with the photos that it was made from, and what it cost."""
 
     adapter: Adapter
-    photos: tuple[Photo, ...]
+    photos: Sequence[Photo]
     cost: Cost
     losses: tuple[LossRow, ...] = ()
 

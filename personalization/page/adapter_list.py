@@ -423,9 +423,9 @@ def thumbnail(workspace: Workspace, entry: Entry) -> Path | None:
         return picture if picture.is_file() else None
     made = entry.description.created if entry.description else ""
     for run in workspace.runs() if made else ():
-        adapter, drawn = run / "adapter.safetensors", run / "pictures" / "0.png"
-        if adapter.is_file() and drawn.is_file():
-            told = embedded_description(read_header(adapter))
+        drawn = run.folder / "pictures" / "0.png"
+        if run.adapter_path.is_file() and drawn.is_file():
+            told = embedded_description(read_header(run.adapter_path))
             if told and told.created == made:
                 return drawn
     return None

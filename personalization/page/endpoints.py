@@ -16,7 +16,6 @@ from personalization.evaluation.metrics import Estimate
 from personalization.evaluation.report import Report
 from personalization.events import Finished, SliceEnded, StepDone
 from personalization.training.base_selection import options
-from personalization.training.run import Run
 
 from . import html
 from .common import (
@@ -165,7 +164,7 @@ def report(session: str, run: str) -> Iterator[tuple[dict[str, Any], dict | None
     """
     with raised():
         workspace = workspace_of(session)
-        opened = Run.open(workspace.run_folder(run))
+        opened = workspace.run(run)
         opened.clear_stop()
         status: dict[str, Any] = {"session": workspace.id, "run": run, "state": "measuring"}
         done = Report.open(opened.folder) if is_measured(opened) else None

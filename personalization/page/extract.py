@@ -45,7 +45,7 @@ class Extract:
         """The LoRA into the library, and to download."""
         try:
             workspace = WORKSPACES.open(visitor)
-            run = Run.open(workspace.run_folder(current))
+            run = workspace.run(current)
             made = gpu_extract(run.base, run.adapter_path, int(rank))
             entry = workspace.library.add(made.adapter, made.adapter.description.title)
         except (PersonalizationError, gr.Error) as error:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from math import prod
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -111,7 +109,7 @@ class ReportPanel:
         run: Run | None = None
         try:
             workspace = WORKSPACES.open(visitor)
-            run = Run.open(workspace.run_folder(current))
+            run = workspace.run(current)
             if run.stop_requested or is_measured(run):
                 yield self.show(workspace, run)
                 return
@@ -137,13 +135,13 @@ class ReportPanel:
     def leave(self, visitor: str, current: str) -> dict:
         """Not now: the part at hand ends with the pictures that it draws."""
         workspace = WORKSPACES.open(visitor)
-        run = Run.open(workspace.run_folder(current))
+        run = workspace.run(current)
         run.stop()
         return self.show(workspace, run)
 
     def again(self, visitor: str, current: str) -> dict:
         """Measure what was skipped, or cut off."""
-        run = Run.open(WORKSPACES.open(visitor).run_folder(current))
+        run = WORKSPACES.open(visitor).run(current)
         run.clear_stop()
         return self.next_part(run)
 
@@ -176,7 +174,7 @@ class ReportPanel:
             return dict.fromkeys(self.beside, gr.update(visible=False))
         workspace = WORKSPACES.open(visitor)
         found = compared(workspace, [current, *chosen])
-        path = workspace.run_folder(current) / "cache" / "comparison.html"
+        path = workspace.run(current).folder / "cache" / "comparison.html"
         path.parent.mkdir(exist_ok=True)
         path.write_text(found.html())
         return {
@@ -193,17 +191,18 @@ def is_measured(run: Run) -> bool:
 
 def comparable(workspace: Workspace, run: Run) -> list[Run]:
     """The visitor's other runs that were measured on the same photos, the newest first."""
-    photos = _photos(run.folder)
     return [
-        Run.open(folder)
-        for folder in workspace.runs()
-        if folder != run.folder and (folder / "report.json").exists() and _photos(folder) == photos
+        other
+        for other in workspace.runs()
+        if other.folder != run.folder
+        and (other.folder / "report.json").exists()
+        and other.photo_hashes == run.photo_hashes
     ]
 
 
 def compared(workspace: Workspace, names: list[str]) -> Comparison:
     """The reports of these runs side by side. Raises `WorkspaceError` for a run of nobody's."""
-    runs = [Run.open(workspace.run_folder(name)) for name in dict.fromkeys(names)]
+    runs = [workspace.run(name) for name in dict.fromkeys(names)]
     reports: dict[str, Report] = {}
     for run in runs:
         report = Report.open(run.folder)
@@ -228,7 +227,7 @@ def way(run: Run) -> str:
 def last_result(workspace: Workspace, base_name: str) -> tuple[Mark, int] | None:
     """The visitor's newest finished run on that base, for the spectrum: its size and what it
     changes; and the bytes of a full fine-tune of the base."""
-    for run in map(Run.open, workspace.runs()):
+    for run in workspace.runs():
         if run.state.status != "finished" or run.base != spec_of(base_name).name:
             continue
         shapes = read_header(run.adapter_path).shapes.values()
@@ -242,9 +241,3 @@ def last_result(workspace: Workspace, base_name: str) -> tuple[Mark, int] | None
         mark = Mark(f"your {html.trigger(run)}", method, size, run.state.seconds, changed)
         return mark, 2 * whole
     return None
-
-
-def _photos(run: Path) -> list[str]:
-    """The photos in a run's folder by their content, in no order."""
-    files = (run / "photos").glob("[0-9][0-9][0-9].png")
-    return sorted(sha256(path.read_bytes()).hexdigest() for path in files)

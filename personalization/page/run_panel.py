@@ -130,7 +130,7 @@ class RunPanel:
         view = progress.RunView("the word", 1)
         try:
             workspace = WORKSPACES.open(visitor)
-            run = Run.open(workspace.run_folder(turn["run"]))
+            run = workspace.run(turn["run"])
             view = progress.RunView.of(run)
             if turn["do"] == "learn":
                 yield from self.learn(workspace, run, view)
@@ -172,7 +172,7 @@ class RunPanel:
                 shown = time.monotonic()
 
     def run(self, visitor: str, current: str) -> Run:
-        return Run.open(WORKSPACES.open(visitor).run_folder(current))
+        return WORKSPACES.open(visitor).run(current)
 
     def find(self, workspace: Workspace, run: Run) -> dict:
         """A run as it was left, its pictures and its report where it has them."""

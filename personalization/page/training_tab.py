@@ -9,12 +9,12 @@ from typing import Any, Literal
 import gradio as gr
 
 from personalization.bases.catalog import BaseSpec
-from personalization.data.concept import Kind, captioned, check_photos
+from personalization.data.captions import captioned
+from personalization.data.concept import Kind, check_photos
 from personalization.data.photos import Photo, open_photos
 from personalization.data.photos import problems as photo_problems
 from personalization.errors import BaseError, PersonalizationError, WorkspaceError
 from personalization.recipe import Recipe
-from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
 from . import html
@@ -367,7 +367,7 @@ class TrainingTab:
         reply |= dict(zip(word, fields, strict=True))
         if settings[:1] == [base]:
             reply |= self.form.recall(base, fields[2], settings[1:])
-        for run in map(Run.open, workspace.runs()):
+        for run in workspace.runs():
             if (run.recipe.method_name == "textual_inversion") == (self.training is WORD):
                 return {**reply, **self.run_panel.find(workspace, run)}
         return reply

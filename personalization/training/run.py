@@ -1,7 +1,7 @@
 """A run is a folder.
 
     run.json               concept, recipe, base: written once
-    photos/                the photos, upright
+    photos/                the photos, upright, each with its mask, name and caption
     state.json             where it stands
     log.jsonl              a line a step
     checkpoint.safetensors the trainable tensors, the optimizer's, and n
@@ -17,34 +17,30 @@ continues from its folder.
 from __future__ import annotations
 
 import fcntl
-import io
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Final, Literal
 
-from PIL import Image
+from pydantic import AliasChoices, Field, TypeAdapter, ValidationError
 from safetensors import safe_open
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from personalization.data.concept import Concept
+from personalization.data.concept import Concept, Kind
+from personalization.data.photo_file import StoredPhotos, decode, encode, pixel_hash
 from personalization.data.photos import Photo
 from personalization.errors import RunError
 from personalization.files import PART, write_atomically
 from personalization.recipe import Recipe
 
-_NAMES_BEFORE_2 = {
-    "token": "placeholder_token",
-    "noun": "class_noun",
-    "fixed_loss": "fixed_batch_loss",
-}
+FORMAT: Final = 2  # of run.json
 Status = Literal["new", "running", "finished", "failed"]
-FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,10 @@ class LossRow:
     loss: float
     prior_loss: float | None
     seconds: float
-    fixed_batch_loss: float | None = None  # on one fixed batch, where the recipe looks at it
+    # On one fixed batch, where the recipe looks at it.
+    fixed_batch_loss: Annotated[
+        float | None, Field(validation_alias=AliasChoices("fixed_batch_loss", "fixed_loss"))
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -67,16 +66,65 @@ class State:
     seconds: float = 0.0  # spent up to the checkpoint, over all slices
     error: str = ""
     memory: int | None = None  # bytes of the GPU at most, up to the checkpoint; None on a CPU
+    format: Literal[2] = FORMAT
+
+
+@dataclass(frozen=True)
+class PhotoRecord:
+    """A photo in run.json: its file, and the hash of its pixels (`photo_file.pixel_hash`).
+
+    Version 0.1.0 kept name, caption and mask outside of the file, and no hash.
+    """
+
+    file: str
+    sha256: str = ""
+    name: str | None = None
+    caption: str | None = None
+    mask: str | None = None
+
+    def read(self, folder: Path) -> Photo:
+        """Raises `PhotoError` where a file is missing or damaged."""
+        photo = decode(folder / self.file)
+        if self.name is None:
+            return photo
+        mask = decode(folder / self.mask).image.convert("L") if self.mask else None
+        return Photo(self.name, photo.image, mask, self.caption)
+
+
+@dataclass(frozen=True)
+class ConceptRecord:
+    """The concept in run.json."""
+
+    kind: Kind
+    placeholder_token: Annotated[
+        str, Field(validation_alias=AliasChoices("placeholder_token", "token"))
+    ]
+    class_noun: Annotated[str, Field(validation_alias=AliasChoices("class_noun", "noun"))]
+    photos: tuple[PhotoRecord, ...]
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """run.json."""
+
+    base: str
+    concept: ConceptRecord
+    recipe: Recipe
+    created: str = ""
+    format: Literal[1, 2] = FORMAT
+
+
+_RUN, _STATE, _LOSSES = TypeAdapter(RunRecord), TypeAdapter(State), TypeAdapter(LossRow)
 
 
 class Run:
     """A run's folder, opened. Holds nothing that is not in the folder."""
 
-    def __init__(self, folder: Path, concept: Concept, recipe: Recipe, base: str):
+    def __init__(self, folder: Path, record: RunRecord):
         self.folder = folder
-        self.concept = concept
-        self.recipe = recipe
-        self.base = base
+        self.record = record
+        self.base = record.base
+        self.recipe = record.recipe
 
     @classmethod
     def create(cls, folder: Path, concept: Concept, recipe: Recipe, base: str) -> Run:
@@ -87,63 +135,61 @@ class Run:
         photos = []
         for index, photo in enumerate(concept.photos):
             file = f"photos/{index:03d}.png"
-            write_atomically(folder / file, _png(photo.image))
-            entry = {"file": file, "name": photo.name, "caption": photo.caption}
-            if photo.mask is not None:
-                mask = f"photos/{index:03d}-mask.png"
-                write_atomically(folder / mask, _png(photo.mask))
-                entry["mask"] = mask
-            photos.append(entry)
-        data = {
-            "format": FORMAT,
-            "base": base,
-            "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "concept": {
-                "kind": concept.kind,
-                "placeholder_token": concept.placeholder_token,
-                "class_noun": concept.class_noun,
-                "photos": photos,
-            },
-            "recipe": json.loads(recipe.check().to_json()),
-        }
-        write_atomically(folder / "run.json", json.dumps(data, indent=1))
+            write_atomically(folder / file, encode(photo))
+            photos.append(PhotoRecord(file, pixel_hash(photo)))
+        words = ConceptRecord(
+            concept.kind, concept.placeholder_token, concept.class_noun, tuple(photos)
+        )
+        created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        record = RunRecord(base, words, recipe.check(), created)
+        write_atomically(folder / "run.json", _RUN.dump_json(record, indent=1, exclude_none=True))
         return cls.open(folder)
 
     @classmethod
     def open(cls, folder: Path) -> Run:
-        """Read the folder. Raises `RunError` where it holds no run."""
+        """Read run.json, and no photo. Raises `RunError` where the folder holds no run."""
         folder = Path(folder)
         try:
-            data = json.loads((folder / "run.json").read_text())
-            photos = [
-                Photo(
-                    name=entry["name"],
-                    image=_read(folder / entry["file"]),
-                    mask=_read(folder / entry["mask"]) if "mask" in entry else None,
-                    caption=entry["caption"],
-                )
-                for entry in data["concept"].pop("photos")
-            ]
-            told = {_NAMES_BEFORE_2.get(key, key): text for key, text in data["concept"].items()}
-            concept = Concept(**told, photos=tuple(photos))
-            return cls(folder, concept, Recipe.from_json(json.dumps(data["recipe"])), data["base"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise RunError(f"{folder.name} holds no run that can be read ({error}).") from error
+            return cls(folder, _RUN.validate_json((folder / "run.json").read_bytes(), strict=True))
+        except (OSError, ValidationError) as error:
+            raise RunError(_why_not(folder, error)) from error
+
+    @cached_property
+    def concept(self) -> Concept:
+        """What is taught. Its photos are read when one is asked for; raises `PhotoError` then."""
+        words = self.record.concept
+        photos = StoredPhotos([partial(each.read, self.folder) for each in words.photos])
+        return Concept(words.kind, words.placeholder_token, words.class_noun, photos)
+
+    @cached_property
+    def photo_hashes(self) -> tuple[str, ...]:
+        """The photos by their pixels, in no order: runs that have the same can be compared."""
+        hashes = [photo.sha256 for photo in self.record.concept.photos]
+        return tuple(sorted(hashes if all(hashes) else map(pixel_hash, self.concept.photos)))
 
     @property
     def state(self) -> State:
+        """Where it stands by now. Raises `RunError` where that cannot be read."""
         path = self.folder / "state.json"
-        return State(**json.loads(path.read_text())) if path.exists() else State()
+        try:
+            return _STATE.validate_json(path.read_bytes(), strict=True)
+        except FileNotFoundError:
+            return State()
+        except (OSError, ValidationError) as error:
+            raise RunError(_why_not(self.folder, error)) from error
 
     def set_state(self, state: State) -> None:
+        """Say where it stands."""
         write_atomically(self.folder / "state.json", json.dumps(asdict(state)))
 
     @property
     def adapter_path(self) -> Path:
+        """The result's file, which is there once the run has finished."""
         return self.folder / "adapter.safetensors"
 
     @property
     def checkpoint_path(self) -> Path:
+        """The last checkpoint's file."""
         return self.folder / "checkpoint.safetensors"
 
     def save_checkpoint(
@@ -168,24 +214,25 @@ class Run:
         """The log. A last line cut short by a kill is left out."""
         path = self.folder / "log.jsonl"
         rows = []
-        for line in path.read_text().splitlines() if path.exists() else ():
+        for line in path.read_bytes().splitlines() if path.exists() else ():
             try:
-                told = json.loads(line)
-                rows.append(LossRow(**{_NAMES_BEFORE_2.get(k, k): v for k, v in told.items()}))
-            except (ValueError, TypeError):
+                rows.append(_LOSSES.validate_json(line, strict=True))
+            except ValidationError:
                 break
         return rows
 
     def log(self, rows: Iterable[LossRow]) -> None:
+        """Add lines to the log."""
         with (self.folder / "log.jsonl").open("a") as file:
-            file.writelines(json.dumps(asdict(row)) + "\n" for row in rows)
+            file.writelines(map(_line, rows))
 
     def truncate_log(self, step: int) -> None:
         """Forget what came after the checkpoint: those steps will be done again."""
-        rows = [json.dumps(asdict(row)) + "\n" for row in self.losses() if row.step <= step]
-        write_atomically(self.folder / "log.jsonl", "".join(rows))
+        rows = (row for row in self.losses() if row.step <= step)
+        write_atomically(self.folder / "log.jsonl", "".join(map(_line, rows)))
 
     def preview_path(self, step: int, index: int) -> Path:
+        """The file of the `index`-th preview after `step` steps."""
         return self.folder / "previews" / f"step-{step:06d}-{index}.png"
 
     def previews(self) -> list[tuple[int, list[Path]]]:
@@ -201,9 +248,11 @@ class Run:
 
     @property
     def stop_requested(self) -> bool:
+        """Whether somebody asked."""
         return (self.folder / "stop").exists()
 
     def clear_stop(self) -> None:
+        """Forget that somebody asked."""
         (self.folder / "stop").unlink(missing_ok=True)
 
     @contextmanager
@@ -226,13 +275,17 @@ class Run:
             yield
 
 
-def _png(image: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+def _line(row: LossRow) -> str:
+    return json.dumps(asdict(row)) + "\n"
 
 
-def _read(path: Path) -> Image.Image:
-    with Image.open(path) as image:
-        image.load()
-        return image
+def _why_not(folder: Path, error: OSError | ValidationError) -> str:
+    """Why the folder cannot be opened: a file of a later version, or a damaged one."""
+    faults = error.errors(include_url=False) if isinstance(error, ValidationError) else []
+    if any("format" in fault["loc"] for fault in faults):
+        return (
+            f"{folder.name} is a run of a later version of the app. Update the app to go on "
+            "with it, or start a new one."
+        )
+    why = f"{'.'.join(map(str, faults[0]['loc']))}: {faults[0]['msg']}" if faults else error
+    return f"{folder.name} holds no run that can be read ({why})."

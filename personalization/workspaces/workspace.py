@@ -18,7 +18,7 @@ restart may empty it. Who trains for themselves sets the variable to a disk that
 from __future__ import annotations
 
 import hashlib
-import io
+import logging
 import os
 import re
 import secrets
@@ -30,13 +30,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
-
-from personalization.errors import WorkspaceError
-from personalization.files import write_atomically
-from personalization.workspaces.library import Library, slug
+from personalization.data.photo_file import decode, encode
 from personalization.data.photos import Photo
+from personalization.errors import RunError, WorkspaceError
+from personalization.files import write_atomically
+from personalization.training.run import Run
+from personalization.workspaces.library import Library, slug
 
 QUOTA = 4 * 2**30  # bytes
 LIFETIME = 7 * 24 * 3600.0  # seconds since the last use
@@ -104,7 +103,7 @@ class Workspace:
 
         The same photo again takes no more room. Raises `WorkspaceError` where there is none.
         """
-        files = [_png(photo) for photo in photos]
+        files = [encode(photo) for photo in photos]
         paths = [self._photos / f"{hashlib.sha256(file).hexdigest()}.png" for file in files]
         new = {path: file for path, file in zip(paths, files, strict=True) if not path.exists()}
         if new:
@@ -123,7 +122,7 @@ class Workspace:
     def photos(self, keys: Sequence[str]) -> list[Photo]:
         """The photos under these keys. Raises `WorkspaceError` for one that is not there."""
         self._check_keys(keys)
-        return [_read(self._photos / f"{key}.png") for key in keys]
+        return [decode(self._photos / f"{key}.png") for key in keys]
 
     def delete_photos(self, keys: Sequence[str]) -> None:
         """Forget these photos; a run that learned from them keeps its own copy."""
@@ -141,21 +140,23 @@ class Workspace:
         folder.mkdir(parents=True)
         return folder
 
-    def runs(self) -> list[Path]:
-        """The folders of runs, newest first."""
-        folders = sorted((path.parent for path in self._runs.glob("*/run.json")), reverse=True)
-        return [folder for folder in folders if not folder.is_symlink()]
+    def runs(self) -> list[Run]:
+        """All runs that can be read, opened, the newest first. No photo is read."""
+        runs = []
+        for folder in self._run_folders():
+            try:
+                runs.append(Run.open(folder))
+            except RunError as error:  # which would shut the visitor out of all the others
+                logging.getLogger(__name__).warning("%s", error)
+        return runs
 
-    def run_folder(self, name: str) -> Path:
-        """The folder of the run of this name. Raises `WorkspaceError` where there is none."""
-        for folder in self.runs():
-            if folder.name == name:
-                return folder
-        raise WorkspaceError("This run is not in your workspace. It may have been deleted.")
+    def run(self, name: str) -> Run:
+        """The run of this name. Raises `WorkspaceError` where there is none, else `RunError`."""
+        return Run.open(self._run_folder(name))
 
     def delete_run(self, name: str) -> None:
         """Delete a run with its photos, checkpoint and adapter."""
-        shutil.rmtree(self.run_folder(name))
+        shutil.rmtree(self._run_folder(name))
 
     def delete(self) -> None:
         """Delete everything of this visitor's, for good."""
@@ -170,6 +171,17 @@ class Workspace:
     @property
     def _runs(self) -> Path:
         return self.folder / "runs"
+
+    def _run_folders(self) -> list[Path]:
+        """The newest first."""
+        folders = sorted((path.parent for path in self._runs.glob("*/run.json")), reverse=True)
+        return [folder for folder in folders if not folder.is_symlink()]
+
+    def _run_folder(self, name: str) -> Path:
+        for folder in self._run_folders():
+            if folder.name == name:
+                return folder
+        raise WorkspaceError("This run is not in your workspace. It may have been deleted.")
 
     def _check_keys(self, keys: Sequence[str]) -> None:
         known = set(self.photo_keys())
@@ -218,32 +230,6 @@ class Workspaces:
                 Workspace(folder, self.quota).delete()
                 expired += 1
         return expired
-
-
-def _png(photo: Photo) -> bytes:
-    """A photo as one file: the mask is the alpha channel, under which the colours stay."""
-    image = photo.image
-    if photo.mask is not None:
-        image = image.copy()
-        image.putalpha(photo.mask.convert("L"))
-    text = PngInfo()
-    text.add_itxt("name", photo.name)
-    if photo.caption:
-        text.add_itxt("caption", photo.caption)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG", pnginfo=text, compress_level=3)
-    return buffer.getvalue()
-
-
-def _read(path: Path) -> Photo:
-    with Image.open(path) as file:
-        file.load()
-        image = file.convert("RGB")
-        mask = file.getchannel("A") if file.mode == "RGBA" else None
-        name, caption = file.info["name"], file.info.get("caption")
-    for picture in filter(None, (image, mask)):
-        picture.info.clear()
-    return Photo(str(name), image, mask, str(caption) if caption else None)
 
 
 def _last_used(folder: Path) -> float:

@@ -87,15 +87,14 @@ def test_a_home_of_0_1_0_is_read(home: Workspaces) -> None:
     said = sorted((photo.name, photo.caption, photo.mask is not None) for photo in photos)
     assert said[0] == ("photo-0.png", "in a room", True)
     assert [each[1:] for each in said[1:]] == [(None, False)] * 2
-    (folder,) = workspace.runs()
-    run = Run.open(folder)
+    (run,) = workspace.runs()
     assert (run.concept.placeholder_token, run.concept.class_noun) == ("sks", "dog")
     assert run.state.status == "finished"
     assert [step for step, _ in run.previews()] == [4, 8]
-    report = Report.open(folder)
+    report = Report.open(run.folder)
     assert report is not None
     assert report.figures is not None
-    assert report.verdict == json.loads((folder / "report.json").read_text())["verdict"]
+    assert report.verdict == json.loads((run.folder / "report.json").read_text())["verdict"]
     described = {
         entry.description.trigger: entry.description.method
         for entry in workspace.library.list()

@@ -10,7 +10,8 @@ import torch
 from PIL import Image, ImageDraw
 
 from personalization.data import masks
-from personalization.data.concept import Concept, captioned
+from personalization.data.captions import captioned
+from personalization.data.concept import Concept
 from personalization.data.photos import Photo
 from personalization.errors import ConceptError
 from personalization.recipe import LowRank, Prior, Recipe

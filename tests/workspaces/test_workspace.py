@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
@@ -11,11 +12,15 @@ import torch
 from PIL import Image
 
 from personalization.adapters.adapter import Adapter, Description
-from personalization.errors import WorkspaceError
 from personalization.data.photos import Photo
+from personalization.errors import PhotoError, RunError, WorkspaceError
+from personalization.recipe import LowRank, Recipe
+from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace, Workspaces, default_root
+from tests.support import tiny
 
 DAY = 24 * 3600.0
+RECIPE = Recipe(LowRank(), 5)
 
 
 @pytest.fixture
@@ -34,8 +39,7 @@ def photo(name: str = "mug.jpg", shade: int = 90, **more) -> Photo:
 
 def run_in(workspace: Workspace, title: str = "dog") -> Path:
     folder = workspace.new_run_folder(title)
-    (folder / "run.json").write_text("{}")
-    return folder
+    return Run.create(folder, tiny.concept(count=1), RECIPE, "tiny").folder
 
 
 def test_an_id_opens_the_same_workspace_and_no_two_are_alike(workspaces: Workspaces):
@@ -99,14 +103,37 @@ def test_a_key_that_is_not_listed_reaches_no_file(workspace: Workspace, key: str
 def test_runs_are_listed_newest_first(workspace: Workspace):
     folders = [run_in(workspace, title) for title in ("zebra", "dog", "Мой пёс")]
     workspace.new_run_folder("nothing in it yet")
-    assert workspace.runs() == folders[::-1]
-    assert workspace.run_folder(folders[0].name) == folders[0]
+    assert [run.folder for run in workspace.runs()] == folders[::-1]
+    assert workspace.run(folders[0].name).folder == folders[0]
+
+
+def test_runs_are_listed_without_reading_their_photos(workspace: Workspace):
+    folder = run_in(workspace)
+    (folder / "photos" / "000.png").write_bytes(b"damaged")
+    (run,) = workspace.runs()
+    assert (run.concept.name, run.concept.kind, len(run.concept.photos)) == ("sks dog", "creature", 1)
+    with pytest.raises(PhotoError, match=r"000\.png cannot be read"):
+        run.concept.photos[0]
+
+
+def test_a_run_that_cannot_be_read_does_not_hide_the_others(workspace: Workspace):
+    good, later, broken = (run_in(workspace) for _ in range(3))
+    record = json.loads((later / "run.json").read_text())
+    (later / "run.json").write_text(json.dumps(record | {"format": 3}))
+    (broken / "run.json").write_text("{")
+    assert [run.folder for run in workspace.runs()] == [good]
+    with pytest.raises(RunError, match="a later version of the app"):
+        workspace.run(later.name)
+    with pytest.raises(RunError, match="holds no run that can be read"):
+        workspace.run(broken.name)
+    workspace.delete_run(broken.name)
+    assert not broken.exists()
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../photos", "none"])
 def test_a_run_that_is_not_listed_is_neither_found_nor_deleted(workspace: Workspace, name: str):
     run_in(workspace)
-    for use in (workspace.run_folder, workspace.delete_run):
+    for use in (workspace.run, workspace.delete_run):
         with pytest.raises(WorkspaceError, match="not in your workspace"):
             use(name)
 
@@ -123,7 +150,7 @@ def test_a_run_is_never_reached_through_a_link(workspace: Workspace, workspaces:
 def test_a_deleted_run_is_gone(workspace: Workspace):
     gone, kept = run_in(workspace), run_in(workspace)
     workspace.delete_run(gone.name)
-    assert workspace.runs() == [kept]
+    assert [run.folder for run in workspace.runs()] == [kept]
 
 
 def test_a_full_workspace_says_so_and_takes_nothing_more(tmp_path: Path):

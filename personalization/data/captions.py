@@ -1,0 +1,34 @@
+"""Captions: what a person says of each photo, and how the concept's words come into it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from personalization.data.photos import Photo
+from personalization.errors import ConceptError
+
+
+def captioned(photos: Sequence[Photo], text: str) -> list[Photo]:
+    """The photos with the lines of `text` for captions, in their order.
+
+    An empty line leaves a photo the caption that it has. Raises `ConceptError` where there are more
+    lines than photos.
+    """
+    lines = [line.strip() for line in text.rstrip().splitlines()]
+    if len(lines) > len(photos):
+        raise ConceptError(
+            f"There are {len(lines)} captions for {len(photos)} photos. Take "
+            f"{len(lines) - len(photos)} out: one line for each photo, in their order.",
+            field="captions",
+        )
+    lines += [""] * (len(photos) - len(lines))
+    return [
+        replace(photo, caption=line or photo.caption)
+        for photo, line in zip(photos, lines, strict=True)
+    ]
+
+
+def naming(caption: str, words: str, placeholder_token: str) -> str:
+    """The caption with the concept in it: as it is where it names the token, else `words` first."""
+    return caption if placeholder_token in caption else f"{words}, {caption}"
