@@ -7,8 +7,8 @@ import torch
 
 from personalization.adapters.weight_deltas import match_modules
 from personalization.cache import BoundedCache
-from personalization.stacking import merge
-from personalization.stacking.stack import Slot, Stack, applied
+from personalization.stacking.application import applied
+from personalization.stacking.stack import COMBINATIONS, IN_TIME, Slot, Stack
 from tests.support import random_adapters, tiny
 
 
@@ -25,7 +25,7 @@ def test_a_value_is_made_once_and_the_one_not_asked_for_longest_goes_first() -> 
     assert (len(kept), kept.size) == (2, 8)
 
 
-@pytest.mark.parametrize("combine", [c for c in merge.COMBINATIONS if c not in merge.IN_TIME])
+@pytest.mark.parametrize("combine", [c for c in COMBINATIONS if c not in IN_TIME])
 def test_a_moved_weight_gives_bit_for_bit_what_an_untouched_base_gives(combine: str) -> None:
     made = [
         random_adapters.make(method, seed=i) for i, method in enumerate(("lora", "lokr", "dora"))

@@ -45,7 +45,8 @@ from personalization.evaluation.report import (
 )
 from personalization.events import SliceEnded, Stage
 from personalization.sampling import generate
-from personalization.stacking.stack import Slot, Stack, applied
+from personalization.stacking.application import applied
+from personalization.stacking.stack import Slot, Stack
 from personalization.training.run import LossRow, Run
 
 STRENGTHS = (0.2, 0.5, 0.8, 1.1, 1.5)

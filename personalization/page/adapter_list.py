@@ -13,8 +13,8 @@ from personalization.adapters import formats
 from personalization.adapters.adapter import Adapter, embedded_description
 from personalization.errors import PersonalizationError
 from personalization.files import read_header
-from personalization.stacking import merge
-from personalization.stacking.stack import MAX_SLOTS, MAX_WEIGHT, Slot, Stack, suggest
+from personalization.stacking.interference import overlaps, suggest
+from personalization.stacking.stack import COMBINATIONS, MAX_SLOTS, MAX_WEIGHT, Slot, Stack
 from personalization.training.base_selection import POCKET
 from personalization.workspaces.library import Entry, Library
 from personalization.workspaces.workspace import Workspace
@@ -144,7 +144,7 @@ class AdapterList:
             elem_id="stack-combine",
         )
         self.combine_hint = gr.HTML(
-            html.hint(merge.COMBINATIONS["sum"]), visible=False, elem_id="stack-combine-hint"
+            html.hint(COMBINATIONS["sum"]), visible=False, elem_id="stack-combine-hint"
         )
         with gr.Accordion("Advanced", open=False, elem_id="stack-fine"):
             self.fine_for = gr.Dropdown(
@@ -206,7 +206,7 @@ class AdapterList:
         found = [self.adapter_list, self.said_of_weights, *self.weights]
         self.suggest.click(self.suggest_weights, [*adapter_list, *self.weights], found, **UNQUEUED)
         self.combine.change(
-            lambda name: html.hint(merge.COMBINATIONS[name]),
+            lambda name: html.hint(COMBINATIONS[name]),
             self.combine,
             self.combine_hint,
             **UNQUEUED,
@@ -358,7 +358,7 @@ class AdapterList:
         try:
             library = WORKSPACES.open(visitor).library
             on = [library.get(name) for name in names]
-            pairs = merge.overlaps(on)
+            pairs = overlaps(on)
         except PersonalizationError:
             return reply  # what is wrong with it is said where it is used
         called = [adapter.description.trigger or adapter.description.title for adapter in on]

@@ -16,8 +16,7 @@ from personalization.bases.catalog import BaseSpec
 from personalization.errors import PersonalizationError
 from personalization.sampling.generate import MAX_COUNT, Picture, Settings, read_record
 from personalization.sampling.sweep import STRENGTHS, Axis, side_by_side
-from personalization.stacking.merge import COMBINATIONS
-from personalization.stacking.stack import MAX_SLOTS
+from personalization.stacking.stack import COMBINATIONS, MAX_SLOTS
 from personalization.training.base_selection import POCKET
 from personalization.workspaces.library import Entry
 

@@ -25,7 +25,8 @@ from personalization.events import Event, Finished, SliceEnded, Stage
 from personalization.recipe import Full, LearnedEmbedding, LowRank, Recipe
 from personalization.sampling.generate import Picture, Settings
 from personalization.sampling.sweep import Axis, Grid
-from personalization.stacking.stack import Merged, Slot, Stack, record
+from personalization.stacking.bake import Merged
+from personalization.stacking.stack import Slot, Stack, record
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
@@ -103,7 +104,7 @@ def gpu_draw(
 ) -> list[Picture]:
     """Pictures with a stack on the base of that name; `records` say which adapters it holds."""
     from personalization.sampling.generate import draw
-    from personalization.stacking.stack import applied
+    from personalization.stacking.application import applied
 
     how = {"combine": stack.combine, "density": stack.density, "rank": stack.rank}
     with told(), applied(base(name), stack):
@@ -138,7 +139,7 @@ def gpu_sweep(
 @spaces.GPU(duration=30)
 def gpu_merge(name: str, stack: Stack, title: str) -> Merged:
     """The stack as one adapter."""
-    from personalization.stacking.stack import merged
+    from personalization.stacking.bake import merged
 
     with told():
         return merged(base(name), stack, title=title)

@@ -7,7 +7,7 @@ from html import escape
 
 from personalization.adapters.weight_deltas import ModuleKey
 from personalization.evaluation.charts import heat_map, layer_map
-from personalization.stacking.merge import LayerOverlap, Overlap
+from personalization.stacking.interference import LayerOverlap, Overlap
 
 Pairs = Mapping[tuple[int, int], Overlap]
 

@@ -12,8 +12,8 @@ from personalization.errors import RecipeError
 from personalization.sampling.generate import Picture, Settings
 from personalization.sampling.sweep import Axis, side_by_side
 from personalization.sharing import hub
-from personalization.stacking.merge import overlaps
-from personalization.stacking.stack import Stack, suggest
+from personalization.stacking.interference import overlaps, suggest
+from personalization.stacking.stack import Stack
 
 from .adapter_list import Row, stacked
 from .common import ON_GPU, publish_pictures, raised, workspace_of

@@ -30,7 +30,8 @@ from personalization.pocket.world import SUBJECTS, Scene
 from personalization.pocket.world import draw as draw_scene
 from personalization.pocket.world.subjects import STYLE_SUBJECTS, wordless_scenes
 from personalization.sampling.generate import Settings, draw
-from personalization.stacking.stack import Slot, Stack, applied
+from personalization.stacking.application import applied
+from personalization.stacking.stack import Slot, Stack
 from personalization.training import loop
 from personalization.training.run import Run
 

@@ -22,7 +22,8 @@ from personalization.errors import RecipeError
 from personalization.events import Stage
 from personalization.sampling.generate import PER_BATCH, Picture, Settings, draw_each
 from personalization.sampling.image_grid import image_grid
-from personalization.stacking.stack import Slot, Stack, applied, record
+from personalization.stacking.application import applied
+from personalization.stacking.stack import Slot, Stack, record
 
 STRENGTHS = (0.2, 0.5, 0.8, 1.1, 1.5)
 MAX_PICTURES = 64

@@ -15,8 +15,10 @@ from personalization.adapters.weight_deltas import check_targets, match_modules
 from personalization.bases.unet import UNetBase
 from personalization.errors import AdapterError, RecipeError, StackError
 from personalization.sampling.generate import draw_each
-from personalization.stacking import merge
-from personalization.stacking.stack import Slot, Stack, applied, merged
+from personalization.stacking.application import applied
+from personalization.stacking.bake import merged
+from personalization.stacking.interference import overlap
+from personalization.stacking.stack import Slot, Stack
 from tests.support import random_adapters, tiny
 
 PROMPT = "a photo of sks dog"
@@ -183,7 +185,7 @@ def test_what_cannot_be_done_with_a_fine_tune_is_said(base, full, tmp_path):
     with pytest.raises(StackError, match="extract it as a LoRA"):
         merged(base, Stack((Slot(full), Slot(lora))))
     with pytest.raises(AdapterError, match="Extract it as a LoRA"):
-        merge.overlap(full, lora)
+        overlap(full, lora)
     with pytest.raises(AdapterError, match="extract it as a LoRA"):
         formats.export(full, tmp_path / "full.safetensors")
 

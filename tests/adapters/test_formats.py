@@ -36,7 +36,8 @@ from personalization.bases.unet import UNetBase
 from personalization.errors import AdapterError
 from personalization.files import read_header
 from personalization.sampling.generate import draw_each
-from personalization.stacking.stack import Slot, Stack, applied
+from personalization.stacking.application import applied
+from personalization.stacking.stack import Slot, Stack
 from tests.support import random_adapters, tiny
 
 METHODS = ("lora", "loha", "lokr", "dora")

@@ -34,7 +34,8 @@ from personalization.events import Finished, SliceEnded
 from personalization.methods import installed
 from personalization.recipe import Full, LearnedEmbedding, LowRank, Prior, Recipe
 from personalization.sampling.generate import draw_each, draw_latents
-from personalization.stacking.stack import Slot, Stack, applied
+from personalization.stacking.application import applied
+from personalization.stacking.stack import Slot, Stack
 from personalization.training import loop
 from personalization.training.run import Run
 from tests.support import tiny

@@ -30,7 +30,8 @@ from personalization.evaluation.evaluate import PLANS
 from personalization.files import write_atomically
 from personalization.recipe import LowRank, Recipe
 from personalization.sampling.generate import draw_each
-from personalization.stacking.stack import Slot, Stack, applied
+from personalization.stacking.application import applied
+from personalization.stacking.stack import Slot, Stack
 from personalization.training import presets
 from personalization.training.presets import Intent
 

@@ -28,8 +28,8 @@ from personalization.bases.catalog import CATALOG
 from personalization.sampling import generate
 from personalization.sampling.generate import Settings
 from personalization.sampling.sweep import STRENGTHS, Axis, sweep
-from personalization.stacking.merge import COMBINATIONS, IN_TIME
-from personalization.stacking.stack import Slot, Stack, applied
+from personalization.stacking.application import applied
+from personalization.stacking.stack import COMBINATIONS, IN_TIME, Slot, Stack
 from personalization.workspaces.library import Library
 
 SPEC = CATALOG["pocket"]

@@ -23,7 +23,8 @@ from personalization.evaluation.report import Report
 from personalization.events import Finished
 from personalization.recipe import Recipe
 from personalization.sampling.generate import Settings, draw, read_record
-from personalization.stacking.stack import Slot, Stack, applied
+from personalization.stacking.application import applied
+from personalization.stacking.stack import Slot, Stack
 from personalization.training import loop
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspaces

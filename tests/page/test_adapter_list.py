@@ -20,7 +20,7 @@ from personalization.page.exchange import files_of
 from personalization.page.interference import interference, suggested
 from personalization.sampling.generate import Picture
 from personalization.sampling.sweep import STRENGTHS, Axis
-from personalization.stacking.merge import overlaps
+from personalization.stacking.interference import overlaps
 from tests.support import random_adapters
 
 

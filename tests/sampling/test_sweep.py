@@ -11,7 +11,8 @@ from personalization.errors import RecipeError, StackError
 from personalization.events import Stage
 from personalization.sampling.generate import Settings, draw
 from personalization.sampling.sweep import Axis, Cell, Grid, batches, side_by_side, sweep, sweeping
-from personalization.stacking.stack import Slot, Stack, applied
+from personalization.stacking.application import applied
+from personalization.stacking.stack import Slot, Stack
 from tests.support import tiny
 
 ASKED = Settings("a photo of a dog", seed=3, steps=3)

@@ -16,8 +16,10 @@ from personalization.bases.learned_embedding import ExtendedEmbedding, extended_
 from personalization.bases.unet import UNetBase
 from personalization.errors import AdapterError, ConceptError, StackError
 from personalization.sampling.generate import draw_each
-from personalization.stacking import merge
-from personalization.stacking.stack import MAX_SLOTS, Slot, Stack, applied, merged, suggest
+from personalization.stacking.application import applied
+from personalization.stacking.bake import merged
+from personalization.stacking.interference import gram, suggest
+from personalization.stacking.stack import COMBINATIONS, MAX_SLOTS, Slot, Stack
 from tests.support import random_adapters, tiny
 
 METHODS = ("lora", "loha", "lokr", "dora")
@@ -75,7 +77,7 @@ def test_delta_is_what_peft_merges_into_linear_and_convolution(base: UNetBase, m
         assert (change.delta(weight) - expected).norm() < 1e-5 * expected.norm(), place
 
 
-@pytest.mark.parametrize("combine", merge.COMBINATIONS)
+@pytest.mark.parametrize("combine", COMBINATIONS)
 def test_stack_at_weight_zero_draws_the_base_picture_bit_for_bit(
     base: UNetBase, many: dict[str, Adapter], combine: str
 ) -> None:
@@ -85,7 +87,7 @@ def test_stack_at_weight_zero_draws_the_base_picture_bit_for_bit(
         assert picture(base, "a photo of <mug>") == plain
 
 
-@pytest.mark.parametrize("combine", merge.COMBINATIONS)
+@pytest.mark.parametrize("combine", COMBINATIONS)
 def test_leaving_restores_every_parameter_bit_for_bit(
     base: UNetBase, many: dict[str, Adapter], combine: str
 ) -> None:
@@ -117,7 +119,7 @@ def test_a_thousand_random_enters_and_leaves_leave_no_trace(
             Slot(adapter, choose.uniform(-2, 2))
             for adapter in choose.sample(few, choose.randint(0, 3))
         )
-        combine = choose.choice(list(merge.COMBINATIONS))
+        combine = choose.choice(list(COMBINATIONS))
         try:
             with applied(base, Stack(slots, combine)):
                 if choose.random() < 0.3:
@@ -354,7 +356,7 @@ def test_suggested_weights_keep_the_sum_no_larger_than_the_strongest_alone(
     assert suggest(Stack((Slot(lora, 1.0), Slot(lora, -1.0)))) == (1.0, -1.0)
     weights = suggest(Stack((Slot(lora, 1.0), Slot(other, 1.0))))
     assert weights == pytest.approx((0.7, 0.7), abs=0.05)
-    table = merge.gram([lora, other])
+    table = gram([lora, other])
     w = torch.tensor(weights, dtype=torch.float64)
     assert float(w @ table @ w) <= 1.01 * float(table.diagonal().max())
     beside = suggest(Stack((Slot(lora, 1.0), Slot(random_adapters.word(), 0.9), Slot(lora, 1.0))))
