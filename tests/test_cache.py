@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from personalization.adapters.weight_deltas import match_modules
+from personalization.adapters.adapter_deltas import match_modules
 from personalization.cache import BoundedCache
 from personalization.stacking.application import applied
 from personalization.stacking.stack import COMBINATIONS, IN_TIME, Slot, Stack

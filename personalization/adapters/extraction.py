@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from personalization.adapters.adapter import Adapter
-from personalization.adapters.weight_deltas import FULL, ModuleKey, match_modules
+from personalization.adapters.adapter_deltas import FULL, match_modules
+from personalization.adapters.module_keys import ModuleKey
 from personalization.bases.base import Base
 from personalization.errors import AdapterError, RecipeError
 

@@ -17,7 +17,7 @@ from peft import (
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from personalization.adapters.weight_deltas import WORD
+from personalization.adapters.adapter_deltas import WORD
 from personalization.bases.base import Base
 from personalization.data.concept import Concept
 from personalization.errors import PersonalizationError, RecipeError

@@ -14,7 +14,7 @@ import spaces  # before torch
 from PIL import Image
 
 from personalization.adapters.adapter import Adapter
-from personalization.adapters.weight_deltas import check_targets
+from personalization.adapters.module_keys import check_targets
 from personalization.bases import schedulers
 from personalization.data.concept import Concept, Kind, check_photos
 from personalization.data.photos import Photo

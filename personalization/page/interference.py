@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from personalization.adapters.weight_deltas import ModuleKey
+from personalization.adapters.module_keys import ModuleKey
 from personalization.evaluation.charts import heat_map, layer_map
 from personalization.stacking.interference import LayerOverlap, Overlap
 

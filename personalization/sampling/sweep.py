@@ -16,7 +16,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
-from personalization.adapters import weight_deltas
+from personalization.adapters.adapter_deltas import learned_rows, match_modules
+from personalization.adapters.weight_deltas import LoRADelta
 from personalization.bases.base import Base
 from personalization.errors import RecipeError
 from personalization.events import Stage
@@ -237,7 +238,7 @@ def _linear(stack: Stack) -> bool:
     return stack.combine == "sum" and all(
         slot.adapter.description.method == "lora"
         and slot.text_weight is None
-        and not weight_deltas.learned_rows(slot.adapter)
+        and not learned_rows(slot.adapter)
         for slot in stack.slots
     )
 
@@ -258,10 +259,10 @@ def _applied_each(base: Base, stacks: Sequence[Stack]) -> Iterator[None]:
         }
         for number, slot in enumerate(stacks[0].slots):
             slots = [stack.slots[number] for stack in stacks]
-            for weight, (place, change) in weight_deltas.match_modules(
+            for weight, (place, change) in match_modules(
                 base.modules, slot.adapter, slot.name
             ).items():
-                assert isinstance(change, weight_deltas.LoRADelta)
+                assert isinstance(change, LoRADelta)
                 added = _Added(change, torch.tensor([s.weight_at(place) for s in slots]), weight)
                 handle = owners[weight].register_forward_hook(added)
                 undo.callback(handle.remove)
@@ -271,7 +272,7 @@ def _applied_each(base: Base, stacks: Sequence[Stack]) -> Iterator[None]:
 class _Added:
     """A forward hook: what a LoRA adds to a layer's output, weighted picture by picture."""
 
-    def __init__(self, change: weight_deltas.LoRADelta, weights: Tensor, like: Tensor):
+    def __init__(self, change: LoRADelta, weights: Tensor, like: Tensor):
         self.down = change.down.to(like.device, like.dtype)
         self.up = change.up.to(like.device, like.dtype)
         self.weights = (weights * change.scale).to(like.device, like.dtype)

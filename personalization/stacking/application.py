@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from personalization.adapters.weight_deltas import learned_rows
+from personalization.adapters.adapter_deltas import learned_rows
 from personalization.bases.base import Base, TextEncoder
 from personalization.bases.learned_embedding import ExtendedEmbedding, extended_tokenizer
 from personalization.errors import AdapterError

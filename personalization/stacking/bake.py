@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from personalization.adapters.adapter import Adapter, Description
-from personalization.adapters.weight_deltas import WORD, learned_rows
+from personalization.adapters.adapter_deltas import WORD, learned_rows
 from personalization.bases.base import Base
 from personalization.errors import StackError
 from personalization.stacking import merged_weights

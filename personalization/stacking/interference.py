@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from personalization.adapters.adapter import Adapter
-from personalization.adapters.weight_deltas import ModuleKey, deltas_of
+from personalization.adapters.adapter_deltas import deltas_of
+from personalization.adapters.module_keys import ModuleKey
 from personalization.stacking.merge import factors, thin_svd
 from personalization.stacking.stack import Stack
 

@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from personalization.adapters.low_rank_factors import as_factors
 from personalization.adapters.weight_deltas import (
     DoRADelta,
     FullDelta,
     WeightDelta,
-    as_factors,
     without_magnitude,
 )
 from personalization.errors import AdapterError

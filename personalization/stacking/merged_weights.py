@@ -16,7 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from personalization.adapters.adapter import Adapter
-from personalization.adapters.weight_deltas import DoRADelta, ModuleKey, WeightDelta, match_modules
+from personalization.adapters.adapter_deltas import match_modules
+from personalization.adapters.module_keys import ModuleKey
+from personalization.adapters.weight_deltas import DoRADelta, WeightDelta
 from personalization.bases.base import Base
 from personalization.cache import BoundedCache
 from personalization.stacking import merge

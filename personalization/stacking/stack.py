@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from personalization.adapters.adapter import Adapter
-from personalization.adapters.weight_deltas import FULL, ModuleKey, learned_rows
+from personalization.adapters.adapter_deltas import FULL, learned_rows
+from personalization.adapters.module_keys import ModuleKey
 from personalization.bases.catalog import BaseSpec
 from personalization.errors import AdapterError, StackError
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from personalization.adapters import extraction, formats
 from personalization.adapters.adapter import Adapter, Description
-from personalization.adapters.weight_deltas import check_targets, match_modules
+from personalization.adapters.adapter_deltas import match_modules
+from personalization.adapters.module_keys import check_targets
 from personalization.bases.unet import UNetBase
 from personalization.errors import AdapterError, RecipeError, StackError
 from personalization.sampling.generate import draw_each

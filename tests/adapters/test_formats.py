@@ -24,14 +24,10 @@ from torch import Tensor
 
 from personalization.adapters import formats
 from personalization.adapters.adapter import Adapter, Description
+from personalization.adapters.adapter_deltas import WORD, deltas_of, match_modules
 from personalization.adapters.formats import family, kohya, names
-from personalization.adapters.weight_deltas import (
-    WORD,
-    DoRADelta,
-    ModuleKey,
-    deltas_of,
-    match_modules,
-)
+from personalization.adapters.module_keys import ModuleKey
+from personalization.adapters.weight_deltas import DoRADelta
 from personalization.bases.unet import UNetBase
 from personalization.errors import AdapterError
 from personalization.files import read_header

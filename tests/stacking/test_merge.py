@@ -11,7 +11,8 @@ import torch
 from peft.utils import merge_utils
 from torch import Tensor
 
-from personalization.adapters.weight_deltas import LoRADelta, match_modules
+from personalization.adapters.adapter_deltas import match_modules
+from personalization.adapters.weight_deltas import LoRADelta
 from personalization.bases.unet import UNetBase
 from personalization.stacking import merge
 from personalization.stacking.application import applied

@@ -11,7 +11,8 @@ import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
 from personalization.adapters.adapter import Adapter
-from personalization.adapters.weight_deltas import ModuleKey, deltas_of, match_modules, weights
+from personalization.adapters.adapter_deltas import deltas_of, match_modules
+from personalization.adapters.module_keys import ModuleKey, parameters_by_key
 from personalization.bases.learned_embedding import ExtendedEmbedding, extended_tokenizer
 from personalization.bases.unet import UNetBase
 from personalization.errors import AdapterError, ConceptError, StackError
@@ -149,7 +150,7 @@ def test_sum_is_that_of_plain_matrices_with_negative_weights_and_unequal_ranks(
         random_adapters.make(rank=5, alpha=1, seed=1),
     )
     place = ModuleKey("unet", "mid_block.attentions.0.transformer_blocks.0.attn2.to_k")
-    weight = weights(base.modules)[place]
+    weight = parameters_by_key(base.modules)[place]
     expected = weight.detach().double()
     for adapter, w in ((first, 0.8), (second, -1.5)):
         up, down = (adapter.tensors[f"{place}.lora_{x}.weight"].double() for x in "BA")

@@ -12,7 +12,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
 from personalization.adapters.formats import kohya
-from personalization.adapters.weight_deltas import ModuleKey
+from personalization.adapters.module_keys import ModuleKey
 from personalization.bases import CATALOG, memory
 from personalization.bases.architectures import ARCHITECTURES
 from personalization.errors import BaseError, RecipeError

@@ -24,19 +24,18 @@ from personalization.adapters.adapter import (
     embedded_description,
     read_tensors,
 )
-from personalization.adapters.formats import diffusers, family, kohya, peft, words
-from personalization.adapters.formats.diffusers import metadata as diffusers_metadata
-from personalization.adapters.formats.names import COMPONENTS, parse
-from personalization.adapters.weight_deltas import (
+from personalization.adapters.adapter_deltas import (
     FULL,
     WORD,
-    DoRADelta,
-    ModuleKey,
     deltas_of,
     learned_rows,
     match_modules,
-    without_magnitude,
 )
+from personalization.adapters.formats import diffusers, family, kohya, peft, words
+from personalization.adapters.formats.diffusers import metadata as diffusers_metadata
+from personalization.adapters.formats.names import COMPONENTS, parse
+from personalization.adapters.module_keys import ModuleKey
+from personalization.adapters.weight_deltas import DoRADelta, without_magnitude
 from personalization.bases.base import Base
 from personalization.errors import AdapterError
 from personalization.files import Header, read_header

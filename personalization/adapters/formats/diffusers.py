@@ -14,16 +14,10 @@ from dataclasses import replace
 from typing import Any
 
 from personalization.adapters.adapter import Adapter
-from personalization.adapters.weight_deltas import (
-    MAGNITUDE,
-    WORD,
-    DoRADelta,
-    LoRADelta,
-    ModuleKey,
-    as_factors,
-    deltas_of,
-    without_magnitude,
-)
+from personalization.adapters.adapter_deltas import MAGNITUDE, WORD, deltas_of
+from personalization.adapters.low_rank_factors import as_factors
+from personalization.adapters.module_keys import ModuleKey
+from personalization.adapters.weight_deltas import DoRADelta, LoRADelta, without_magnitude
 from personalization.errors import AdapterError
 
 HEADER = "lora_adapter_metadata"

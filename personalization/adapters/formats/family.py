@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from personalization.adapters.formats.names import parse
-from personalization.adapters.weight_deltas import ModuleKey
+from personalization.adapters.module_keys import ModuleKey
 from personalization.bases.catalog import CATALOG
 from personalization.errors import AdapterError
 

@@ -15,15 +15,9 @@ import torch
 from torch import Tensor
 
 from personalization.adapters.adapter import Adapter
-from personalization.adapters.weight_deltas import (
-    WORD,
-    LoKrDelta,
-    ModuleKey,
-    WeightDelta,
-    deltas_of,
-    split_name,
-    without_magnitude,
-)
+from personalization.adapters.adapter_deltas import WORD, deltas_of, split_name
+from personalization.adapters.module_keys import ModuleKey
+from personalization.adapters.weight_deltas import LoKrDelta, WeightDelta, without_magnitude
 from personalization.errors import AdapterError
 
 # A learned word inside a LoRA file, as A1111 reads it.

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import re
 
+from personalization.adapters.adapter_deltas import SUFFIXES
 from personalization.adapters.formats import kohya
-from personalization.adapters.weight_deltas import SUFFIXES, ModuleKey
+from personalization.adapters.module_keys import ModuleKey
 from personalization.errors import AdapterError
 
 COMPONENTS = ("unet", "transformer", "text_encoder", "text_encoder_2", "text_encoder_3")

@@ -17,16 +17,10 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from personalization.adapters.adapter import Adapter
+from personalization.adapters.adapter_deltas import WORD, deltas_of, split_name
 from personalization.adapters.formats import diffusers
-from personalization.adapters.weight_deltas import (
-    WORD,
-    DoRADelta,
-    LoKrDelta,
-    ModuleKey,
-    deltas_of,
-    split_name,
-    without_magnitude,
-)
+from personalization.adapters.module_keys import ModuleKey
+from personalization.adapters.weight_deltas import DoRADelta, LoKrDelta, without_magnitude
 from personalization.errors import AdapterError
 from personalization.files import write_atomically
 
