@@ -1,7 +1,11 @@
-"""Format, lint, types and tests, as CI runs them: ``python3 -m tests.run [pytest arguments]``.
+"""Format, lint, types and tests, as CI runs them.
 
-Makes .venv where there is none, and installs what is missing: the packages, and Debian's chromium
-for the browser test. Needs nothing but Python's standard library.
+    python3 -m tests.run                              everything
+    python3 -m tests.run --quick                      all but the tests of a tier: slow, browser
+    python3 -m tests.run tests/data/test_masks.py     these tests, and nothing before them
+
+Any other argument is pytest's. Makes .venv where there is none, and installs what is missing: the
+packages, and Debian's chromium for the browser tests. Needs nothing but Python's standard library.
 """
 
 from __future__ import annotations
@@ -25,31 +29,46 @@ def call(*command: str | Path) -> None:
     subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
 
 
-def install() -> None:
-    """The packages, once for each state of the requirements; chromium, once."""
+def install_packages() -> None:
+    """Once for each state of the requirements."""
     stamp = VENV / "installed"
     wanted = sha256(b"".join(path.read_bytes() for path in REQUIREMENTS)).hexdigest()
-    if not stamp.exists() or stamp.read_text() != wanted:
-        if not PYTHON.exists():
-            venv.create(VENV, with_pip=True)
-        call(PYTHON, "-m", "pip", "install", "-q", "-r", REQUIREMENTS[1])
-        stamp.write_text(wanted)
-    if not any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
-        if not shutil.which("apt-get") or os.geteuid() != 0:
-            sys.exit("The browser test needs Chromium: install it, then run this again.")
-        os.environ["DEBIAN_FRONTEND"] = "noninteractive"
-        call("apt-get", "update", "-qq")
-        call("apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium")
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    if not PYTHON.exists():
+        venv.create(VENV, with_pip=True)
+    call(PYTHON, "-m", "pip", "install", "-q", "-r", REQUIREMENTS[1])
+    stamp.write_text(wanted)
+
+
+def install_chromium() -> None:
+    """Debian's, once."""
+    if any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))):
+        return
+    if not shutil.which("apt-get") or os.geteuid() != 0:
+        sys.exit("The browser tests need Chromium: install it, then run this again.")
+    os.environ["DEBIAN_FRONTEND"] = "noninteractive"
+    call("apt-get", "update", "-qq")
+    call("apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium")
 
 
 def main() -> None:
-    install()
+    arguments = sys.argv[1:]
+    quick = "--quick" in arguments
+    if quick:
+        arguments.remove("--quick")
+        arguments += ["-m", "not slow and not browser"]
+    picked = any((ROOT / argument.partition("::")[0]).exists() for argument in arguments)
+    install_packages()
+    if not quick:
+        install_chromium()
     python = str(PYTHON)
     code = ["app.py", "personalization", "tests"]
-    call(python, "-m", "ruff", "format", "--check", *code)
-    call(python, "-m", "ruff", "check", *code)
-    call(python, "-m", "mypy")
-    call(python, "-m", "pytest", "--durations=10", *sys.argv[1:])
+    if not picked:
+        call(python, "-m", "ruff", "format", "--check", *code)
+        call(python, "-m", "ruff", "check", *code)
+        call(python, "-m", "mypy")
+    call(python, "-m", "pytest", "--durations=10", *arguments)
 
 
 if __name__ == "__main__":

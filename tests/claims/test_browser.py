@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
-from contextlib import contextmanager
-
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from tests.support.browser import (
+    FRAME,
+    LONG,
+    chromium,
+    open_tab,
+    pick_example,
+    set_steps,
+    visiting,
+)
 from tests.support.hub_server import Repository, hub
 from tests.support.openid import provider
 from tests.support.server import ROOT, running
 
 pytestmark = pytest.mark.browser
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-# What Gradio draws around an app on a Space: its font, and the Hub's line above it.
-FRAME = ("https://fonts.googleapis.com/", "https://huggingface.co/api/spaces/")
-# Twice: what was put off until a frame was drawn is done in the next.
-IDLE = """async () => {
-    for (let i = 0; i < 2; i++) {
-        await new Promise(requestAnimationFrame);
-        await new Promise((resolve) => requestIdleCallback(resolve, { timeout: 5000 }));
-    }
-}"""
 WRITTEN = "() => Object.values(localStorage).join()"
-LONG = 120_000  # milliseconds: what a slow machine may need for six steps
 expect.set_options(timeout=30_000)  # and for an answer
 
 
@@ -48,51 +32,14 @@ def app(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture
 def page(app, browser):
     with visiting(browser, app.url) as page:
         yield page
-
-
-@contextmanager
-def visiting(browser, url: str, *also: str):
-    """A new visitor, who must not be sent anywhere but to the app, nor meet a script's error."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    page.route(lambda url: url.startswith(FRAME), lambda route: route.abort())
-    elsewhere: list[str] = []
-    errors: list[str] = []
-    here = (url, "data:", "blob:", *also)
-    page.on("request", lambda r: None if r.url.startswith(here) else elsewhere.append(r.url))
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(url)
-    expect(page.locator("body.arrived")).to_be_visible(timeout=LONG)
-    yield page
-    assert elsewhere == []
-    assert errors == []
-    context.close()
-
-
-def open_tab(page: Page, name: str) -> None:
-    """Gradio puts the values of a tab's fields into them only once all of it is there."""
-    page.get_by_role("tab", name=name).click()
-    page.evaluate(IDLE)
-
-
-def set_steps(page: Page, tab: str, steps: int) -> None:
-    page.locator(f"#{tab}-advanced").get_by_text("Advanced").click()
-    page.locator(f"#{tab}-advanced").get_by_label("Steps").fill(str(steps))
-
-
-def pick_example(page: Page, tab: str, name: str) -> None:
-    page.locator(f"#{tab}-examples [data-key='{name}']").click()
-    expect(page.locator(f"#{tab}-crops img")).to_have_count(5, timeout=LONG)
 
 
 def test_a_word_is_taught_and_drawn(page):

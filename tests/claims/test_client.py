@@ -14,6 +14,8 @@ from personalization.sampling.generate import read_record
 from personalization.workspaces.workspace import Workspaces
 from tests.support.server import ROOT, running
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = ROOT / "assets" / "examples"
 
 

@@ -194,10 +194,12 @@ def agreement(pocket_judge) -> float:
     return float(np.mean(correlations))
 
 
+@pytest.mark.slow
 def test_likeness_ranks_scenes_as_their_true_attributes_do(agreement):
     assert agreement >= 0.7
 
 
+@pytest.mark.slow
 def test_how_far_the_pocket_judge_can_be_trusted_is_said_as_measured(agreement):
     assert agreement == pytest.approx(POCKET_AGREEMENT, abs=0.01)
 

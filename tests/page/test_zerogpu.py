@@ -27,6 +27,7 @@ def allocations(log: Path) -> list[dict]:
     return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
 
 
+@pytest.mark.slow
 def test_a_run_longer_than_one_allocation_finishes_over_several(tmp_path):
     log = tmp_path / "allocations.jsonl"
     with running(
@@ -60,6 +61,7 @@ def test_a_run_longer_than_one_allocation_finishes_over_several(tmp_path):
     assert all(entry["asked"] <= 16 for entry in measuring)
 
 
+@pytest.mark.slow
 def test_a_spent_quota_is_said_in_words_and_the_run_is_kept(tmp_path):
     with running(tmp_path / "home", PYTHONPATH=STANDIN, ZERO_QUOTA="1") as app:
         client = Client(app.url, verbose=False, download_files=str(tmp_path / "files"))

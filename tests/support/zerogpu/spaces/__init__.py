@@ -40,7 +40,7 @@ _fork = multiprocessing.get_context("fork")
 _used = 0.0
 
 
-def GPU(task: Callable | None = None, *, duration: Any = None, size: str | None = None) -> Any:
+def GPU(task: Callable | None = None, *, duration: Any = None, size: str | None = None) -> Any:  # noqa: N802 - as there
     """Decorate `task` as `spaces.GPU` does. `duration`: seconds, or a function of the arguments."""
     if task is None:
         return lambda task: GPU(task, duration=duration, size=size)
