@@ -10,7 +10,6 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from importlib import import_module
 from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -22,24 +21,17 @@ from personalization.bases.catalog import ASSETS
 from personalization.errors import PersonalizationError, WorkspaceError
 from personalization.page import html
 from personalization.page.base import BaseChoice
-from personalization.page.common import (
-    ON_ZERO,
-    UNQUEUED,
-    WORKSPACES,
-    collected,
-    default_base,
-    device,
-    remembered,
-    spec_of,
-    user_message,
-)
 from personalization.page.endpoints import build_endpoints
-from personalization.page.gpu import showcase
+from personalization.page.event_options import UNQUEUED
+from personalization.page.loaded import ON_ZERO, compute, device, spec_of, wait_until_ready
+from personalization.page.messages import collected, user_message
 from personalization.page.report import last_result
+from personalization.page.runs import showcase
+from personalization.page.session import remembered, workspaces
 from personalization.page.stack_tab import StackTab, remember
 from personalization.page.theme import THEME
 from personalization.page.training_tab import SUBJECT, WORD, TrainingTab
-from personalization.workspaces.workspace import Workspace
+from personalization.workspaces.workspace import LIFETIME, Workspace
 
 ARRIVED = "() => document.body.classList.add('arrived')"
 ASK_FIRST = "(id) => confirm('Delete your photos, runs, adapters and pictures here?') ? id : ''"
@@ -53,11 +45,12 @@ START_ANEW = """(id) => {
 
 def arrive(visitor: str, base: str, *stored: Any) -> dict:
     """Open the visitor's workspace, or give them one; then everything as they left it."""
+    wait_until_ready()
     word, subject, adapter_list = stored[:3], stored[3:6], stored[6:]
     try:
-        workspace, fresh = WORKSPACES.open(visitor), False
+        workspace, fresh = workspaces().open(visitor), False
     except WorkspaceError:
-        workspace, fresh = WORKSPACES.new(), True
+        workspace, fresh = workspaces().new(), True
     shown, base = base_choice.restore(base)
     return {
         browser: workspace.id,
@@ -75,7 +68,7 @@ def choose_base(visitor: str, current: str, asked: str, *stored: Any) -> Iterato
     yield base_choice.wait()
     try:
         shown, base = base_choice.take(asked)
-        workspace = WORKSPACES.open(visitor)
+        workspace = workspaces().open(visitor)
         yield {
             **shown,
             **word_tab.rebase(workspace, base, *word),
@@ -95,14 +88,14 @@ def say_head(workspace: Workspace, base: str) -> str:
 
 def place_result(visitor: str, base: str) -> str:
     """The first lines anew, once a run has ended."""
-    return say_head(WORKSPACES.open(visitor), base)
+    return say_head(workspaces().open(visitor), base)
 
 
 def send_to_stack(
     visitor: str, base: str, current: str, adapter_list: list, *weights: float
 ) -> dict:
     """What was just learned, onto the rack; and over to it."""
-    workspace = WORKSPACES.open(visitor)
+    workspace = workspaces().open(visitor)
     run = workspace.run(current)
     library = workspace.library
     kept = library.copies(run.adapter_path) or (library.add(run.adapter_path, run.concept.name),)
@@ -123,16 +116,14 @@ def forget(visitor: str) -> str:
     if not visitor:  # they thought again
         return gr.skip()
     with collected([]):
-        WORKSPACES.open(visitor).delete()
+        workspaces().open(visitor).delete()
     return ""
 
 
 def tidy() -> None:
-    """Make ready what the first visitor would wait for; then every hour delete what has expired."""
-    default_base()
-    import_module("personalization.training.estimate")  # takes seconds
+    """Every hour delete what has expired."""
     while True:
-        WORKSPACES.expire()
+        workspaces().expire()
         time.sleep(3600)
 
 
@@ -160,7 +151,7 @@ with gr.Blocks(
         with gr.Tab("Stack adapters", id="stack"):
             stack_tab = StackTab(browser, base_name, kept_rack, kept_drawing)
     with gr.Row(elem_classes="foot"):
-        gr.HTML(html.privacy(WORKSPACES.lifetime))
+        gr.HTML(html.privacy(LIFETIME))
         forget_me = gr.Button("Forget me", size="sm", scale=0, min_width=110, elem_id="forget-me")
     build_endpoints()
 
@@ -195,17 +186,29 @@ with gr.Blocks(
     stack_tab.then_meet(arrived)
 demo.queue(default_concurrency_limit=4, max_size=64)
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Serve the page; what takes seconds to load is loaded once it answers."""
     if ON_ZERO:
-        default_base()  # ZeroGPU packs what is on the device before the launch
+        wait_until_ready()  # ZeroGPU packs what is on the device before the launch
     threading.Thread(target=tidy, daemon=True).start()
     demo.launch(
+        prevent_thread_lock=True,
         theme=THEME,
         css_paths=ASSETS / "page.css",
         allowed_paths=[str(ASSETS)],
-        blocked_paths=[str(WORKSPACES.root.resolve())],
+        blocked_paths=[str(workspaces().root.resolve())],
         max_file_size="64mb",
         show_error=True,
         ssr_mode=False,
         footer_links=["api", "settings"],
     )
+    try:
+        wait_until_ready()
+        demo.block_thread()
+    finally:
+        compute().close()
+
+
+if __name__ == "__main__":
+    main()

@@ -9,20 +9,21 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from personalization.adapters import formats
 from personalization.adapters.adapter import Adapter, embedded_description
 from personalization.errors import PersonalizationError
 from personalization.files import read_header
-from personalization.stacking.interference import overlaps, suggest
 from personalization.stacking.stack import COMBINATIONS, MAX_SLOTS, MAX_WEIGHT, Slot, Stack
 from personalization.training.base_selection import POCKET
 from personalization.workspaces.library import Entry, Library
 from personalization.workspaces.workspace import Workspace
 
 from . import html
-from .common import UNQUEUED, WORKSPACES, collected, spec_of
-from .gpu import stack_of
+from .event_options import UNQUEUED
 from .interference import interference, suggested
+from .loaded import spec_of
+from .messages import collected
+from .session import workspaces
+from .stacks import stack_of
 
 TITLES = {
     "sum": "Sum",
@@ -62,6 +63,8 @@ def stacked(base: str, library: Library, rows: Sequence[Row], **how: Any) -> Sta
 
 def receive(base: str, library: Library, path: Path, title: str) -> Entry:
     """A stranger's file or folder into the library, read whole before anything is kept."""
+    from personalization.adapters import formats
+
     stack_of(base, [(title, Adapter(formats.describe(path), {}), 1.0)])
     return library.add(formats.read(path), title)
 
@@ -85,6 +88,7 @@ class AdapterList:
         self.notes = gr.HTML(elem_id="stack-rack-notes")
 
     def build_rows(self) -> None:
+
         gr.HTML(html.section(1, "Adapters", "0 is none of it, 1 is as it was trained."))
         self.empty = gr.HTML(html.EMPTY_RACK)
         self.rows: list[gr.Row] = []
@@ -126,6 +130,7 @@ class AdapterList:
 
     def build_together(self) -> None:
         """What is said and set of all of them."""
+
         self.meeting = gr.HTML(elem_id="stack-meeting")
         self.suggest = gr.Button(
             "Suggest weights",
@@ -191,6 +196,7 @@ class AdapterList:
 
     def wire(self, outputs: list[Any], then: Callable[[Any], None]) -> None:
         """`outputs` are all that `show` and `said` update; `then` follows every such event."""
+
         adapter_list = [self.visitor, self.base, self.adapter_list]
         # Fires twice at times: the second choice, gone from the list by then, must not be refused.
         chosen = [*adapter_list, self.add, *self.weights]
@@ -231,7 +237,7 @@ class AdapterList:
         *weights: float,
     ) -> tuple[Workspace, str, list[Row], Stack]:
         """The stack as the page shows it. Raises what is wrong with it."""
-        workspace, rows = WORKSPACES.open(visitor), remember(adapter_list, *weights)
+        workspace, rows = workspaces().open(visitor), remember(adapter_list, *weights)
         how = {"combine": combine, "density": density or 0.5, "rank": int(rank or 0)}
         return workspace, base, rows, stacked(base, workspace.library, rows, **how)
 
@@ -241,6 +247,7 @@ class AdapterList:
         self, workspace: Workspace, adapter_list: Sequence[Any], errors: Sequence[str] = ()
     ) -> dict:
         """The rows, and what else the library has."""
+
         entries = {entry.name: entry for entry in workspace.library.list()}
         every = [Row(*row) for row in adapter_list]
         rows = [row for row in every if row.name in entries]
@@ -282,6 +289,7 @@ class AdapterList:
         self, workspace: Workspace, base: str, adapter_list: Sequence[Row], name: str
     ) -> dict:
         """One more row, at its recommended strength. Raises what is wrong with it."""
+
         entry = workspace.library.entry(name)
         errors = [entry.error] if entry.error else []
         if entry.description:
@@ -298,7 +306,7 @@ class AdapterList:
             return {self.notes: ""}
         try:
             return self.with_row(
-                WORKSPACES.open(visitor), base, remember(adapter_list, *weights), name
+                workspaces().open(visitor), base, remember(adapter_list, *weights), name
             )
         except PersonalizationError as error:
             return {self.notes: html.problems([str(error)])}
@@ -309,7 +317,7 @@ class AdapterList:
         """A file from anyone, into the library and onto the rack."""
         path = Path(file)
         try:
-            workspace = WORKSPACES.open(visitor)
+            workspace = workspaces().open(visitor)
             entry = receive(base, workspace.library, path, path.stem)
             return self.with_row(workspace, base, remember(adapter_list, *weights), entry.name)
         except PersonalizationError as error:
@@ -322,7 +330,7 @@ class AdapterList:
     ) -> dict:
         """One row less."""
         rows = remember(adapter_list, *weights)
-        return self.show(WORKSPACES.open(visitor), rows[:number] + rows[number + 1 :])
+        return self.show(workspaces().open(visitor), rows[:number] + rows[number + 1 :])
 
     def rebase(self, workspace: Workspace, base: str, adapter_list: Sequence[Any]) -> dict:
         """For another base: what its parts are called, and what on the rack is not for it."""
@@ -351,12 +359,14 @@ class AdapterList:
 
     def meet(self, visitor: str, adapter_list: list, met: list[str]) -> dict:
         """How far the adapters overlap; at their weights or at others it is the same."""
+        from personalization.stacking.interference import overlaps
+
         names = [row[0] for row in adapter_list]
         if names == met:
             return {self.met: met}
         reply = {self.met: names, self.meeting: ""}
         try:
-            library = WORKSPACES.open(visitor).library
+            library = workspaces().open(visitor).library
             on = [library.get(name) for name in names]
             pairs = overlaps(on)
         except PersonalizationError:
@@ -366,9 +376,11 @@ class AdapterList:
 
     def suggest_weights(self, visitor: str, base: str, adapter_list: list, *weights: float) -> dict:
         """Weights that keep the sum in bounds, onto the sliders."""
+        from personalization.stacking.interference import suggest
+
         rows = remember(adapter_list, *weights)
         try:
-            weights = suggest(stacked(base, WORKSPACES.open(visitor).library, rows))
+            weights = suggest(stacked(base, workspaces().open(visitor).library, rows))
         except PersonalizationError as error:
             return {self.said_of_weights: html.problems([str(error)])}
         # A slider's step towards zero: rounding up would leave the bounds.
@@ -411,6 +423,7 @@ class AdapterList:
 
 def slider(entry: Entry, weight: float) -> dict[str, Any]:
     """A learned word is there or not; of anything else there can be more, less, or its opposite."""
+
     if entry.description and entry.description.method == "textual_inversion":
         return gr.update(minimum=0, maximum=1, step=1, value=float(bool(weight)))
     return gr.update(minimum=-MAX_WEIGHT, maximum=MAX_WEIGHT, step=0.05, value=weight)

@@ -13,7 +13,9 @@ from personalization.errors import BaseError
 from personalization.training.base_selection import POCKET, VARIABLE, options
 
 from . import html
-from .common import ON_ZERO, QUEUED, base, default_base, device, remembered, spec_of
+from .event_options import QUEUED
+from .loaded import GETTING_READY, base, default_base, device, spec_of
+from .session import remembered
 
 Chosen = Callable[..., Iterator[dict]]
 
@@ -23,8 +25,7 @@ class BaseChoice:
 
     def __init__(self) -> None:
         self.name = remembered("base", "")
-        where = html.device_words(device(), shared=ON_ZERO)
-        self.head = gr.HTML(html.header(POCKET.title, where), elem_id="head")
+        self.head = gr.HTML(html.header(POCKET.title, GETTING_READY), elem_id="head")
         with gr.Accordion("Choose the base", open=False, elem_id="base"):
             self.offer = gr.Radio(
                 [(html.terms(POCKET), POCKET.name)],
@@ -34,7 +35,7 @@ class BaseChoice:
                 elem_id="base-offer",
             )
             self.cannot = gr.HTML(elem_id="base-cannot")
-            with gr.Row(visible=device() != "cpu", elem_classes="ask"):
+            with gr.Row(visible=False, elem_classes="ask") as self.any_base:
                 self.own = gr.Textbox(
                     placeholder="Your own on the Hub: someone/their-model",
                     container=False,
@@ -45,7 +46,7 @@ class BaseChoice:
                 )
                 self.load = gr.Button("Load", scale=1, min_width=90, elem_id="base-load")
         self.notes = gr.HTML(elem_id="base-notes")
-        self.parts = [self.name, self.head, self.offer, self.cannot, self.notes]
+        self.parts = [self.name, self.head, self.offer, self.cannot, self.any_base, self.notes]
 
     def wire(self, choose: Chosen, head: list[Any], rest: list[Any], others: list[Any]) -> None:
         """`choose` gets `head`, what is asked for, and `rest`; it may change `others` too."""
@@ -89,6 +90,7 @@ class BaseChoice:
             self.name: spec.name,
             self.offer: gr.update(choices=self.choices(can), value=spec.name),
             self.cannot: html.bases(listed, VARIABLE),
+            self.any_base: gr.update(visible=device() != "cpu"),
         }
 
     def choices(self, specs: Sequence[BaseSpec]) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from queue import SimpleQueue
 from typing import Any
@@ -22,9 +22,9 @@ class Compute:
     """Runs one job after the other, on a thread of its own."""
 
     def __init__(self) -> None:
-        self._jobs: SimpleQueue[tuple[Future, Callable[[], Any]]] = SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="compute", daemon=True)
-        self._thread.start()
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="compute")
+        self._thread = self._executor.submit(threading.current_thread).result()
+        self._closed = threading.Event()
 
     @classmethod
     def with_the_cores(cls) -> Compute:
@@ -46,48 +46,49 @@ class Compute:
         Closed before its end, it is closed there as soon as it yields again. Nobody waits for that:
         Gradio closes from its event loop, and whatever would go on comes after it here.
         """
-        told: SimpleQueue[Any] = SimpleQueue()
+        events: SimpleQueue[Any] = SimpleQueue()
         left = threading.Event()
 
         def run() -> None:
-            with closing(function(*args, **named)) as events:
-                for event in events:
-                    told.put(event)
-                    if left.is_set():
+            with closing(function(*args, **named)) as source:
+                for event in source:
+                    events.put(event)
+                    if left.is_set() or self._closed.is_set():
                         return
 
-        over = object()
+        end = object()
         job = self._submit(run)
-        job.add_done_callback(lambda _: told.put(over))
+        job.add_done_callback(lambda _: events.put(end))
         try:
-            while (event := told.get()) is not over:
+            while (event := events.get()) is not end:
                 yield event
             job.result()
         finally:
             left.set()
 
-    def alone(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function, or generator function, on this thread."""
-        how = self.stream if inspect.isgeneratorfunction(function) else self.call
-
-        @functools.wraps(function)
-        def there(*args: Any, **named: Any) -> Any:
-            return how(function, *args, **named)
-
-        return there
+    def close(self) -> None:
+        """Start no job any more; one that streams ends with its next event. Waits for nothing."""
+        self._closed.set()
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
     def _submit(self, job: Callable[[], Any]) -> Future:
         if threading.current_thread() is self._thread:
             raise RuntimeError("A job that waits for another on its own thread waits for ever.")
-        future: Future = Future()
-        self._jobs.put((future, job))
-        return future
+        return self._executor.submit(job)
 
-    def _work(self) -> None:
-        while True:
-            future, job = self._jobs.get()
-            try:
-                future.set_result(job())
-            except BaseException as error:
-                future.set_exception(error)
-            del future, job  # and with them what they hold, while there is nothing to do
+
+def alone(compute: Callable[[], Compute], function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, or generator function, on the thread that `compute` gives when called."""
+    if inspect.isgeneratorfunction(function):
+
+        @functools.wraps(function)
+        def stream(*args: Any, **named: Any) -> Iterator[Any]:
+            return compute().stream(function, *args, **named)
+
+        return stream
+
+    @functools.wraps(function)
+    def call(*args: Any, **named: Any) -> Any:
+        return compute().call(function, *args, **named)
+
+    return call

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 from PIL import Image
@@ -14,27 +14,26 @@ from PIL import Image
 from personalization.bases import schedulers
 from personalization.bases.catalog import BaseSpec
 from personalization.errors import PersonalizationError
-from personalization.sampling.generate import MAX_COUNT, Picture, Settings, read_record
-from personalization.sampling.sweep import STRENGTHS, Axis, side_by_side
+from personalization.sampling.picture_record import read_record
 from personalization.stacking.stack import COMBINATIONS, MAX_SLOTS
 from personalization.training.base_selection import POCKET
 from personalization.workspaces.library import Entry
 
 from . import html
 from .adapter_list import AdapterList
-from .brush import brushed, canvas, painted
-from .common import (
-    ON_GPU,
-    UNQUEUED,
-    WORKSPACES,
-    collected,
-    gallery,
-    publish_pictures,
-    spec_of,
-    user_message,
-)
-from .gpu import draw_with, gpu_sweep, records_of
+from .event_options import ON_GPU, UNQUEUED
+from .gpu import gpu_sweep
+from .loaded import spec_of
+from .messages import collected, user_message
+from .pictures import brushed, canvas, gallery, painted
 from .records import TASKS, Said, kept_start, start_of
+from .session import workspaces
+from .stacks import draw_with, records_of
+from .uploads import publish_pictures
+
+if TYPE_CHECKING:
+    from personalization.sampling.generate import Settings
+    from personalization.sampling.sweep import Axis
 
 CALL_WORD = "(prompt, word) => prompt.includes(word) ? prompt : `${prompt} ${word}`.trim()"
 SAY_DARK = "(_, ...others) => [document.body.classList.contains('dark'), ...others]"
@@ -53,6 +52,7 @@ class DrawPanel:
         self.build_settings()
 
     def build_asking(self) -> None:
+
         self.prompt = gr.Textbox(
             placeholder="What to draw",
             container=False,
@@ -111,6 +111,8 @@ class DrawPanel:
         self.dark = gr.Checkbox(visible=False)  # whether the page is: a script says so
 
     def build_settings(self) -> None:
+        from personalization.sampling.generate import MAX_COUNT
+
         sampling = POCKET.sampling
         narrow: dict[str, Any] = {"min_width": 140}
         with gr.Accordion("Advanced", open=False, elem_id="stack-advanced"):
@@ -188,6 +190,7 @@ class DrawPanel:
 
     def show(self, entries: Sequence[Entry]) -> dict:
         """What there is to call and to sweep with these adapters on the rack."""
+
         words = [entry.description.trigger if entry.description else "" for entry in entries]
         words += [""] * (MAX_SLOTS - len(words))
         weights = [(f"weight of {html.called(e)}", f"weight {i}") for i, e in enumerate(entries)]
@@ -214,6 +217,8 @@ class DrawPanel:
 
     def asked(self, given: Sequence[Any]) -> tuple[Settings, Image.Image | None, Any]:
         """What the form says: settings, the picture to start from, its mask."""
+        from personalization.sampling.generate import MAX_COUNT, Settings
+
         prompt, negative, seed, vary, count, steps, guidance = given[:7]
         scheduler, task, strength, image, editor = given[7:12]
         settings = Settings(
@@ -266,6 +271,9 @@ class DrawPanel:
 
     def paint_grid(self, dark: bool, given: Sequence[Any], across: str, down: str) -> dict:
         """A labelled sheet; without `across` the adapters side by side."""
+        from personalization.sampling.generate import Picture
+        from personalization.sampling.sweep import side_by_side
+
         try:
             settings, _, _ = self.asked(given)
             settings = replace(settings, task="text").check()
@@ -297,11 +305,12 @@ class DrawPanel:
 
     def take_record(self, visitor: str, base: str, file: str) -> dict:
         """The form as it was when this picture was drawn; the base stays the chosen one."""
+
         record = read_record(Path(file))
         Path(file).unlink(missing_ok=True)
         if record is None:
             return {self.notes: html.problems([html.NO_RECORD]), self.restored: None}
-        said, workspace = Said(record), WORKSPACES.open(visitor)
+        said, workspace = Said(record), workspaces().open(visitor)
         adapter_list = said.rows()
         spec = spec_of(base)
         task = said.one_of("task", TASKS, "text")
@@ -342,6 +351,8 @@ def scheduler_choices(spec: BaseSpec) -> list[tuple[str, str]]:
 
 def _axis(said: str, base: str) -> Axis:
     """What a choice of the sweep's lists stands for: "weight 1", "guidance", "combine"."""
+    from personalization.sampling.sweep import STRENGTHS, Axis
+
     what, _, slot = said.partition(" ")
     if what == "weight":
         return Axis("weight", STRENGTHS, slot=int(slot))

@@ -12,31 +12,19 @@ import gradio as gr
 from personalization.bases import best_device
 from personalization.data.concept import Kind
 from personalization.data.photos import problems as photo_problems
-from personalization.evaluation.metrics import Estimate
-from personalization.evaluation.report import Report
 from personalization.events import Finished, SliceEnded, StepDone
 from personalization.training.base_selection import options
 
 from . import html
-from .common import (
-    KINDS,
-    ON_GPU,
-    REFRESH,
-    check_new,
-    collected,
-    default_base,
-    pieces_of,
-    publish_file,
-    publish_pictures,
-    raised,
-    spec_of,
-    take_uploads,
-    workspace_of,
-)
-from .gpu import keep_adapter, measure_part, show_off, start_run, train_slice
+from .event_options import ON_GPU, REFRESH
+from .loaded import default_base, spec_of
+from .messages import collected, raised
 from .report import Pace, compared, is_measured
+from .runs import check_new, keep_adapter, measure_part, pieces_of, show_off, start_run, train_slice
+from .session import workspace_of
 from .stack_endpoints import build_stack_endpoints
-from .training_tab import SUBJECT, WORD, Training
+from .training_tab import KINDS, SUBJECT, WORD, Training
+from .uploads import publish_file, publish_pictures, take_uploads
 
 Trained = tuple[dict[str, Any], str | None, list[tuple[str, str]] | None]
 
@@ -162,6 +150,8 @@ def report(session: str, run: str) -> Iterator[tuple[dict[str, Any], dict | None
         The status (state, done and total pictures, verdict, strength), and at the end the report
         with every figure, and as one HTML file with its pictures.
     """
+    from personalization.evaluation.report import Report
+
     with raised():
         workspace = workspace_of(session)
         opened = workspace.run(run)
@@ -196,6 +186,8 @@ def compare_runs(session: str, runs: list[str]) -> list[dict[str, Any]]:
         For each its name, method, strength, size in bytes, seconds, and subject, prompt and drift
         as {mean, low, high}, shares of their references.
     """
+    from personalization.evaluation.metrics import Estimate
+
     with raised():
         rows = compared(workspace_of(session), runs).rows()
     return [
@@ -252,7 +244,7 @@ def build_endpoints() -> None:
                 gr.File(label="photos", file_count="multiple"),
                 gr.Textbox(label="placeholder_token"),
                 gr.Textbox(label=class_noun),
-                gr.Radio(KINDS, value="object", label="kind"),
+                gr.Radio(list(KINDS), value="object", label="kind"),
                 *(whole("steps", None), whole("seed", 0)),
                 *(gr.Textbox("", label="session"), gr.Textbox("", label="base")),
             ]

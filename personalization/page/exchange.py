@@ -6,21 +6,24 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
 from gradio.utils import get_space
 
-from personalization.adapters import formats
 from personalization.errors import PersonalizationError
-from personalization.sharing import hub
 from personalization.workspaces.library import Entry, Library, slug
 from personalization.workspaces.workspace import Workspace
 
 from . import html
 from .adapter_list import AdapterList, receive, remember
-from .common import WORKSPACES, collected, publish_file, user_message
 from .gpu import gpu_merge
+from .messages import collected, user_message
+from .session import workspaces
+from .uploads import publish_file
+
+if TYPE_CHECKING:
+    from personalization.sharing import hub
 
 FORMATS: tuple[Literal["diffusers", "kohya"], ...] = ("diffusers", "kohya")
 # A Space whose front matter says hf_oauth; anywhere else there is nobody to sign in with.
@@ -30,6 +33,8 @@ BUSY: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": 4}
 
 def take_from_hub(base: str, workspace: Workspace, found: hub.Found, token: str | None) -> Entry:
     """Download, check and keep an adapter. Raises `HubError`, `AdapterError`, `WorkspaceError`."""
+    from personalization.sharing import hub
+
     workspace.make_room(found.size)
     with tempfile.TemporaryDirectory(dir=workspace.folder) as folder:
         path = hub.fetch(found, Path(folder), token)
@@ -38,6 +43,8 @@ def take_from_hub(base: str, workspace: Workspace, found: hub.Found, token: str 
 
 def files_of(library: Library, name: str) -> tuple[list[str], list[str]]:
     """Copies of an adapter for other programs, read back and compared; and what is in the way."""
+    from personalization.adapters import formats
+
     adapter = library.get(name)
     files: list[str] = []
     errors: list[str] = []
@@ -89,6 +96,8 @@ class FromHub:
 
     def list_files(self, name: str, token: gr.OAuthToken | None) -> dict:
         """What the repository has, each file as its header describes it."""
+        from personalization.sharing import hub
+
         nothing = {self.found: [], self.choice: gr.update(visible=False)}
         nothing[self.add] = gr.update(visible=False)
         try:
@@ -119,7 +128,7 @@ class FromHub:
     ) -> dict:
         """Download the chosen one, and put it onto the rack."""
         try:
-            workspace = WORKSPACES.open(visitor)
+            workspace = workspaces().open(visitor)
             signed = token.token if token else None
             entry = take_from_hub(base, workspace, found[number], signed)
             on = self.adapter_list.with_row(
@@ -184,7 +193,7 @@ class TakeAway:
         if not name:
             return {self.notes: html.problems([html.NOTHING_TO_TAKE])}
         try:
-            files, errors = files_of(WORKSPACES.open(visitor).library, name)
+            files, errors = files_of(workspaces().open(visitor).library, name)
         except PersonalizationError as error:
             return {self.notes: html.problems([user_message(error)])}
         return {

@@ -9,8 +9,11 @@ from personalization.evaluation.charts import size_words
 from personalization.training.run import Run
 
 from . import html
-from .common import ON_GPU, WORKSPACES, publish_file, user_message
+from .event_options import ON_GPU
 from .gpu import gpu_extract
+from .messages import user_message
+from .session import workspaces
+from .uploads import publish_file
 
 
 class Extract:
@@ -43,8 +46,9 @@ class Extract:
 
     def extract(self, visitor: str, current: str, rank: float) -> dict:
         """The LoRA into the library, and to download."""
+
         try:
-            workspace = WORKSPACES.open(visitor)
+            workspace = workspaces().open(visitor)
             run = workspace.run(current)
             made = gpu_extract(run.base, run.adapter_path, int(rank))
             entry = workspace.library.add(made.adapter, made.adapter.description.title)

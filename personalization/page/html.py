@@ -19,16 +19,17 @@ from personalization.adapters.adapter import Description
 from personalization.bases.catalog import CATALOG, BaseSpec
 from personalization.data.photos import Photo, crop, crop_mask
 from personalization.evaluation.charts import WHOLE_MODEL, Mark, size_words, spectrum
-from personalization.evaluation.report import Report
-from personalization.sharing.hub import Found
 from personalization.training.base_selection import Option
 from personalization.training.run import Run
 from personalization.workspaces.library import Entry
 
+from .examples import ExampleSet
+
 if TYPE_CHECKING:  # take seconds to import
     from personalization.adapters.extraction import Extracted
+    from personalization.evaluation.report import Report
+    from personalization.sharing.hub import Found
     from personalization.training.estimate import Outlook
-
 METHODS = {
     "textual_inversion": "a learned word",
     "lora": "a LoRA",
@@ -126,13 +127,13 @@ def crops(photos: Sequence[tuple[str, Photo]], size: int) -> str:
     )
 
 
-def example_sets(sets: Iterable[tuple[str, str, Sequence[Path]]]) -> str:
-    """(key, title, photos): a button each, with its photos fanned out."""
+def example_sets(sets: Iterable[ExampleSet]) -> str:
+    """A button each, with its photos fanned out."""
     buttons = "".join(
-        f'<button type="button" class="example" data-key="{escape(key)}">'
-        f'<span class="fan">{"".join(_thumbnail(path) for path in paths[:3])}</span>'
-        f"{escape(title)}</button>"
-        for key, title, paths in sets
+        f'<button type="button" class="example" data-key="{escape(each.key)}">'
+        f'<span class="fan">{"".join(_thumbnail(path) for path in each.photos[:3])}</span>'
+        f"{escape(each.title)}</button>"
+        for each in sets
     )
     return (
         f'<div class="examples"><span class="hint">or try</span>{buttons}</div>' if buttons else ""

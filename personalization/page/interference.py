@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
-from personalization.adapters.module_keys import ModuleKey
 from personalization.evaluation.charts import heat_map, layer_map
-from personalization.stacking.interference import LayerOverlap, Overlap
 
-Pairs = Mapping[tuple[int, int], Overlap]
+if TYPE_CHECKING:
+    from personalization.adapters.module_keys import ModuleKey
+    from personalization.stacking.interference import LayerOverlap, Overlap
+
+Pairs = Mapping[tuple[int, int], "Overlap"]
 
 _PARTS = {"down_blocks": "down", "mid_block": "middle", "up_blocks": "up"}
 

@@ -13,8 +13,9 @@ from personalization.errors import PersonalizationError
 from personalization.workspaces.workspace import Workspace
 
 from . import html
-from .brush import brushed, canvas, painted
-from .common import UNQUEUED, WORKSPACES
+from .event_options import UNQUEUED
+from .pictures import brushed, canvas, painted
+from .session import workspaces
 
 LARGEST = 512  # pixels of the longer side while it is brushed over
 
@@ -54,7 +55,7 @@ class MaskBrush:
         if not key:
             return None
         try:
-            (photo,) = WORKSPACES.open(visitor).photos([key])
+            (photo,) = workspaces().open(visitor).photos([key])
         except PersonalizationError:  # it has just been taken out
             return None
         image, mask = photo.image.copy(), photo.mask

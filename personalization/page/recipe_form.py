@@ -23,7 +23,9 @@ from personalization.training.base_selection import POCKET
 from personalization.training.presets import Intent
 
 from . import html
-from .common import ON_ZERO, UNQUEUED, WORKSPACES, recalled, spec_of
+from .event_options import UNQUEUED
+from .loaded import ON_ZERO, spec_of
+from .session import recalled, workspaces
 
 Purpose = Literal["word", "subject"]
 
@@ -203,7 +205,7 @@ def room_for_full(spec: BaseSpec = POCKET) -> bool:
     memory = cost.memory
     if torch.cuda.is_available() and not ON_ZERO:
         memory = torch.cuda.get_device_properties(0).total_memory
-    return disk <= WORKSPACES.quota and cost.memory <= memory
+    return disk <= workspaces().quota and cost.memory <= memory
 
 
 class RecipeForm:

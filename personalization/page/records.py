@@ -15,7 +15,7 @@ from personalization.workspaces.workspace import Workspace
 
 from . import html
 from .adapter_list import Row
-from .common import spec_of
+from .loaded import spec_of
 
 TASKS = ("text", "image", "inpaint")
 

@@ -10,12 +10,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from personalization.evaluation.charts import Mark
-from personalization.evaluation.report import Comparison, Report
 from personalization.events import SliceEnded, Stage
 from personalization.files import read_header
 from personalization.recipe import LowRank
@@ -23,8 +22,16 @@ from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
 from . import html, progress
-from .common import ON_GPU, QUEUED, UNQUEUED, WORKSPACES, base, publish_file, spec_of, user_message
-from .gpu import REPORT, measure_part
+from .event_options import ON_GPU, QUEUED, UNQUEUED
+from .gpu import REPORT
+from .loaded import base, spec_of
+from .messages import user_message
+from .runs import measure_part
+from .session import workspaces
+from .uploads import publish_file
+
+if TYPE_CHECKING:
+    from personalization.evaluation.report import Comparison, Report
 
 
 @dataclass
@@ -103,12 +110,14 @@ class ReportPanel:
 
     def advance(self, visitor: str, current: str, turn: dict[str, Any] | None) -> Iterator[dict]:
         """One request's share of a report."""
+        from personalization.evaluation.report import Report
+
         if not turn or turn["run"] != current:  # the visitor has gone on to another run
             yield {self.status: gr.skip()}
             return
         run: Run | None = None
         try:
-            workspace = WORKSPACES.open(visitor)
+            workspace = workspaces().open(visitor)
             run = workspace.run(current)
             if run.stop_requested or is_measured(run):
                 yield self.show(workspace, run)
@@ -134,19 +143,21 @@ class ReportPanel:
 
     def leave(self, visitor: str, current: str) -> dict:
         """Not now: the part at hand ends with the pictures that it draws."""
-        workspace = WORKSPACES.open(visitor)
+        workspace = workspaces().open(visitor)
         run = workspace.run(current)
         run.stop()
         return self.show(workspace, run)
 
     def again(self, visitor: str, current: str) -> dict:
         """Measure what was skipped, or cut off."""
-        run = WORKSPACES.open(visitor).run(current)
+        run = workspaces().open(visitor).run(current)
         run.clear_stop()
         return self.next_part(run)
 
     def show(self, workspace: Workspace, run: Run) -> dict:
         """The report as the run's folder has it, or that there is none yet."""
+        from personalization.evaluation.report import Report
+
         report = Report.open(run.folder)
         measured = bool(report and report.figures)
         others = [(way(other), other.folder.name) for other in comparable(workspace, run)]
@@ -172,7 +183,7 @@ class ReportPanel:
         """The run beside the chosen ones."""
         if not chosen:
             return dict.fromkeys(self.beside, gr.update(visible=False))
-        workspace = WORKSPACES.open(visitor)
+        workspace = workspaces().open(visitor)
         found = compared(workspace, [current, *chosen])
         path = workspace.run(current).folder / "cache" / "comparison.html"
         path.parent.mkdir(exist_ok=True)
@@ -185,6 +196,8 @@ class ReportPanel:
 
 def is_measured(run: Run) -> bool:
     """Whether the report is there, with figures."""
+    from personalization.evaluation.report import Report
+
     report = Report.open(run.folder)
     return bool(report and report.figures)
 
@@ -202,6 +215,8 @@ def comparable(workspace: Workspace, run: Run) -> list[Run]:
 
 def compared(workspace: Workspace, names: list[str]) -> Comparison:
     """The reports of these runs side by side. Raises `WorkspaceError` for a run of nobody's."""
+    from personalization.evaluation.report import Comparison, Report
+
     runs = [workspace.run(name) for name in dict.fromkeys(names)]
     reports: dict[str, Report] = {}
     for run in runs:

@@ -12,26 +12,21 @@ import gradio as gr
 from personalization.errors import PersonalizationError
 from personalization.evaluation import charts
 from personalization.events import Finished, SliceEnded, StepDone
-from personalization.sampling.generate import Settings
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
 from . import html, progress
-from .common import (
-    ON_GPU,
-    QUEUED,
-    REFRESH,
-    UNQUEUED,
-    WORKSPACES,
-    example_result,
-    gallery,
-    publish_file,
-    publish_pictures,
-    user_message,
-)
+from .event_options import ON_GPU, QUEUED, REFRESH, UNQUEUED
+from .examples import example_result
 from .extract import Extract
-from .gpu import draw_stack, gpu_finish, keep_adapter, own_adapter, show_off, showcase, train_slice
+from .gpu import gpu_finish
+from .messages import user_message
+from .pictures import gallery
 from .report import ReportPanel
+from .runs import keep_adapter, own_adapter, show_off, showcase, train_slice
+from .session import workspaces
+from .stacks import draw_stack
+from .uploads import publish_file, publish_pictures
 
 
 class RunPanel:
@@ -124,12 +119,13 @@ class RunPanel:
 
     def advance(self, visitor: str, turn: dict[str, Any] | None) -> Iterator[dict]:
         """One request's share of a run: a slice of learning, or the pictures at its end."""
+
         if not turn:  # a tab that is opened for the first time says so; no yield would blank it
             yield {self.status: gr.skip()}
             return
         view = progress.RunView("the word", 1)
         try:
-            workspace = WORKSPACES.open(visitor)
+            workspace = workspaces().open(visitor)
             run = workspace.run(turn["run"])
             view = progress.RunView.of(run)
             if turn["do"] == "learn":
@@ -172,7 +168,7 @@ class RunPanel:
                 shown = time.monotonic()
 
     def run(self, visitor: str, current: str) -> Run:
-        return WORKSPACES.open(visitor).run(current)
+        return workspaces().open(visitor).run(current)
 
     def find(self, workspace: Workspace, run: Run) -> dict:
         """A run as it was left, its pictures and its report where it has them."""
@@ -221,6 +217,8 @@ class RunPanel:
         self, visitor: str, current: str, prompt: str, shown: list[tuple[str, str]] | None
     ) -> dict:
         """One more picture with what was just learned, in front of the others."""
+        from personalization.sampling.generate import Settings
+
         try:
             run = self.run(visitor, current)
             settings = Settings(prompt, seed=secrets.randbelow(2**32))

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from personalization.adapters import formats
 from personalization.errors import RecipeError
-from personalization.sampling.generate import Picture, Settings
-from personalization.sampling.sweep import Axis, side_by_side
-from personalization.sharing import hub
-from personalization.stacking.interference import overlaps, suggest
 from personalization.stacking.stack import Stack
 
 from .adapter_list import Row, stacked
-from .common import ON_GPU, publish_pictures, raised, workspace_of
+from .event_options import ON_GPU
 from .exchange import files_of, take_from_hub
-from .gpu import draw_with, gpu_merge, gpu_sweep, records_of
+from .gpu import gpu_merge, gpu_sweep
+from .messages import raised
+from .session import workspace_of
+from .stacks import draw_with, records_of
+from .uploads import publish_pictures
+
+if TYPE_CHECKING:
+    from personalization.sampling.sweep import Axis
 
 
 def stack_in(
@@ -70,6 +72,8 @@ def draw_with_stack(
     Returns:
         The pictures, and the record of each: base, adapters with hashes and weights, settings.
     """
+    from personalization.sampling.generate import Settings
+
     with raised():
         names, stack, _ = stack_in(adapters, session, base, combine=combine, density=density)
         settings = Settings(
@@ -104,6 +108,9 @@ def sweep_stack(
     Returns:
         The sheet, and the record of each picture, row by row.
     """
+    from personalization.sampling.generate import Picture, Settings
+    from personalization.sampling.sweep import side_by_side
+
     with raised():
         names, stack, _ = stack_in(adapters, session, base)
         settings = Settings(prompt, seed=seed).check()
@@ -116,6 +123,8 @@ def sweep_stack(
 
 def axis_of(asked: dict[str, Any]) -> Axis:
     """An axis as a program names it. Raises `RecipeError`."""
+    from personalization.sampling.sweep import Axis
+
     what = asked.get("what")
     if what not in ("weight", "guidance", "steps", "seed", "prompt", "combine"):
         raise RecipeError(
@@ -141,6 +150,8 @@ def compare_adapters(
         directions, what that means in "words", and both figures layer by layer in "layers";
         "suggested": weights with which the sum changes the base no more than the strongest alone.
     """
+    from personalization.stacking.interference import overlaps, suggest
+
     with raised():
         names, stack, _ = stack_in(adapters, session, base)
     found = overlaps([slot.adapter for slot in stack.slots])
@@ -217,6 +228,9 @@ def add_from_hub(
         "session", and of the adapter its "name", "trigger", "method", "family", and in how many
         "modules" it changes weights.
     """
+    from personalization.adapters import formats
+    from personalization.sharing import hub
+
     signed = token.token if token else None
     with raised():
         workspace = workspace_of(session)

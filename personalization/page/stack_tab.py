@@ -12,9 +12,11 @@ from personalization.workspaces.workspace import Workspace
 
 from . import html
 from .adapter_list import AdapterList, Row, remember
-from .common import UNQUEUED, WORKSPACES, keep, recalled, spec_of
 from .draw_panel import DrawPanel, scheduler_choices
+from .event_options import UNQUEUED
 from .exchange import FromHub, TakeAway
+from .loaded import spec_of
+from .session import keep, recalled, workspaces
 
 __all__ = ["StackTab", "remember"]
 
@@ -94,7 +96,7 @@ class StackTab:
 
     def refresh(self, visitor: str, adapter_list: list, *weights: float) -> dict:
         """The same rack before a library that has grown."""
-        return self.adapter_list.show(WORKSPACES.open(visitor), remember(adapter_list, *weights))
+        return self.adapter_list.show(workspaces().open(visitor), remember(adapter_list, *weights))
 
     def restore(
         self,

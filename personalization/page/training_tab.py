@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import gradio as gr
 
@@ -18,29 +18,18 @@ from personalization.recipe import Recipe
 from personalization.workspaces.workspace import Workspace
 
 from . import html
-from .common import (
-    CLICK_WITH_KEY,
-    KINDS,
-    ON_ZERO,
-    QUEUED,
-    UNQUEUED,
-    WORKSPACES,
-    base,
-    check_new,
-    check_start,
-    collected,
-    device,
-    example_sets,
-    keep,
-    pieces_of,
-    spec_of,
-    take_uploads,
-    workspace_of,
-)
-from .gpu import room_for, start_run
+from .event_options import CLICK_WITH_KEY, QUEUED, UNQUEUED
+from .examples import example_sets
+from .loaded import ON_ZERO, base, device, spec_of
 from .mask import MaskBrush
+from .messages import collected
 from .recipe_form import RecipeForm
 from .run_panel import RunPanel
+from .runs import check_new, check_start, pieces_of, room_for, start_run
+from .session import keep, workspace_of, workspaces
+from .uploads import take_uploads
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)
@@ -108,7 +97,7 @@ class TrainingTab:
             elem_classes="drop",
         )
         self.photo_notes = gr.HTML(elem_id=f"{prefix}-photo-notes")
-        sets = html.example_sets(each[:3] for each in example_sets(prefix))
+        sets = html.example_sets(example_sets(prefix))
         self.examples = gr.HTML(sets, js_on_load=CLICK_WITH_KEY, elem_id=f"{prefix}-examples")
         with gr.Accordion("Captions", open=False, elem_id=f"{prefix}-captions-fold"):
             self.captions = gr.Textbox(
@@ -138,7 +127,7 @@ class TrainingTab:
                 min_width=140,
                 elem_id="word-initial" if training is WORD else "subject-noun",
             )
-        self.kind = gr.Radio(KINDS, value="object", label="Kind", elem_id=f"{prefix}-kind")
+        self.kind = gr.Radio(list(KINDS), value="object", label="Kind", elem_id=f"{prefix}-kind")
         self.chips = gr.HTML(elem_id=f"{prefix}-chips")
         self.word_notes = gr.HTML(elem_id=f"{prefix}-word-notes")
         gr.HTML(html.section(3, "Teach", training.method))
@@ -189,7 +178,7 @@ class TrainingTab:
     ) -> dict:
         """The crops of these photos, and what is wrong with them; the `chosen` one to brush."""
         try:
-            photos, size = WORKSPACES.open(visitor).photos(keys), spec_of(base).size
+            photos, size = workspaces().open(visitor).photos(keys), spec_of(base).size
         except (WorkspaceError, BaseError) as error:
             return {self.photo_notes: html.problems([*errors, str(error)])}
         notes = html.problems(errors) + html.warnings(photo_problems(photos, size))
@@ -214,7 +203,7 @@ class TrainingTab:
         errors: list[str] = []
         with collected(errors):
             if key:
-                keys, key = self.mask.masked(WORKSPACES.open(visitor), keys, key, editor)
+                keys, key = self.mask.masked(workspaces().open(visitor), keys, key, editor)
         return self.show_photos(visitor, base, keys, errors, key or "")
 
     def add_photos(self, visitor: str, base: str, keys: list[str], uploads: list[str]) -> dict:
@@ -240,18 +229,19 @@ class TrainingTab:
 
     def pick_example(self, visitor: str, base: str, event: gr.EventData) -> dict:
         """An example set in place of the photos that are there, with its word and noun."""
-        _, _, paths, about = next(s for s in example_sets(self.prefix) if s[0] == event.key)
+        example = next(e for e in example_sets(self.prefix) if e.key == event.key)
         errors: list[str] = []
         keys: list[str] = []
         with collected(errors):
             workspace = workspace_of(visitor)
-            visitor, keys = workspace.id, workspace.save_photos(open_photos(paths)[0])
-        word = {
-            self.placeholder_token: about["placeholder_token"][self.prefix],
-            self.class_noun: about["class_noun"],
+            visitor, keys = workspace.id, workspace.save_photos(open_photos(example.photos)[0])
+        return {
+            **self.show_photos(visitor, base, keys, errors),
+            self.placeholder_token: example.fields["placeholder_token"][self.prefix],
+            self.class_noun: example.fields["class_noun"],
+            self.kind: example.fields["kind"],
+            self.captions: "",
         }
-        word[self.captions] = ""
-        return {**self.show_photos(visitor, base, keys, errors), **word, self.kind: about["kind"]}
 
     # The word and the recipe
 
@@ -314,7 +304,7 @@ class TrainingTab:
         with collected(about_word):
             check_start(class_noun, is_word=self.training is WORD, kind=kind)
         with collected(about_photos):
-            workspace = WORKSPACES.open(visitor)
+            workspace = workspaces().open(visitor)
             photos = workspace.photos(keys)
             check_photos(photos)
             photos = captioned(photos, captions)
@@ -361,6 +351,7 @@ class TrainingTab:
         settings: list[Any],
     ) -> dict:
         """What a visitor who comes back finds: photos, word, settings, the newest run."""
+
         fields = [*fields, ""][:4]
         reply = self.rebase(workspace, base, keys, fields)
         word = (self.placeholder_token, self.class_noun, self.kind, self.captions)

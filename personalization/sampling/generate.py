@@ -19,8 +19,8 @@ from torch import Tensor
 
 from personalization.bases.base import Base, Task
 from personalization.errors import PersonalizationError, RecipeError
+from personalization.sampling.picture_record import RECORD
 
-RECORD = "personalization"  # the key of the record in a PNG's text
 PER_BATCH = 8
 MAX_COUNT = 16
 SEAM = 4  # pixels
@@ -75,16 +75,6 @@ class Picture:
         self.image.save(part, "PNG", pnginfo=info)
         part.replace(path)
         return path
-
-
-def read_record(path: Path) -> dict[str, Any] | None:
-    """The record in a PNG that the app drew, or None."""
-    try:
-        with Image.open(path) as image:
-            record = json.loads(getattr(image, "text", {}).get(RECORD, ""))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
 
 
 def draw(

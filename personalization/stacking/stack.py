@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from personalization.adapters.adapter import Adapter
-from personalization.adapters.adapter_deltas import FULL, learned_rows
-from personalization.adapters.module_keys import ModuleKey
 from personalization.bases.catalog import BaseSpec
 from personalization.errors import AdapterError, StackError
+
+if TYPE_CHECKING:
+    from personalization.adapters.module_keys import ModuleKey
 
 MAX_WEIGHT = 2.0
 MAX_SLOTS = 8
@@ -71,7 +72,7 @@ class Slot:
     @property
     def is_full(self) -> bool:
         """Whether it is a full fine-tune: at 1 the base becomes it, at 0.5 it is half way."""
-        return self.adapter.description.method == FULL
+        return self.adapter.description.method == "full"
 
     @property
     def is_empty(self) -> bool:
@@ -173,6 +174,8 @@ def check_count(adapters: int) -> None:
 
 def _check_words(slots: Sequence[Slot]) -> None:
     """Raise `StackError` where two slots define the same word."""
+    from personalization.adapters.adapter_deltas import learned_rows  # brings torch, for seconds
+
     by_word: dict[str, Slot] = {}
     for slot in slots:
         if not learned_rows(slot.adapter):

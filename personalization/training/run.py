@@ -24,13 +24,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import AliasChoices, Field, TypeAdapter, ValidationError
 from safetensors import safe_open
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
 
 from personalization.data.concept import Concept, Kind
 from personalization.data.photo_file import StoredPhotos, decode, encode, pixel_hash
@@ -38,6 +35,9 @@ from personalization.data.photos import Photo
 from personalization.errors import RunError
 from personalization.files import PART, write_atomically
 from personalization.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT: Final = 2  # of run.json
 Status = Literal["new", "running", "finished", "failed"]
@@ -196,6 +196,8 @@ class Run:
         self, tensors: Mapping[str, Tensor], step: int, seconds: float, memory: int | None = None
     ) -> None:
         """One file, so that tensors, optimizer and step are always of the same moment."""
+        from safetensors.torch import save as save_tensors  # brings torch, for seconds
+
         metadata = {"step": str(step), "seconds": repr(seconds)}
         content = save_tensors(dict(tensors), metadata=metadata)
         write_atomically(self.checkpoint_path, content)
@@ -203,6 +205,8 @@ class Run:
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], int, float] | None:
         """Tensors, step and seconds of the last checkpoint, or None before the first."""
+        from safetensors.torch import load as load_tensors
+
         if not self.checkpoint_path.exists():
             return None
         with safe_open(str(self.checkpoint_path), framework="pt") as file:

@@ -10,7 +10,7 @@ from gradio_client.exceptions import AppError
 
 from personalization.adapters.adapter import read
 from personalization.files import read_header
-from personalization.sampling.generate import read_record
+from personalization.sampling.picture_record import read_record
 from personalization.workspaces.workspace import Workspaces
 from tests.support.server import ROOT, running
 

@@ -22,7 +22,8 @@ from personalization.adapters.adapter import read, read_tensors
 from personalization.evaluation.report import Report
 from personalization.events import Finished
 from personalization.recipe import Recipe
-from personalization.sampling.generate import Settings, draw, read_record
+from personalization.sampling.generate import Settings, draw
+from personalization.sampling.picture_record import read_record
 from personalization.stacking.application import applied
 from personalization.stacking.stack import Slot, Stack
 from personalization.training import loop

@@ -14,10 +14,10 @@ from personalization.adapters import formats
 from personalization.adapters.adapter import Adapter
 from personalization.errors import StackError
 from personalization.page.adapter_list import Row, kept, remember, stacked
-from personalization.page.brush import painted
 from personalization.page.draw_panel import _axis
 from personalization.page.exchange import files_of
 from personalization.page.interference import interference, suggested
+from personalization.page.pictures import painted
 from personalization.sampling.generate import Picture
 from personalization.sampling.sweep import STRENGTHS, Axis
 from personalization.stacking.interference import overlaps
@@ -33,9 +33,9 @@ def tab():
 
 @pytest.fixture
 def workspace():
-    from personalization.page.common import WORKSPACES
+    from personalization.page.session import workspaces
 
-    workspace = WORKSPACES.new()
+    workspace = workspaces().new()
     yield workspace
     workspace.delete()
 
@@ -84,10 +84,10 @@ def bad_files(folder: Path, good: Adapter) -> dict[str, str]:
     }.items():
         (folder / f"{name}.safetensors").write_bytes(content)
     return {
-        "pickle": "is a pickle",
+        "pickle": "is a zip archive",
         "short": "is cut short",
-        "liar": "its header claims",
-        "empty": "its header claims",
+        "liar": "is not a whole safetensors file",
+        "empty": "is empty",
         "nan": "values that are no numbers",
         "family": "was made for sdxl",
     }

@@ -169,9 +169,9 @@ def test_every_endpoint_explains_each_of_its_arguments():
 
 def test_what_is_brushed_over_is_the_photos_mask_and_can_be_taken_back():
     from app import subject_tab
-    from personalization.page.common import WORKSPACES
+    from personalization.page.session import workspaces
 
-    workspace = WORKSPACES.new()
+    workspace = workspaces().new()
     photo = Photo("a.png", Image.effect_noise((1200, 900), 80).convert("RGB"), None, "in a room")
     keys = workspace.save_photos([photo, Photo("b.png", Image.new("RGB", (64, 64)))])
     canvas = subject_tab.mask.open(workspace.id, keys[0])

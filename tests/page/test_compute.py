@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from personalization.page.compute import Compute
+from personalization.page.compute import Compute, alone
 
 
 def where() -> threading.Thread:
@@ -101,13 +101,34 @@ def test_a_job_that_would_wait_for_itself_is_refused():
 
 def test_alone_keeps_functions_and_generator_functions_what_they_are():
     compute = Compute()
-    assert compute.alone(where)() is compute.call(where)
+    assert alone(lambda: compute, where)() is compute.call(where)
 
-    @compute.alone
     def count(n):
         yield from range(n)
 
-    assert list(count(3)) == [0, 1, 2]
+    assert list(alone(lambda: compute, count)(3)) == [0, 1, 2]
+
+
+def test_once_closed_a_stream_ends_with_its_next_event_and_nothing_starts():
+    compute, go_on = Compute(), threading.Event()
+    left = []
+
+    def endless():
+        try:
+            yield 0
+            while go_on.wait(10):
+                yield 1
+        finally:
+            left.append(where())
+
+    events = compute.stream(endless)
+    assert next(events) == 0
+    compute.close()
+    go_on.set()
+    assert set(events) <= {1}
+    assert len(left) == 1
+    with pytest.raises(RuntimeError):
+        compute.call(where)
 
 
 CORES = """

@@ -1,4 +1,4 @@
-"""A picture to brush over, and what was brushed as a mask."""
+"""Pictures as components: side by side, or one to brush over, whose brushing is a mask."""
 
 from __future__ import annotations
 
@@ -37,3 +37,18 @@ def brushed(image: Image.Image, mask: Image.Image | None) -> dict[str, Any]:
     layer = Image.new("RGBA", image.size, COLOUR)
     layer.putalpha(mask or Image.new("L", image.size))
     return {"background": image, "layers": [layer], "composite": None}
+
+
+def gallery(elem_id: str, *, visible: bool = True) -> gr.Gallery:
+    """Pictures side by side; their captions are for the enlarged view."""
+    return gr.Gallery(
+        show_label=False,
+        columns=4,
+        height="auto",
+        object_fit="contain",
+        buttons=["download", "fullscreen"],
+        interactive=False,
+        visible=visible,
+        elem_id=elem_id,
+        elem_classes="pictures",
+    )

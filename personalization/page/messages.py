@@ -1,0 +1,45 @@
+"""Errors as sentences, on the page and to programs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import gradio as gr
+
+from personalization.errors import PersonalizationError
+
+from .loaded import wait_until_ready
+
+
+def user_message(error: BaseException) -> str:
+    """An error as a sentence; one that nobody foresaw by its name, with the rest in the log."""
+    if isinstance(error, PersonalizationError):
+        return str(error)
+    if isinstance(error, gr.Error):  # ZeroGPU's scheduler, or `gpu.in_words` in its worker
+        return str(error.message)
+    logging.getLogger("app").error("unforeseen", exc_info=error)
+    return (
+        f"Something went wrong that the app did not foresee ({type(error).__name__}). "
+        "What was saved is kept: continue, or start again."
+    )
+
+
+@contextmanager
+def collected(sentences: list[str]) -> Iterator[None]:
+    """What is wrong, added to the others that are."""
+    try:
+        yield
+    except PersonalizationError as error:
+        sentences.append(str(error))
+
+
+@contextmanager
+def raised() -> Iterator[None]:
+    """What is wrong, as the error that a program calling an endpoint gets."""
+    wait_until_ready()
+    try:
+        yield
+    except PersonalizationError as error:
+        raise gr.Error(str(error), print_exception=False) from error

@@ -1,0 +1,172 @@
+"""Runs between the tabs and the GPU: started, taken a slice further, measured, shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from personalization.adapters.adapter import read
+from personalization.data.concept import (
+    Concept,
+    Kind,
+    check_class_noun,
+    check_photos,
+    check_placeholder_token,
+)
+from personalization.data.photos import Photo
+from personalization.errors import ConceptError, HubError
+from personalization.recipe import Full, LearnedEmbedding, LowRank, Recipe
+from personalization.training.run import Run
+from personalization.workspaces.workspace import Workspace
+
+from .gpu import MARGIN, REPORT, SLICE, gpu_measure, gpu_train
+from .html import trigger
+from .loaded import ON_ZERO, base, spec_of
+from .stacks import Named, draw_stack
+
+if TYPE_CHECKING:
+    from personalization.evaluation.report import Report
+    from personalization.events import Event, Finished, SliceEnded, Stage
+    from personalization.sampling.generate import Picture
+PART = 15  # seconds of a report off ZeroGPU: between two parts others have their turn
+# Single tokens in some vocabularies that mean nothing all the same.
+RARE = {"sks", "ohwx", "zwx", "shs", "olis", "bnha", "ktn"}
+
+
+def pieces_of(name: str, text: str) -> list[str]:
+    """How the base of that name reads a text today: its tokens, without their end-of-word mark."""
+    tokenizer = base(name).text_encoders[0].tokenizer
+    return [piece.removesuffix("</w>") for piece in tokenizer.tokenize(text)]
+
+
+def check_new(name: str, placeholder_token: str) -> None:
+    """Refuse a word that the base of that name knows already. Raises `ConceptError`."""
+    check_placeholder_token(placeholder_token)
+    if len(pieces_of(name, placeholder_token)) == 1 and placeholder_token.lower() not in RARE:
+        raise ConceptError(
+            f"The base knows the word “{placeholder_token}” already, and would lose what it means "
+            "now. "
+            f"Choose one that means nothing yet, such as <my-{placeholder_token[:12]}> or sks.",
+            field="placeholder_token",
+        )
+
+
+def check_start(class_noun: str, *, is_word: bool, kind: Kind) -> None:
+    """Refuse nothing to start from where something is needed. Raises `ConceptError`."""
+    if is_word and not class_noun.strip():
+        raise ConceptError(
+            "There is no word to start from. Name what the photos show, such as dog or painting.",
+            field="class_noun",
+        )
+    check_class_noun(class_noun, needed=kind != "style")
+
+
+def start_run(
+    workspace: Workspace,
+    base_name: str,
+    photos: Sequence[Photo],
+    kind: Kind,
+    placeholder_token: str,
+    class_noun: str,
+    recipe: Recipe,
+) -> Run:
+    """Check everything, then make the run's folder. Raises what is wrong."""
+    from personalization.adapters.module_keys import check_targets
+    from personalization.training.estimate import outlook
+
+    check_photos(photos)
+    check_new(base_name, placeholder_token)
+    check_start(class_noun, is_word=isinstance(recipe.method, LearnedEmbedding), kind=kind)
+    concept = Concept(kind, placeholder_token, class_noun.strip(), tuple(photos))
+    recipe = room_for(base_name, recipe.check())
+    if isinstance(recipe.method, LowRank):
+        check_targets(base(base_name).modules, recipe.method.targets)
+    if isinstance(recipe.method, Full):
+        # The run's file, the library's copy, and a checkpoint of three times twice the precision.
+        workspace.make_room(8 * (outlook(base(base_name), recipe).file or 0))
+    folder = workspace.new_run_folder(concept.name)
+    return Run.create(folder, concept, recipe, spec_of(base_name).name)
+
+
+def room_for(base_name: str, recipe: Recipe) -> Recipe:
+    """The recipe that the device has the memory for. Raises `RecipeError` where there is none."""
+    spec = spec_of(base_name)
+    if spec.architecture is None:
+        return recipe
+    from personalization.bases import memory
+    from personalization.training.estimate import fitting
+
+    here = base(base_name).device
+    free = memory.available(here)
+    if free is not None and not ON_ZERO:  # whose worker begins with nothing loaded
+        free += memory.weights(spec.architecture)
+    return fitting(spec, recipe, free)
+
+
+def train_slice(run: Run) -> Iterator[Event]:
+    """One slice, as long as its machine allows."""
+    if not ON_ZERO:
+        yield from gpu_train(run.folder, None)
+        return
+    from personalization.training.estimate import outlook
+
+    whole = outlook(base(run.base), run.recipe).seconds
+    seconds = SLICE - MARGIN
+    if whole is not None:
+        left = whole * (1 - run.state.step / run.recipe.steps)
+        seconds = min(seconds, round(1.3 * left) + 10)
+    yield from gpu_train(run.folder, seconds)
+
+
+def measure_part(
+    workspace: Workspace, run: Run, each: float | None = None, left: int = 0
+) -> Iterator[Stage | SliceEnded | Report]:
+    """One part of the report, as long as its machine allows; at its end the library knows.
+
+    `each` is what a picture takes and `left` how many there are, where that has been seen.
+    """
+    from personalization.evaluation import encoders
+    from personalization.evaluation.report import Report
+
+    part = PART
+    if ON_ZERO:
+        with suppress(HubError):  # fetched here and now, not in the allocation; else it says why
+            encoders.encoder_pair(spec_of(run.base))
+        part = min(SLICE - MARGIN, round(1.3 * each * left) + 5 if each else REPORT)
+    for event in gpu_measure(run.folder, part):
+        if isinstance(event, Report):
+            workspace.library.renew(run.adapter_path)
+        yield event
+
+
+def keep_adapter(workspace: Workspace, run: Run, done: Finished) -> None:
+    """Into the library, where the stack finds it."""
+    workspace.library.add(done.adapter, run.concept.name)
+
+
+def own_adapter(run: Run) -> Named:
+    """What a finished run has learned, at its recommended strength."""
+    adapter = read(run.adapter_path)
+    return run.folder.name, adapter, adapter.description.strength
+
+
+def showcase(run: Run) -> list[str]:
+    """The prompts that a finished run shows itself with."""
+    words = trigger(run)
+    if run.concept.kind == "style":
+        things = ("a cat", "a house on the beach", "a mug", "a bird in the forest")
+        return [f"{thing}, {words} style" for thing in things]
+    frames = ("a photo of {}", "a photo of {} in the snow", "{} on the moon", "a sketch of {}")
+    return [frame.format(words) for frame in frames]
+
+
+def show_off(run: Run) -> list[Picture]:
+    """Draw a finished run's showcase, and keep it in the run's folder."""
+    from personalization.sampling.generate import Settings
+
+    settings = [Settings(prompt, seed=run.recipe.seed) for prompt in showcase(run)]
+    pictures = draw_stack(run.base, [own_adapter(run)], settings)
+    for index, picture in enumerate(pictures):
+        picture.save(run.folder / "pictures" / f"{index}.png")
+    return pictures
