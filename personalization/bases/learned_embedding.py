@@ -59,24 +59,30 @@ def placeholder_tokens(placeholder_token: str, vectors: int) -> list[str]:
     return [placeholder_token] + [f"{placeholder_token}_{i}" for i in range(1, vectors)]
 
 
+def check_free(tokenizer: Any, placeholder_token: str, vectors: int = 1) -> None:
+    """Refuse a word whose name the vocabulary lists: `load_textual_inversion` would refuse it too.
+
+    Raises `ConceptError`.
+    """
+    vocabulary = tokenizer.get_vocab()
+    for name in placeholder_tokens(placeholder_token, vectors):
+        if name in vocabulary:
+            raise ConceptError(
+                f"The word “{name}” exists already: the base reads it as one token. "
+                "Choose one that means nothing yet, such as <my-mug>.",
+                field="placeholder_token",
+            )
+
+
 def extended_tokenizer(tokenizer: Any, placeholder_token: str, vectors: int = 1) -> Any:
     """A copy that reads `placeholder_token` as `vectors` new ids in a row, from the old ``len`` on.
 
     The ids are those of `placeholder_tokens`; a prompt names `placeholder_token` alone, and the
-    pipelines' ``maybe_convert_prompt`` writes out the rest. Raises `ConceptError` where it has
-    `placeholder_token` as one token already: the word would change what it means now.
+    pipelines' ``maybe_convert_prompt`` writes out the rest. Where the word is one token at the
+    end of a word, as OpenAI's vocabulary has "sks</w>", the new ids take that token's place.
+    Raises `ConceptError` where the vocabulary lists a name.
     """
-    taken = [
-        name
-        for name in placeholder_tokens(placeholder_token, vectors)
-        if _is_one_token(tokenizer, name)
-    ]
-    if taken:
-        raise ConceptError(
-            f"The word “{taken[0]}” exists already: the base reads it as one token. "
-            "Choose one that means nothing yet, such as <my-mug>.",
-            field="placeholder_token",
-        )
+    check_free(tokenizer, placeholder_token, vectors)
     from transformers import AddedToken  # here: it takes a second of the app's start
 
     copied = copy.deepcopy(tokenizer)
@@ -88,10 +94,3 @@ def extended_tokenizer(tokenizer: Any, placeholder_token: str, vectors: int = 1)
     ]
     copied.add_tokens(names)
     return copied
-
-
-def _is_one_token(tokenizer: Any, placeholder_token: str) -> bool:
-    if placeholder_token in tokenizer.get_added_vocab():
-        return True
-    read = tokenizer.tokenize(placeholder_token)
-    return len(read) == 1 and read[0] != tokenizer.unk_token

@@ -107,6 +107,15 @@ def check_class_noun(class_noun: str, *, needed: bool) -> None:
         )
 
 
+def check_initializer(words: str) -> None:
+    """Refuse nothing to start a learned word from."""
+    if not words.strip():
+        raise ConceptError(
+            "There is no word to start from. Name what the photos show, such as dog or painting.",
+            field="class_noun",
+        )
+
+
 def check_photos(photos: Sequence[Photo]) -> None:
     """Refuse no photos, or more than a run can use."""
     if not photos:

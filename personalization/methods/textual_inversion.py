@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from personalization.bases.base import Base, TextEncoder
 from personalization.bases.learned_embedding import ExtendedEmbedding, extended_tokenizer
-from personalization.data.concept import Concept
-from personalization.errors import ConceptError
+from personalization.data.concept import Concept, check_initializer
 from personalization.methods.method import Export, ParameterGroup
 from personalization.recipe import LearnedEmbedding
 
@@ -79,12 +78,8 @@ def initial_rows(encoder: TextEncoder, words: str, vectors: int, seed: int) -> T
     Copies of one row are told apart by noise of a hundredth of its norm: equal rows would get
     almost equal gradients. Raises `ConceptError` where there is nothing to start from.
     """
-    ids = encoder.tokenizer(words, add_special_tokens=False).input_ids if words.strip() else []
-    if not ids:
-        raise ConceptError(
-            "There is no word to start from. Name what the photos show, such as dog or painting.",
-            field="class_noun",
-        )
+    check_initializer(words)
+    ids = encoder.tokenizer(words, add_special_tokens=False).input_ids
     table = encoder.model.get_input_embeddings().weight.detach().float().cpu()
     known = table[torch.tensor(ids)]
     shares = known.tensor_split(vectors) if vectors < len(ids) else known.split(1)

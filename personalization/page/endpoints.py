@@ -10,17 +10,19 @@ from typing import Any
 import gradio as gr
 
 from personalization.bases import best_device
-from personalization.data.concept import Kind
+from personalization.data.concept import Concept, Kind
 from personalization.data.photos import problems as photo_problems
 from personalization.events import Finished, SliceEnded, StepDone
 from personalization.training.base_selection import options
+from personalization.training.start import check_new
 
 from . import html
 from .event_options import ON_GPU, REFRESH
-from .loaded import default_base, spec_of
+from .loaded import ON_ZERO, default_base, spec_of
+from .loaded import base as loaded
 from .messages import collected, raised
 from .report import Pace, compared, is_measured
-from .runs import check_new, keep_adapter, measure_part, pieces_of, show_off, start_run, train_slice
+from .runs import keep_adapter, measure_part, pieces_of, show_off, train_slice
 from .session import workspace_of
 from .stack_endpoints import build_stack_endpoints
 from .training_tab import KINDS, SUBJECT, WORD, Training
@@ -46,7 +48,8 @@ def run_training(
     if errors and not taken:
         raise errors[0]
     placeholder_token, class_noun, kind = word
-    run = start_run(workspace, base, taken, kind, placeholder_token, class_noun, recipe)
+    concept = Concept(kind, placeholder_token, class_noun.strip(), tuple(taken))
+    run = workspace.start_run(loaded(base), concept, recipe, shared=ON_ZERO)
     status: dict[str, Any] = {
         "session": workspace.id,
         "run": run.folder.name,
@@ -208,7 +211,7 @@ def read_token(placeholder_token: str, base: str = "") -> dict[str, Any]:
     """
     errors: list[str] = []
     with collected(errors):
-        check_new(base, placeholder_token)
+        check_new(loaded(base), placeholder_token)
     with raised():
         pieces = pieces_of(base, placeholder_token)
     return {"pieces": pieces, "error": " ".join(errors)}

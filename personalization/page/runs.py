@@ -1,22 +1,13 @@
-"""Runs between the tabs and the GPU: started, taken a slice further, measured, shown."""
+"""Runs between the tabs and the GPU: taken a slice further, measured, shown."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from personalization.adapters.adapter import read
-from personalization.data.concept import (
-    Concept,
-    Kind,
-    check_class_noun,
-    check_photos,
-    check_placeholder_token,
-)
-from personalization.data.photos import Photo
-from personalization.errors import ConceptError, HubError
-from personalization.recipe import Full, LearnedEmbedding, LowRank, Recipe
+from personalization.errors import HubError
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
@@ -29,79 +20,14 @@ if TYPE_CHECKING:
     from personalization.evaluation.report import Report
     from personalization.events import Event, Finished, SliceEnded, Stage
     from personalization.sampling.generate import Picture
+
 PART = 15  # seconds of a report off ZeroGPU: between two parts others have their turn
-# Single tokens in some vocabularies that mean nothing all the same.
-RARE = {"sks", "ohwx", "zwx", "shs", "olis", "bnha", "ktn"}
 
 
 def pieces_of(name: str, text: str) -> list[str]:
     """How the base of that name reads a text today: its tokens, without their end-of-word mark."""
     tokenizer = base(name).text_encoders[0].tokenizer
     return [piece.removesuffix("</w>") for piece in tokenizer.tokenize(text)]
-
-
-def check_new(name: str, placeholder_token: str) -> None:
-    """Refuse a word that the base of that name knows already. Raises `ConceptError`."""
-    check_placeholder_token(placeholder_token)
-    if len(pieces_of(name, placeholder_token)) == 1 and placeholder_token.lower() not in RARE:
-        raise ConceptError(
-            f"The base knows the word “{placeholder_token}” already, and would lose what it means "
-            "now. "
-            f"Choose one that means nothing yet, such as <my-{placeholder_token[:12]}> or sks.",
-            field="placeholder_token",
-        )
-
-
-def check_start(class_noun: str, *, is_word: bool, kind: Kind) -> None:
-    """Refuse nothing to start from where something is needed. Raises `ConceptError`."""
-    if is_word and not class_noun.strip():
-        raise ConceptError(
-            "There is no word to start from. Name what the photos show, such as dog or painting.",
-            field="class_noun",
-        )
-    check_class_noun(class_noun, needed=kind != "style")
-
-
-def start_run(
-    workspace: Workspace,
-    base_name: str,
-    photos: Sequence[Photo],
-    kind: Kind,
-    placeholder_token: str,
-    class_noun: str,
-    recipe: Recipe,
-) -> Run:
-    """Check everything, then make the run's folder. Raises what is wrong."""
-    from personalization.adapters.module_keys import check_targets
-    from personalization.training.estimate import outlook
-
-    check_photos(photos)
-    check_new(base_name, placeholder_token)
-    check_start(class_noun, is_word=isinstance(recipe.method, LearnedEmbedding), kind=kind)
-    concept = Concept(kind, placeholder_token, class_noun.strip(), tuple(photos))
-    recipe = room_for(base_name, recipe.check())
-    if isinstance(recipe.method, LowRank):
-        check_targets(base(base_name).modules, recipe.method.targets)
-    if isinstance(recipe.method, Full):
-        # The run's file, the library's copy, and a checkpoint of three times twice the precision.
-        workspace.make_room(8 * (outlook(base(base_name), recipe).file or 0))
-    folder = workspace.new_run_folder(concept.name)
-    return Run.create(folder, concept, recipe, spec_of(base_name).name)
-
-
-def room_for(base_name: str, recipe: Recipe) -> Recipe:
-    """The recipe that the device has the memory for. Raises `RecipeError` where there is none."""
-    spec = spec_of(base_name)
-    if spec.architecture is None:
-        return recipe
-    from personalization.bases import memory
-    from personalization.training.estimate import fitting
-
-    here = base(base_name).device
-    free = memory.available(here)
-    if free is not None and not ON_ZERO:  # whose worker begins with nothing loaded
-        free += memory.weights(spec.architecture)
-    return fitting(spec, recipe, free)
 
 
 def train_slice(run: Run) -> Iterator[Event]:

@@ -10,22 +10,30 @@ import gradio as gr
 
 from personalization.bases.catalog import BaseSpec
 from personalization.data.captions import captioned
-from personalization.data.concept import Kind, check_photos
+from personalization.data.concept import (
+    Concept,
+    Kind,
+    check_class_noun,
+    check_initializer,
+    check_photos,
+)
 from personalization.data.photos import Photo, open_photos
 from personalization.data.photos import problems as photo_problems
 from personalization.errors import BaseError, PersonalizationError, WorkspaceError
-from personalization.recipe import Recipe
+from personalization.recipe import LearnedEmbedding, Recipe
+from personalization.training.start import check_new, fitted
 from personalization.workspaces.workspace import Workspace
 
 from . import html
 from .event_options import CLICK_WITH_KEY, QUEUED, UNQUEUED
 from .examples import example_sets
-from .loaded import ON_ZERO, base, device, spec_of
+from .loaded import ON_ZERO, device, spec_of
+from .loaded import base as loaded
 from .mask import MaskBrush
 from .messages import collected
 from .recipe_form import RecipeForm
 from .run_panel import RunPanel
-from .runs import check_new, check_start, pieces_of, room_for, start_run
+from .runs import pieces_of
 from .session import keep, workspace_of, workspaces
 from .uploads import take_uploads
 
@@ -255,7 +263,8 @@ class TrainingTab:
         with collected(errors):
             read, start = pieces_of(base, placeholder_token), pieces_of(base, class_noun)
             if placeholder_token:
-                check_new(base, placeholder_token)
+                learned = LearnedEmbedding() if self.training is WORD else None
+                check_new(loaded(base), placeholder_token, learned)
         unknown = (
             f"The base does not know “{class_noun}” and reads it in {len(start)} pieces: "
             "a simpler word works better."
@@ -272,8 +281,8 @@ class TrainingTab:
         from personalization.training.estimate import outlook  # takes seconds to import
 
         try:
-            recipe = room_for(name, self.form.recipe(name, values))
-            said = outlook(base(name), recipe)
+            recipe = fitted(loaded(name), self.form.recipe(name, values), shared=ON_ZERO)
+            said = outlook(loaded(name), recipe)
         except PersonalizationError as error:
             return html.problems([str(error)])
         return html.outlook(said, device(), shared=ON_ZERO)
@@ -297,12 +306,16 @@ class TrainingTab:
         about_word: list[str] = []
         about_settings: list[str] = []
         photos: list[Photo] = []
+        learned: LearnedEmbedding | None = None
         with collected(about_settings):
             recipe = self.form.recipe(base, values)
+            learned = recipe.learned_embedding
         with collected(about_word):
-            check_new(base, placeholder_token)
+            check_new(loaded(base), placeholder_token, learned)
         with collected(about_word):
-            check_start(class_noun, is_word=self.training is WORD, kind=kind)
+            if learned:
+                check_initializer(learned.initializer_token or class_noun)
+            check_class_noun(class_noun, needed=kind != "style")
         with collected(about_photos):
             workspace = workspaces().open(visitor)
             photos = workspace.photos(keys)
@@ -315,9 +328,8 @@ class TrainingTab:
             about_settings.insert(0, f"Not started: see {see} above.")
         elif not about_settings:
             with collected(about_settings):
-                run = start_run(
-                    workspace, base, photos, kind, placeholder_token, class_noun, recipe
-                )
+                concept = Concept(kind, placeholder_token, class_noun.strip(), tuple(photos))
+                run = workspace.start_run(loaded(base), concept, recipe, shared=ON_ZERO)
                 started = self.run_panel.next_turn(run, "learn")
         with collected(about_settings):
             about = photo_problems(photos, spec_of(base).size)

@@ -29,13 +29,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from personalization.data.concept import Concept
 from personalization.data.photo_file import decode, encode
 from personalization.data.photos import Photo
 from personalization.errors import RunError, WorkspaceError
 from personalization.files import write_atomically
+from personalization.recipe import Recipe
 from personalization.training.run import Run
+from personalization.training.start import disk_needed, start
 from personalization.workspaces.library import Library, slug
+
+if TYPE_CHECKING:
+    from personalization.bases.base import Base
 
 QUOTA = 4 * 2**30  # bytes
 LIFETIME = 7 * 24 * 3600.0  # seconds since the last use
@@ -130,15 +137,23 @@ class Workspace:
         for key in set(keys):
             (self._photos / f"{key}.png").unlink()
 
+    def start_run(
+        self, base: Base, concept: Concept, recipe: Recipe, *, shared: bool = False
+    ) -> Run:
+        """A new run in a folder of its own; see `training.start`.
+
+        Raises `WorkspaceError` where the quota is used up, else what is wrong with what is asked.
+        """
+        self.make_room(disk_needed(base, recipe))
+        return start(self.new_run_folder(concept.name), base, concept, recipe, shared=shared)
+
     def new_run_folder(self, title: str) -> Path:
-        """An empty folder for a run, named after the time and the title.
+        """A folder for a run, not made yet, named after the time and the title.
 
         Raises `WorkspaceError` where the quota is used up.
         """
         self.make_room(0)
-        folder = self._runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{slug(title)}"
-        folder.mkdir(parents=True)
-        return folder
+        return self._runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{slug(title)}"
 
     def runs(self) -> list[Run]:
         """All runs that can be read, opened, the newest first. No photo is read."""

@@ -248,7 +248,7 @@ def test_what_a_stack_refuses_it_names(base: UNetBase, many: dict[str, Adapter])
         ((Slot(lora),) * (MAX_SLOTS + 1), StackError, "at most 8"),
         ((Slot(lora.described(family="flux")),), AdapterError, "was made for flux"),
         ((Slot(narrow),), AdapterError, "has 7 numbers to a vector, and this base reads 32"),
-        ((Slot(random_adapters.word("dog")),), ConceptError, "“dog” exists already"),
+        ((Slot(random_adapters.word("a")),), ConceptError, "“a” exists already"),
     ):
         with pytest.raises(error, match=sentence), applied(base, Stack(slots)):
             pytest.fail(f"was applied: {sentence}")
