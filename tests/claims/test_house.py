@@ -113,6 +113,16 @@ def test_every_folder_is_a_stage_that_is_known():
 # What knows what
 
 
+def test_nothing_imports_what_lies_higher():
+    higher = {
+        f"{name} -> {other}"
+        for name in set(MODULES) - inside("pocket") - {"app"}
+        for other in ARROWS[name] & set(MODULES) - inside("pocket")
+        if floor(other) > floor(name)
+    }
+    assert higher == set()
+
+
 def test_the_pocket_knows_no_page_and_nothing_knows_the_pocket():
     assert users_of("personalization.page").isdisjoint(inside("pocket"))
     assert users_of("personalization.pocket") <= inside("pocket")
