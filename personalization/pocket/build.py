@@ -110,17 +110,10 @@ def run_unet(build: Build, training: CLIPTokenizer) -> None:
         steps=build.unet_steps,
         half_steps=0 if build.continue_from_assets else build.half_steps,
         batch=build.batch,
-    )
-    unet.train(
-        build.work,
-        start,
-        load_text(build, training),
-        data,
-        plan,
-        build.seed,
-        build.device,
+        seed=build.seed,
         finish=build.finish,
     )
+    unet.train(build.work, start, load_text(build, training), data, plan, build.device)
 
 
 def run_export(build: Build, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer]) -> None:

@@ -55,6 +55,7 @@ class Example:
     word: str = "<my-word>"
 
     def write(self) -> None:
+        """Draw the photos, with what fills the form beside them."""
         folder = PHOTOS / self.folder
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -128,6 +129,7 @@ def train(example: Example, purpose: Purpose, title: str) -> None:
 
 
 def main() -> None:
+    """Write the examples, and teach the adapters that are ready from the start."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", action="store_true", help="the photos only, no adapters")
     parser.add_argument("--only", help="the adapter of this example only")

@@ -47,6 +47,9 @@ class UnetPlan:
     t_std: float = 1.1
     average: float = 0.998
     text_lr: float = 3e-4  # for the text encoder; 0 freezes it
+    seed: int = 0
+    finish: int | None = None  # end so many steps from the checkpoint, the rate falling all the way
+    save_every: int = 100
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,9 @@ class Batch:
     timesteps: Tensor
 
 
-def batch_at(step: int, plan: UnetPlan, data: UnetData, seed: int, device: str) -> Batch:
+def batch_at(step: int, plan: UnetPlan, data: UnetData, device: str) -> Batch:
     """This process's share of the batch of that step, a pure function of (seed, step)."""
-    rng = torch.Generator().manual_seed(seed * 7_919 + step)
+    rng = torch.Generator().manual_seed(plan.seed * 7_919 + step)
     b = plan.batch
     rows = torch.randint(len(data.latents), (b,), generator=rng)
     mean, std = data.latents[rows].float().unbind(1)
@@ -135,21 +138,40 @@ class Stop:
         self.asked = True
 
 
+class Progress:
+    """Says now and then how low the loss is, by quarter of t, and how fast it goes."""
+
+    def __init__(self, plan: UnetPlan, first: int, last: int):
+        self.plan, self.first, self.last = plan, first, last
+        self.started = time.time()
+        self.totals, self.counts = np.zeros(4), np.zeros(4)
+
+    def add(self, step: int, timesteps: Tensor, losses: Tensor) -> None:
+        """Count that step's losses in, one a sample; every 25 steps print and begin anew."""
+        quarter = (timesteps * 4 // TRAIN_TIMESTEPS).cpu().numpy()
+        np.add.at(self.totals, quarter, losses.detach().float().cpu().numpy())
+        np.add.at(self.counts, quarter, 1)
+        if step % 25 != 24 or parallel.rank():
+            return
+        pace = (step + 1 - self.first) * self.plan.batch / (time.time() - self.started)
+        means = " ".join(f"{m:.3f}" for m in self.totals / np.maximum(self.counts, 1))
+        print(
+            f"unet: step {step + 1} of {self.last}, {(step + 1) * self.plan.batch} samples, "
+            f"loss by quarter of t {means}, {pace:.1f} samples/s",
+            flush=True,
+        )
+        self.totals[:], self.counts[:] = 0, 0
+
+
 def train(
     folder: Path,
     unet: UNet2DConditionModel,
     text: CLIPTextModel,
     data: UnetData,
     plan: UnetPlan,
-    seed: int,
     device: str,
-    finish: int | None = None,
-    save_every: int = 100,
 ) -> UNet2DConditionModel:
-    """Train or continue; returns the averaged UNet. The checkpoint lies in `folder`.
-
-    finish: end so many steps from where the checkpoint is, the learning rate falling all the way.
-    """
+    """Train or continue; returns the averaged UNet. The checkpoint lies in `folder`."""
     unet = unet.to(device, memory_format=torch.channels_last).train()
     average = deepcopy(unet).eval().requires_grad_(False)
     text = text.to(device).requires_grad_(plan.text_lr > 0)
@@ -163,15 +185,14 @@ def train(
     path = folder / "unet.pt"
     first = load_state(path, modules, optims)
     last, decay = plan.steps, plan.decay
-    if finish is not None:
-        last, decay = first + finish, finish
-    stop, started = Stop(), time.time()
-    totals, counts = np.zeros(4), np.zeros(4)
+    if plan.finish is not None:
+        last, decay = first + plan.finish, plan.finish
+    stop, progress = Stop(), Progress(plan, first, last)
     weights = [weight for part in (unet, text) for weight in part.parameters()]
     averaged = [weight for part in (average, text_average) for weight in part.parameters()]
     trained = [weight for weight in weights if weight.requires_grad]
     for step in range(first, last):
-        batch = batch_at(step, plan, data, seed, device)
+        batch = batch_at(step, plan, data, device)
         hidden = text(batch.captions).last_hidden_state
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
             losses = v_loss(unet, batch.latents, hidden, batch.noise, batch.timesteps)
@@ -186,20 +207,8 @@ def train(
         keep = min(plan.average, (step + 1) / (step + 20))
         with torch.no_grad():
             torch._foreach_lerp_(averaged, weights, 1 - keep)
-
-        quarter = (batch.timesteps * 4 // TRAIN_TIMESTEPS).cpu().numpy()
-        np.add.at(totals, quarter, losses.detach().float().cpu().numpy())
-        np.add.at(counts, quarter, 1)
-        if step % 25 == 24 and parallel.rank() == 0:
-            pace = (step + 1 - first) * plan.batch / (time.time() - started)
-            means = " ".join(f"{m:.3f}" for m in totals / np.maximum(counts, 1))
-            print(
-                f"unet: step {step + 1} of {last}, {(step + 1) * plan.batch} samples, "
-                f"loss by quarter of t {means}, {pace:.1f} samples/s",
-                flush=True,
-            )
-            totals[:], counts[:] = 0, 0
-        due = step % save_every == save_every - 1 or step == last - 1 or stopping
+        progress.add(step, batch.timesteps, losses)
+        due = step % plan.save_every == plan.save_every - 1 or step == last - 1 or stopping
         if due and parallel.rank() == 0:
             save_state(path, step + 1, modules, optims)
         if stopping:
