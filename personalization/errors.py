@@ -8,6 +8,7 @@
     ├── AdapterError     a file that is no adapter, or one for another base
     ├── StackError       a weight, or words that clash
     ├── RunError         a run that cannot start, continue or finish
+    ├── ReportError      a report that cannot be read
     ├── WorkspaceError   no room, or not this visitor's
     └── HubError         the Hub said no, or did not answer
 
@@ -23,6 +24,7 @@ __all__ = [
     "PersonalizationError",
     "PhotoError",
     "RecipeError",
+    "ReportError",
     "RunError",
     "StackError",
     "WorkspaceError",
@@ -63,6 +65,10 @@ class StackError(PersonalizationError):
 
 class RunError(PersonalizationError):
     """A run that cannot start, continue or finish."""
+
+
+class ReportError(PersonalizationError):
+    """A report that is damaged, or of another version."""
 
 
 class WorkspaceError(PersonalizationError):

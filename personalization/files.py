@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, never half; and what a file from outside is."""
+"""Files that are the old one or the new one, never half; what one from outside is; sizes."""
 
 from __future__ import annotations
 
@@ -98,6 +98,16 @@ def write_atomically(path: Path, content: bytes | str) -> Path:
         part.unlink(missing_ok=True)
         raise
     return path
+
+
+def size_words(size: float) -> str:
+    """Bytes as a person says them: "3 KB", "1.4 MB"."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+        if size >= 0.9995 * scale:
+            number = size / scale
+            digits = f"{number:.1f}".removesuffix(".0") if number < 9.95 else f"{number:.0f}"
+            return f"{digits} {unit}"
+    return f"{size:.0f} bytes"
 
 
 def _text(start: bytes) -> str:

@@ -1,4 +1,4 @@
-"""A file from outside is told for what it is, from its first bytes and its header."""
+"""A file from outside is told for what it is, by its first bytes and its header; sizes in words."""
 
 import pickle
 import struct
@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 
 from personalization.errors import AdapterError
-from personalization.files import read_header
+from personalization.files import read_header, size_words
 
 
 def head(content: bytes, tail: bytes = b"") -> bytes:
@@ -111,3 +111,17 @@ def test_a_zip_is_a_pickle_where_pytorch_has_saved_it_and_else_an_archive(tmp_pa
 @pytest.mark.parametrize("content", [b"", bytes(5000)])
 def test_a_download_that_has_not_come_far_is_to_be_repeated(tmp_path, content):
     assert "Download it again" in refusal(tmp_path, content)
+
+
+@pytest.mark.parametrize(
+    ("size", "words"),
+    [
+        (800, "800 bytes"),
+        (1000, "1 KB"),
+        (1843, "1.8 KB"),
+        (999_999, "1 MB"),
+        (25_600_000, "26 MB"),
+    ],
+)
+def test_sizes_are_said_as_people_say_them(size, words):
+    assert size_words(size) == words

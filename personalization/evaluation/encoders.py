@@ -1,9 +1,9 @@
-"""Judges: models that look at pictures so that likeness becomes a number.
+"""Encoders: models that look at pictures so that similarity becomes a number.
 
-The prompt is judged by a CLIP (Radford et al. 2021, arXiv 2103.00020), as CLIP-T in DreamBooth; the
-subject by DINOv2 (Oquab et al. 2023, arXiv 2304.07193), which tells individuals of a class apart
-better. The pocket base has one small CLIP of its own for both; as it sees places above all, what it
-says of the subject is taken apart from them. Nothing is loaded before it is used.
+A CLIP (Radford et al. 2021, arXiv 2103.00020) compares with the prompt, as CLIP-T in DreamBooth;
+DINOv2 (Oquab et al. 2023, arXiv 2304.07193) with the photos, as it tells individuals of a class
+apart better. The pocket base has one small CLIP of its own for both; as it sees places above all,
+what it says of the subject is taken apart from them. Nothing is loaded before it is used.
 """
 
 from __future__ import annotations
@@ -19,17 +19,34 @@ from huggingface_hub.errors import HfHubHTTPError
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
-from transformers import AutoImageProcessor, AutoModel, AutoTokenizer, CLIPModel
 
 from personalization.bases.catalog import ASSETS, BaseSpec
 from personalization.errors import HubError
 
-POCKET = str(ASSETS / "pocket-judge")
-# How its likeness ranks drawings beside their true attributes, Spearman's; measured in the tests.
-POCKET_AGREEMENT = 0.73
-CLIP = "openai/clip-vit-large-patch14"
-DINO = "facebook/dinov2-base"
 PER_BATCH = 16
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """Which encoders look at a base's pictures, each a folder or a repository on the Hub."""
+
+    clip: str
+    dino: str = ""  # for the subject; without one the CLIP, apart from places
+    poses: bool = True  # whether it, and the base, know any
+    # How its similarity ranks drawings beside their true attributes, Spearman's, where measured.
+    agreement: float | None = None
+
+
+# By what `BaseSpec.encoder` says; anything else is a CLIP's folder.
+ENCODERS = {
+    "pocket": EncoderSpec(str(ASSETS / "pocket-judge"), poses=False, agreement=0.73),
+    "clip": EncoderSpec("openai/clip-vit-large-patch14", "facebook/dinov2-base"),
+}
+
+
+def encoder_spec(encoder: str) -> EncoderSpec:
+    """What `BaseSpec.encoder` means."""
+    return ENCODERS.get(encoder) or EncoderSpec(encoder)
 
 
 class ImageEncoder(Protocol):
@@ -62,12 +79,12 @@ PLACES = (
     "on a plain white background",
     "on a plain blue background",
 )
-THINGS = ("cat", "dog", "bird", "robot", "mug", "car", "house", "flower")
+CLASS_NOUNS = ("cat", "dog", "bird", "robot", "mug", "car", "house", "flower")
 
 
 @dataclass(frozen=True)
 class EncoderPair:
-    """Who judges what; the same judge for both where one is good at both."""
+    """Which encoder looks at what; the same for both where one is good at both."""
 
     subject: ImageEncoder
     prompt: ImageTextEncoder
@@ -80,6 +97,9 @@ class ClipEncoder:
     """
 
     def __init__(self, source: str, device: torch.device | str = "cpu"):
+        # Here and not above: transformers' image processors take seconds to import.
+        from transformers import AutoImageProcessor, AutoTokenizer, CLIPModel
+
         self.name = Path(source).name
         self.device = torch.device(device)
         self.model, self.processor, self.tokenizer = _loaded(
@@ -88,9 +108,11 @@ class ClipEncoder:
         self.model.float().to(self.device).eval()
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """(n, d), of length one."""
         return _in_batches(pictures, self._images)
 
     def texts(self, texts: Sequence[str]) -> Tensor:
+        """(n, d), of length one."""
         return _in_batches(texts, self._texts)
 
     def _images(self, pictures: Sequence[Image.Image]) -> Tensor:
@@ -119,13 +141,17 @@ class DinoEncoder:
     Raises `HubError` where it cannot be loaded.
     """
 
-    def __init__(self, source: str = DINO, device: torch.device | str = "cpu"):
+    def __init__(self, source: str, device: torch.device | str = "cpu"):
+        # Here and not above: transformers' image processors take seconds to import.
+        from transformers import AutoImageProcessor, AutoModel
+
         self.name = Path(source).name
         self.device = torch.device(device)
         self.model, self.processor = _loaded(source, AutoModel, AutoImageProcessor)
         self.model.float().to(self.device).eval()
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
+        """(n, d), of length one."""
         return _in_batches(pictures, self._images)
 
     def _images(self, pictures: Sequence[Image.Image]) -> Tensor:
@@ -134,7 +160,7 @@ class DinoEncoder:
 
 
 class DebiasedFeatures:
-    """A judge that looks away from the place: its features without the span of texts about places.
+    """An encoder's features without the span of texts about places: it looks away from the place.
 
     Directions in a joint space of pictures and texts that texts differ in can be projected out of
     pictures (Chuang et al. 2023, "Debiasing vision-language models via biased prompts", arXiv
@@ -144,42 +170,41 @@ class DebiasedFeatures:
     def __init__(self, encoder: ImageTextEncoder):
         self.name = f"{encoder.name}, apart from places"
         self.encoder = encoder
-        texts = [f"a photo of a {thing} {place}" for place in PLACES for thing in THINGS]
-        by_place = encoder.texts(texts).reshape(len(PLACES), len(THINGS), -1).mean(1)
+        texts = [f"a photo of a {noun} {place}" for place in PLACES for noun in CLASS_NOUNS]
+        by_place = encoder.texts(texts).reshape(len(PLACES), len(CLASS_NOUNS), -1).mean(1)
         spread = by_place - by_place.mean(0)
         # Centred, the rows span one direction less than there are places.
         self.directions = torch.linalg.svd(spread, full_matrices=False).Vh[: len(PLACES) - 1]
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
-        seen = self.encoder.images(pictures)
-        return normalize(seen - seen @ self.directions.T @ self.directions, dim=-1)
+        """(n, d), of length one."""
+        features = self.encoder.images(pictures)
+        along_places = features @ self.directions.T @ self.directions
+        return normalize(features - along_places, dim=-1)
 
 
 def encoder_pair(spec: BaseSpec, device: torch.device | str = "cpu") -> EncoderPair:
-    """The judges of a base, loaded once in a process for each device. Raises `HubError`.
-
-    `spec.encoder` is "pocket", "clip" (CLIP and DINOv2 from the Hub), or a CLIP's folder.
-    """
-    return _encoder_pair(spec.encoder, str(device))
+    """The encoders of a base, loaded once in a process for each device. Raises `HubError`."""
+    return _encoder_pair(encoder_spec(spec.encoder), str(device))
 
 
 @lru_cache(maxsize=2)
-def _encoder_pair(encoder: str, device: str) -> EncoderPair:
-    if encoder == "clip":
-        return EncoderPair(DinoEncoder(DINO, device), ClipEncoder(CLIP, device))
-    one = ClipEncoder(POCKET if encoder == "pocket" else encoder, device)
-    return EncoderPair(DebiasedFeatures(one), one)
+def _encoder_pair(spec: EncoderSpec, device: str) -> EncoderPair:
+    clip = ClipEncoder(spec.clip, device)
+    if spec.dino:
+        return EncoderPair(DinoEncoder(spec.dino, device), clip)
+    return EncoderPair(DebiasedFeatures(clip), clip)
 
 
-def _loaded(source: str, *kinds: Any) -> tuple[Any, ...]:
-    """Each kind `from_pretrained`; from this machine alone where `source` is a folder."""
+def _loaded(source: str, *classes: Any) -> tuple[Any, ...]:
+    """Each class `from_pretrained`; from this machine alone where `source` is a folder."""
     local = source.startswith("/")
     if local and not Path(source).is_dir():
         raise HubError(
             f"The judge {Path(source).name} is not there ({source}), so nothing can be measured."
         )
     try:
-        return tuple(kind.from_pretrained(source, local_files_only=local) for kind in kinds)
+        return tuple(each.from_pretrained(source, local_files_only=local) for each in classes)
     except (OSError, ValueError, HfHubHTTPError) as error:
         reason = str(error).strip().splitlines()[0][:200]
         raise HubError(

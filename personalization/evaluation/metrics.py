@@ -8,33 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from personalization.evaluation.figures import Estimate
+
 RESAMPLES = 2000
 
 THUMB = 16  # pixels, a side
 NEAR_COPY = 0.965  # in the drawn world: same subject elsewhere 0.96 at most, redrawn 0.94 to 0.99
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A mean with its interval of 95 %."""
-
-    mean: float
-    low: float
-    high: float
-
-    def differs(self, value: float = 0.0) -> bool:
-        """Whether `value` lies outside the interval: inside, call it no difference."""
-        return not self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
 def interval(values: Tensor, over: Tensor | None = None, *, seed: int = 0) -> Estimate:
@@ -70,12 +55,12 @@ def _student(freedom: int) -> float:
 
 
 def subject_fidelity(outputs: Tensor, photos: Tensor) -> Tensor:
-    """(n,): mean likeness of each output to the photos (DINO, CLIP-I of Ruiz et al. 2022)."""
+    """(n,): mean similarity of each output to the photos (DINO, CLIP-I of Ruiz et al. 2022)."""
     return (outputs @ photos.T).mean(1)
 
 
 def among_themselves(photos: Tensor) -> Tensor:
-    """(m,): the mean likeness of each photo to the others; empty where there are no others."""
+    """(m,): the mean similarity of each photo to the others; empty where there are no others."""
     m = len(photos)
     if m < 2:
         return photos.new_empty(0)
@@ -83,7 +68,7 @@ def among_themselves(photos: Tensor) -> Tensor:
 
 
 def prompt_fidelity(outputs: Tensor, texts: Tensor) -> Tensor:
-    """(n,): the likeness of each output to its own prompt (CLIP-T of Ruiz et al. 2022)."""
+    """(n,): the similarity of each output to its own prompt (CLIP-T of Ruiz et al. 2022)."""
     return (outputs * texts).sum(1)
 
 
@@ -98,7 +83,7 @@ def preservation(class_pictures: Tensor, photos: Tensor) -> Tensor:
 def diversity(pictures: Tensor) -> Tensor:
     """(n,): the mean distance of each picture to the others (DIV of Ruiz et al. 2022).
 
-    Distance is one minus the likeness, where the paper has LPIPS. Higher is better.
+    Distance is one minus the similarity, where the paper has LPIPS. Higher is better.
     """
     return 1 - among_themselves(pictures)
 
@@ -121,23 +106,23 @@ def thumbs(pictures: Sequence[Image.Image]) -> Tensor:
 
 
 def copying(outputs: Tensor, photos: Tensor) -> tuple[Tensor, Tensor, float]:
-    """Nearest photo of each output, its likeness, and the likeness from which it is a copy.
+    """Nearest photo of each output, its similarity, and the similarity from which it is a copy.
 
     outputs: (n, d), photos: (m, d), of `thumbs`. A copy is an output that is nearer to a photo
     than any two photos are to each other (Somepalli et al. 2023, arXiv 2212.03860, compare with
     the training set's own distances), and near at all.
     """
-    likeness, nearest = (outputs @ photos.T).max(1)
-    own = photos @ photos.T
-    own.fill_diagonal_(-1)
-    own_nearest = float(own.max()) if len(photos) > 1 else -1.0
-    return nearest, likeness, max(NEAR_COPY, min(own_nearest, 0.99))
+    similarity, nearest = (outputs @ photos.T).max(1)
+    between_photos = photos @ photos.T
+    between_photos.fill_diagonal_(-1)
+    nearest_photos = float(between_photos.max()) if len(photos) > 1 else -1.0
+    return nearest, similarity, max(NEAR_COPY, min(nearest_photos, 0.99))
 
 
 def balance(subject: Tensor, prompt: Tensor) -> int:
     """Which strength has the best product of the two, (strengths,) each, relative to references.
 
-    More than a reference is not better than it: above the photos' own likeness lies copying.
+    More than a reference is not better than it: above the photos' own fidelity lies copying.
     """
     return int((subject.clamp(max=1) * prompt.clamp(max=1)).argmax())
 

@@ -64,10 +64,10 @@ _UNRELATED = (
 
 @dataclass(frozen=True)
 class Prompt:
-    """`asked` calls the subject by its word; `plain` says the same of its class."""
+    """The same scene asked of the adapter, by its word, and of the base, by its class."""
 
-    asked: str
-    plain: str
+    of_subject: str
+    of_class: str
 
 
 def eval_prompts(
@@ -81,19 +81,19 @@ def eval_prompts(
     class_noun = description.class_noun or "thing"
     if description.kind == "style":
         style = f", {description.trigger} style" if description.trigger else ""
-        found = [Prompt(f"{content}{style}", content) for content in _CONTENTS]
+        prompts = [Prompt(f"{content}{style}", content) for content in _CONTENTS]
     else:
         kind: Kind | str = description.kind or "object"
         groups = [_CONTEXTS, _STYLES, _POSES.get(kind, ()) if poses else ()]
         if kind != "object" or not poses:  # no real mug wears glasses
             groups.insert(1, _WORN)
         name = description.trigger or with_article(class_noun)
-        found = [
+        prompts = [
             Prompt(template.format(name), template.format(with_article(class_noun)))
             for template in _in_turns(groups)
             if not any(template.rpartition("{} ")[2] in caption for caption in captions)
         ]
-    return found[:count]
+    return prompts[:count]
 
 
 def unrelated(description: Description, count: int) -> list[str]:
@@ -108,4 +108,5 @@ def _in_turns(groups: Sequence[Sequence[str]]) -> list[str]:
 
 
 def with_article(class_noun: str) -> str:
+    """ "a mug", "an owl"."""
     return f"{'an' if class_noun[:1].lower() in 'aeiou' else 'a'} {class_noun}"

@@ -1,6 +1,8 @@
 """What charts are drawn of: a plot's frame and lines, a legend, words, and round numbers.
 
-SVG whose text keeps its size while the plot grows with its column; ink is the page's own.
+SVG whose text keeps its size while the plot grows with its column; ink is the page's own. The three
+colours are CSS variables that a page may set: ``--chart-subject``, ``--chart-prompt`` and
+``--chart-other``.
 """
 
 from __future__ import annotations
@@ -10,6 +12,31 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+SUBJECT = "var(--chart-subject,#6366f1)"  # indigo; each has 3:1 at least on white and on night
+PROMPT = "var(--chart-prompt,#0d9488)"  # teal
+OTHER = "var(--chart-other,#d97706)"  # amber
+
+# How a text looks, as attributes; they add up.
+FAINT = ' fill-opacity=".7"'
+SMALL = ' font-size="11"'
+STRONG = ' font-weight="600"'
+
+Legend = Sequence[tuple[str, str, str]]  # (key, colour, words); see `legend_key`
+
+
+@dataclass(frozen=True)
+class Margin:
+    """Pixels around a plot, for what stands beside it."""
+
+    left: int = 44
+    right: int = 14
+    bottom: int = 42
+
+    @property
+    def top(self) -> int:
+        """As much as an axis' name needs, where there are axes."""
+        return 24 if self.bottom > 20 else 4
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -18,11 +45,14 @@ class Plot:
     x: tuple[float, float]
     y: tuple[float, float]
     height: int
+    margin: Margin = Margin()
 
     def across(self, x: float) -> float:
+        """The share of the width at which x lies."""
         return (x - self.x[0]) / (self.x[1] - self.x[0])
 
     def down(self, y: float) -> float:
+        """The pixels under the top at which y lies."""
         return self.height * (1 - (y - self.y[0]) / (self.y[1] - self.y[0]))
 
     def frame(
@@ -39,11 +69,11 @@ class Plot:
             strong = ".35" if value == self.y[0] else ".1"
             parts.append(
                 f'<line x1="0" x2="100%" y1="{y:.1f}" y2="{y:.1f}" stroke="currentColor" '
-                f'stroke-opacity="{strong}"/>' + svg_text("-8", y + 4, label, "end", faint=True)
+                f'stroke-opacity="{strong}"/>' + svg_text("-8", y + 4, label, "end", FAINT)
             )
         for value, label in x_ticks:
             x = percent(100 * self.across(value))
-            parts.append(svg_text(x, self.height + 18, label, "middle", faint=True))
+            parts.append(svg_text(x, self.height + 18, label, "middle", FAINT))
         parts.append(svg_text("50%", self.height + 35, x_name, "middle"))
         parts.append(svg_text("-36", -12, y_name, "start"))
         return "".join(parts)
@@ -62,6 +92,7 @@ class Plot:
         ]
 
     def line(self, xs: Sequence[float], ys: Sequence[float], colour: str) -> str:
+        """A line through the points; nothing where there are none."""
         if not xs:
             return ""
         return (
@@ -81,21 +112,25 @@ class Plot:
     def band(
         self, xs: Sequence[float], lows: Sequence[float], highs: Sequence[float], colour: str
     ) -> str:
+        """The area between two lines."""
         points = self._points(xs, highs) + self._points(xs, lows)[::-1]
         return f'<path d="M{"L".join(points)}Z" fill="{colour}" fill-opacity=".16"/>'
 
     def dot(self, x: float, y: float, colour: str) -> str:
+        """One point."""
         return (
             f'<circle cx="{percent(100 * self.across(x))}" cy="{self.down(y):.1f}" r="3.5" '
             f'fill="{colour}"/>'
         )
 
     def vertical(self, x: float, *, dashed: bool) -> str:
+        """A line from top to bottom."""
         dash = 'stroke-dasharray="2 4" stroke-opacity=".3"' if dashed else 'stroke-opacity=".5"'
         at = percent(100 * self.across(x))
         return f'<line x1="{at}" x2="{at}" y1="0" y2="{self.height}" stroke="currentColor" {dash}/>'
 
     def horizontal(self, y: float, colour: str) -> str:
+        """A dashed line from side to side."""
         at = f"{self.down(y):.1f}"
         return (
             f'<line x1="0" x2="100%" y1="{at}" y2="{at}" stroke="{colour}" '
@@ -110,27 +145,28 @@ class Plot:
             '<path d="M-3.5-3.5h7L0 2.5z" fill="currentColor" fill-opacity=".55"/></svg>'
         )
 
-    def note(self, x: float, y: float, text: str, anchor: str, under: float) -> str:
-        """`text` beside the vertical at x, `under` pixels below y."""
-        shift = "-6" if anchor == "end" else "6"
+    def note(self, x: float, text: str) -> str:
+        """`text` beside the vertical at x, at the top, on the side where there is room."""
+        right = x <= sum(self.x) / 2
+        words = svg_text("6", 14, text, "start") if right else svg_text("-6", 14, text, "end")
         return (
-            f'<svg x="{percent(100 * self.across(x))}" y="{self.down(y):.1f}" width="1" height="1" '
-            f'overflow="visible">{svg_text(shift, under, text, anchor)}</svg>'
+            f'<svg x="{percent(100 * self.across(x))}" y="0.0" width="1" height="1" '
+            f'overflow="visible">{words}</svg>'
         )
 
-    def svg(
-        self, said: str, parts: Iterable[str], *, left: int = 44, right: int = 14, bottom: int = 42
-    ) -> str:
-        top = 24 if bottom > 20 else 4
+    def svg(self, label: str, parts: Iterable[str]) -> str:
+        """The whole drawing; `label` says it to whoever does not see it."""
+        m = self.margin
         return (
-            f'<svg role="img" aria-label="{escape(said)}" height="{self.height}" '
-            f'style="display:block;overflow:visible;width:calc(100% - {left + right}px);'
-            f"margin:{top}px {right}px {bottom}px {left}px;font-family:inherit;font-size:12px;"
-            f'fill:currentColor">{"".join(parts)}</svg>'
+            f'<svg role="img" aria-label="{escape(label)}" height="{self.height}" '
+            f'style="display:block;overflow:visible;width:calc(100% - {m.left + m.right}px);'
+            f"margin:{m.top}px {m.right}px {m.bottom}px {m.left}px;font-family:inherit;"
+            f'font-size:12px;fill:currentColor">{"".join(parts)}</svg>'
         )
 
 
-def figure(drawing: str, legend: Sequence[tuple[str, str, str]], caption: str) -> str:
+def figure(drawing: str, legend: Legend, caption: str) -> str:
+    """A drawing with its legend and its caption, to be put into any page."""
     items = "".join(
         f'<span style="display:inline-flex;align-items:center;gap:6px">{legend_key(kind, colour)}'
         f"<span>{escape(text)}</span></span>"
@@ -173,20 +209,19 @@ def legend_key(kind: str, colour: str) -> str:
     return f"<svg {look}>{shape}</svg>"
 
 
-def svg_text(
-    x: str,
-    y: float,
-    text: str,
-    anchor: str,
-    *,
-    faint: bool = False,
-    small: bool = False,
-    weight: int = 400,
-) -> str:
-    look = ' fill-opacity=".7"' if faint else ""
-    look += ' font-size="11"' if small else ""
-    look += f' font-weight="{weight}"' if weight != 400 else ""
+def svg_text(x: str, y: float, text: str, anchor: str, look: str = "") -> str:
+    """Words at a place; `look` is FAINT, SMALL, STRONG, or several of them."""
     return f'<text x="{x}" y="{y:g}" text-anchor="{anchor}"{look}>{escape(text)}</text>'
+
+
+def disc(x: str, y: float, number: int, colour: str) -> str:
+    """A numbered result; the number is explained in the legend."""
+    return (
+        f'<circle cx="{x}" cy="{y:.1f}" r="8" fill="{colour}" '
+        'stroke="var(--body-background-fill,Canvas)" stroke-width="2"/>'
+        f'<text x="{x}" y="{y + 3.5:.1f}" text-anchor="middle" fill="#fff" '
+        f'font-size="10" font-weight="600">{number}</text>'
+    )
 
 
 def round_ticks(low: float, high: float, about: int) -> list[tuple[float, str]]:
@@ -200,9 +235,11 @@ def round_ticks(low: float, high: float, about: int) -> list[tuple[float, str]]:
 
 
 def nice_above(value: float) -> float:
+    """The next round number, where an axis may end."""
     scale = 10 ** math.floor(math.log10(value))
     return next(s for s in (1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10) if s * scale >= value) * scale
 
 
 def percent(value: float) -> str:
+    """As SVG wants it: of the width."""
     return f"{value:.2f}%"

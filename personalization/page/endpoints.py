@@ -12,6 +12,8 @@ import gradio as gr
 from personalization.bases import best_device
 from personalization.data.concept import Concept, Kind
 from personalization.data.photos import problems as photo_problems
+from personalization.evaluation.figures import Estimate
+from personalization.evaluation.report import Report
 from personalization.events import Finished, SliceEnded, StepDone
 from personalization.training.base_selection import options
 from personalization.training.start import check_new
@@ -153,8 +155,6 @@ def report(session: str, run: str) -> Iterator[tuple[dict[str, Any], dict | None
         The status (state, done and total pictures, verdict, strength), and at the end the report
         with every figure, and as one HTML file with its pictures.
     """
-    from personalization.evaluation.report import Report
-
     with raised():
         workspace = workspace_of(session)
         opened = workspace.run(run)
@@ -186,11 +186,9 @@ def compare_runs(session: str, runs: list[str]) -> list[dict[str, Any]]:
         runs: what they returned as "run"; /report must have measured each.
 
     Returns:
-        For each its name, method, strength, size in bytes, seconds, and subject, prompt and drift
-        as {mean, low, high}, shares of their references.
+        For each its name, method, strength, size in bytes, seconds, and subject_fidelity,
+        prompt_fidelity and drift as {mean, low, high}, shares of their references.
     """
-    from personalization.evaluation.metrics import Estimate
-
     with raised():
         rows = compared(workspace_of(session), runs).rows()
     return [

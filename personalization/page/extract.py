@@ -5,7 +5,7 @@ from __future__ import annotations
 import gradio as gr
 
 from personalization.errors import PersonalizationError
-from personalization.evaluation.charts import size_words
+from personalization.files import size_words
 from personalization.training.run import Run
 
 from . import html

@@ -18,7 +18,9 @@ from PIL import Image
 from personalization.adapters.adapter import Description
 from personalization.bases.catalog import CATALOG, BaseSpec
 from personalization.data.photos import Photo, crop, crop_mask
-from personalization.evaluation.charts import WHOLE_MODEL, Mark, size_words, spectrum
+from personalization.evaluation.report import Report
+from personalization.evaluation.spectrum import WHOLE_MODEL, Mark, spectrum
+from personalization.files import size_words
 from personalization.training.base_selection import Option
 from personalization.training.run import Run
 from personalization.workspaces.library import Entry
@@ -27,7 +29,6 @@ from .examples import ExampleSet
 
 if TYPE_CHECKING:  # take seconds to import
     from personalization.adapters.extraction import Extracted
-    from personalization.evaluation.report import Report
     from personalization.sharing.hub import Found
     from personalization.training.estimate import Outlook
 METHODS = {

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from personalization.evaluation.charts import heat_map, layer_map
+from personalization.evaluation.heat_maps import heat_map, layer_map
 
 if TYPE_CHECKING:
     from personalization.adapters.module_keys import ModuleKey

@@ -10,11 +10,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
-from personalization.evaluation.charts import Mark
+from personalization.errors import ReportError
+from personalization.evaluation import report_html
+from personalization.evaluation.comparison import Comparison
+from personalization.evaluation.report import Report
+from personalization.evaluation.spectrum import Mark
 from personalization.events import SliceEnded, Stage
 from personalization.files import read_header
 from personalization.recipe import LowRank
@@ -29,9 +33,6 @@ from .messages import user_message
 from .runs import measure_part
 from .session import workspaces
 from .uploads import publish_file
-
-if TYPE_CHECKING:
-    from personalization.evaluation.report import Comparison, Report
 
 
 @dataclass
@@ -110,8 +111,6 @@ class ReportPanel:
 
     def advance(self, visitor: str, current: str, turn: dict[str, Any] | None) -> Iterator[dict]:
         """One request's share of a report."""
-        from personalization.evaluation.report import Report
-
         if not turn or turn["run"] != current:  # the visitor has gone on to another run
             yield {self.status: gr.skip()}
             return
@@ -155,19 +154,22 @@ class ReportPanel:
         return self.next_part(run)
 
     def show(self, workspace: Workspace, run: Run) -> dict:
-        """The report as the run's folder has it, or that there is none yet."""
-        from personalization.evaluation.report import Report
-
-        report = Report.open(run.folder)
+        """The report as the run's folder has it; or that there is none yet, or none to be read."""
+        report, missing = None, progress.unmeasured(REPORT)
+        try:
+            report = Report.open(run.folder)
+        except ReportError as error:
+            missing = html.problems([str(error)])
         measured = bool(report and report.figures)
         others = [(way(other), other.folder.name) for other in comparable(workspace, run)]
         reply: dict = {
             self.verdict: html.verdict(run, run.adapter_path.stat().st_size, report),
-            self.status: gr.update(value=progress.unmeasured(REPORT), visible=report is None),
+            self.status: gr.update(value=missing, visible=report is None),
             self.skip: gr.update(visible=False),
             self.measure: gr.update(visible=not measured),
             self.card: gr.update(
-                value=report.html(whole=False) if report else "", visible=bool(report)
+                value=report_html.render(report, whole=False) if report else "",
+                visible=bool(report),
             ),
             self.files: gr.update(visible=bool(report)),
             self.others: gr.update(choices=others, value=[], visible=measured and bool(others)),
@@ -187,18 +189,21 @@ class ReportPanel:
         found = compared(workspace, [current, *chosen])
         path = workspace.run(current).folder / "cache" / "comparison.html"
         path.parent.mkdir(exist_ok=True)
-        path.write_text(found.html())
+        path.write_text(report_html.render_comparison(found))
         return {
-            self.comparison: gr.update(value=found.html(whole=False), visible=True),
+            self.comparison: gr.update(
+                value=report_html.render_comparison(found, whole=False), visible=True
+            ),
             self.compared: gr.update(value=publish_file(path), visible=True),
         }
 
 
 def is_measured(run: Run) -> bool:
     """Whether the report is there, with figures."""
-    from personalization.evaluation.report import Report
-
-    report = Report.open(run.folder)
+    try:
+        report = Report.open(run.folder)
+    except ReportError:  # to be measured again
+        return False
     return bool(report and report.figures)
 
 
@@ -214,9 +219,10 @@ def comparable(workspace: Workspace, run: Run) -> list[Run]:
 
 
 def compared(workspace: Workspace, names: list[str]) -> Comparison:
-    """The reports of these runs side by side. Raises `WorkspaceError` for a run of nobody's."""
-    from personalization.evaluation.report import Comparison, Report
+    """The reports of these runs side by side.
 
+    Raises `WorkspaceError` for a run of nobody's, `ReportError` for a report that is damaged.
+    """
     runs = [workspace.run(name) for name in dict.fromkeys(names)]
     reports: dict[str, Report] = {}
     for run in runs:

@@ -10,8 +10,8 @@ from typing import Any, Literal
 import gradio as gr
 
 from personalization.errors import PersonalizationError
-from personalization.evaluation import charts
 from personalization.events import Finished, SliceEnded, StepDone
+from personalization.files import size_words
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
@@ -207,7 +207,7 @@ class RunPanel:
             self.prompt: showcase(run)[0] + ", on the beach",
             self.download: gr.update(
                 value=publish_file(run.adapter_path, name),
-                label=f"Download ({charts.size_words(size)})",
+                label=f"Download ({size_words(size)})",
             ),
             self.draw_notes: "",
             **self.report.show(workspace, run),

@@ -35,7 +35,7 @@ from personalization.data.concept import Concept
 from personalization.data.photo_file import decode, encode
 from personalization.data.photos import Photo
 from personalization.errors import RunError, WorkspaceError
-from personalization.files import write_atomically
+from personalization.files import size_words, write_atomically
 from personalization.recipe import Recipe
 from personalization.training.run import Run
 from personalization.training.start import disk_needed, start
@@ -100,9 +100,9 @@ class Workspace:
         used = self.size()
         if used + needed > self.quota:
             raise WorkspaceError(
-                f"Your workspace is full: {_size(used)} of {_size(self.quota)} are in use, and "
-                f"{_size(needed)} more are needed. Delete runs, adapters or photos that you no "
-                "longer need."
+                f"Your workspace is full: {size_words(used)} of {size_words(self.quota)} are in "
+                f"use, and {size_words(needed)} more are needed. Delete runs, adapters or photos "
+                "that you no longer need."
             )
 
     def save_photos(self, photos: Iterable[Photo]) -> list[str]:
@@ -260,7 +260,3 @@ def _bytes(path: str) -> int:
         return os.lstat(path).st_size
     except FileNotFoundError:
         return 0
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

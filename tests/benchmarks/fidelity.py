@@ -38,15 +38,10 @@ from personalization.bases.catalog import ASSETS, CATALOG
 from personalization.data.concept import Concept, Kind
 from personalization.data.photos import Photo, crop
 from personalization.evaluation import encoders
-from personalization.evaluation.evaluate import (
-    PLANS,
-    SAMPLING,
-    Plan,
-    evaluate,
-    measuring,
-    of_adapter,
-)
+from personalization.evaluation.evaluate import SAMPLING, evaluate
+from personalization.evaluation.measure import TrainedAdapter, measuring
 from personalization.evaluation.metrics import interval
+from personalization.evaluation.plan import PLANS, Budget, Plan
 from personalization.evaluation.renderer import Drawing, Renderer
 from personalization.evaluation.report import Report
 from personalization.events import Finished
@@ -198,10 +193,9 @@ def judged(adapter: Adapter, photos: Sequence[Photo], draw: Drawing, plan: Plan)
     """The report's figures at full strength over any way of drawing."""
     encoder_pair = encoders.encoder_pair(SPEC, torch.device("cpu"))
     crops = [crop(photo, SPEC.size) for photo in photos]
-    plans = [replace(plan, strengths=(1.0,))]
-    events = measuring(
-        of_adapter(adapter, photos), crops, Renderer(draw), encoder_pair, plans=plans
-    )
+    budget = Budget(None, (replace(plan, strengths=(1.0,)),))
+    trained = TrainedAdapter.of_adapter(adapter, photos)
+    events = measuring(trained, crops, Renderer(draw), encoder_pair, budget)
     return figures(next(event for event in events if isinstance(event, Report)))
 
 
@@ -221,8 +215,8 @@ def figures(report: Report) -> dict[str, Any]:
     assert found is not None, report.limits
     return {
         "subject_fidelity_share": found.balance.subject_share.mean,
-        "subject_fidelity": found.balance.subject.mean,
-        "way": found.way if found.one_thing else None,
+        "subject_fidelity": found.balance.subject_fidelity.mean,
+        "way": found.subject_progress if found.one_thing else None,
         "prompt_fidelity_share": found.balance.prompt_share.mean,
         "strength": found.balance.strength,
         "drift": found.drift.towards.mean,
@@ -239,7 +233,8 @@ def measure(case: Case, cache: Path) -> dict[str, Any]:
     base, photos = bases.load(SPEC), photos_of(case)
 
     def reported(adapter: Adapter) -> dict[str, Any]:
-        return figures(evaluate(base, adapter, photos, seconds=None, plans=PLANS[1:2]))
+        trained = TrainedAdapter.of_adapter(adapter, photos)
+        return figures(evaluate(base, trained, Budget(None, PLANS[1:2])))
 
     adapter, seconds = train(case, photos, cache)
     found = reported(adapter)

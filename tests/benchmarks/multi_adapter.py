@@ -26,7 +26,7 @@ from PIL import Image
 from personalization import bases
 from personalization.adapters.adapter import Adapter
 from personalization.data.photos import Photo
-from personalization.evaluation.evaluate import PLANS
+from personalization.evaluation.plan import PLANS
 from personalization.files import write_atomically
 from personalization.recipe import LowRank, Recipe
 from personalization.sampling.generate import draw_each

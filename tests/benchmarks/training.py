@@ -40,10 +40,13 @@ from personalization.adapters.adapter import Adapter
 from personalization.bases.catalog import ASSETS, CATALOG
 from personalization.data.concept import Concept
 from personalization.data.photos import crop, open_photos
-from personalization.evaluation.evaluate import PLANS, STRENGTHS, evaluate
+from personalization.evaluation.evaluate import evaluate
+from personalization.evaluation.measure import TrainedAdapter
 from personalization.evaluation.metrics import interval
+from personalization.evaluation.plan import PLANS, Budget
 from personalization.events import Finished, StepDone
 from personalization.recipe import LearnedEmbedding, LowRank, Prior, Recipe
+from personalization.sampling.sweep import STRENGTHS
 from personalization.training import loop
 from personalization.training.run import Run
 
@@ -171,14 +174,14 @@ def fidelity(
 ) -> dict[str, float]:
     """The report's figures at the strength that it recommends, of these."""
     taken, _ = open_photos(sorted(photos.glob("*.png")))
-    plan = [replace(PLANS[0], strengths=strengths)]
-    report = evaluate(bases.load(SPEC), adapter, taken, seconds=None, plans=plan)
+    budget = Budget(None, (replace(PLANS[0], strengths=strengths),))
+    report = evaluate(bases.load(SPEC), TrainedAdapter.of_adapter(adapter, taken), budget)
     assert report.figures is not None, report.limits
     found = report.figures
     return {
-        "subject_fidelity": found.balance.subject.mean,
-        "subject_fidelity low": found.balance.subject.low,
-        "subject_fidelity high": found.balance.subject.high,
+        "subject_fidelity": found.balance.subject_fidelity.mean,
+        "subject_fidelity low": found.balance.subject_fidelity.low,
+        "subject_fidelity high": found.balance.subject_fidelity.high,
         "subject_fidelity_share": found.balance.subject_share.mean,
         "prompt_fidelity_share": found.balance.prompt_share.mean,
         "drift": found.drift.towards.mean,

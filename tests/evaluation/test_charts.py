@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from personalization.evaluation import charts
-from personalization.evaluation.charts import Mark
+from personalization.evaluation.figures import Estimate, Level
+from personalization.evaluation.heat_maps import heat_map, layer_map
+from personalization.evaluation.spectrum import Mark, spectrum
 from personalization.sampling.image_grid import image_grid
 from personalization.training.run import LossRow
 
@@ -19,8 +21,12 @@ def rows(count: int, loss=lambda step: 1 / step, prior: float | None = None) -> 
     return [LossRow(step, loss(step), prior, 0.1) for step in range(1, count + 1)]
 
 
-def interval(*means: float) -> list[tuple[float, float, float]]:
-    return [(mean, mean - 0.05, mean + 0.05) for mean in means]
+def about(mean: float) -> Estimate:
+    return Estimate(mean, mean - 0.05, mean + 0.05)
+
+
+def level(strength: float, subject: float, prompt: float) -> Level:
+    return Level(strength, about(subject), about(prompt), about(subject), about(prompt))
 
 
 CHARTS = {
@@ -28,11 +34,12 @@ CHARTS = {
     "loss with a class": charts.loss_curve(rows(40, prior=0.2), 100),
     "loss of no steps": charts.loss_curve([], 100),
     "fidelity": charts.fidelity_chart(
-        [0.5, 1, 1.5], interval(0.6, 0.9, 1), interval(1, 0.9, 0.5), base_subject=0.4, balance=1
+        [level(0.5, 0.6, 1), level(1, 0.9, 0.9), level(1.5, 1, 0.5)], 0.4, 1
     ),
-    "spectrum": charts.spectrum([Mark(EVIL, "lora", 2_000_000, 40.0, EVIL)]),
-    "trade-off": charts.trade_off([(EVIL, "lora", (1, 0.9, 1.2), (0.7, 0.3, 0.8))]),
-    "heat map": charts.heat_map([EVIL, "b"], [[1, 0.3], [0.3, 1]], EVIL),
+    "spectrum": spectrum([Mark(EVIL, "lora", 2_000_000, 40.0, EVIL)]),
+    "trade-off": charts.trade_off([(EVIL, "lora", level(1, 0.7, 1))]),
+    "heat map": heat_map([EVIL, "b"], [[1, 0.3], [0.3, 1]], EVIL),
+    "layer map": layer_map([("down", EVIL, 0.5, 0.1), ("up", "b", -0.2, 0.9)], EVIL),
 }
 
 
@@ -91,7 +98,7 @@ def test_results_lie_on_the_spectrum_in_the_order_of_their_size():
         Mark("l", "lora", 3_000_000),
         Mark("f", "full", 3 * 10**9),
     ]
-    at = [float(x) for x in re.findall(r'<circle cx="([\d.]+)%"', charts.spectrum(marks))]
+    at = [float(x) for x in re.findall(r'<circle cx="([\d.]+)%"', spectrum(marks))]
     assert at == sorted(at)
     thousand = (at[1] - at[0]) / math.log10(2000)
     assert (at[2] - at[1]) / math.log10(1000) == pytest.approx(thousand, abs=0.02)
@@ -99,27 +106,13 @@ def test_results_lie_on_the_spectrum_in_the_order_of_their_size():
 
 def test_in_the_trade_off_what_is_better_lies_further_up_and_right():
     points = [
-        ("worse", "textual_inversion", (0.7, 0.6, 0.8), (0.4, -0.2, 0.9)),
-        ("better", "lora", (1.0, 0.9, 1.3), (0.8, 0.7, 0.9)),
+        ("worse", "textual_inversion", level(1, 0.4, 0.7)),
+        ("better", "lora", level(1, 0.8, 1.0)),
     ]
     at = re.findall(r'<circle cx="([\d.]+)%" cy="([\d.]+)"', charts.trade_off(points))
     (x0, y0), (x1, y1) = [tuple(map(float, pair)) for pair in at]
     assert 0 < x0 < x1 < 100
     assert y0 > y1 > 0
-
-
-@pytest.mark.parametrize(
-    ("size", "words"),
-    [
-        (800, "800 bytes"),
-        (1000, "1 KB"),
-        (1843, "1.8 KB"),
-        (999_999, "1 MB"),
-        (25_600_000, "26 MB"),
-    ],
-)
-def test_sizes_are_said_as_people_say_them(size, words):
-    assert charts.size_words(size) == words
 
 
 def test_a_grid_has_a_cell_for_every_picture_where_its_labels_say():

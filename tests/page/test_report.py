@@ -8,17 +8,17 @@ import torch
 from personalization.adapters.adapter import Adapter, Description
 from personalization.data.concept import Concept
 from personalization.data.photos import Photo
-from personalization.evaluation.evaluate import measuring
-from personalization.evaluation.renderer import Renderer
+from personalization.evaluation import report_html
+from personalization.evaluation.evaluate import store
 from personalization.evaluation.report import Report
 from personalization.events import Stage
 from personalization.page import html, progress
-from personalization.page.report import Pace, comparable, compared, last_result, way
+from personalization.page.report import Pace, comparable, compared, is_measured, last_result, way
 from personalization.recipe import LowRank, Prior, Recipe
 from personalization.training.run import Run, State
 from personalization.workspaces.workspace import Workspace, Workspaces
-from tests.evaluation.test_evaluate import MUG, PLAN, Model, mug_photos, subject_of
 from tests.support import tiny
+from tests.support.known import Model, report_of
 
 
 @pytest.fixture
@@ -28,10 +28,7 @@ def workspace(tmp_path) -> Workspace:
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    model = Model()
-    subject = subject_of(MUG, mug_photos())
-    *_, report = measuring(subject, mug_photos(), Renderer(model), model.encoder_pair, plans=[PLAN])
-    return report
+    return report_of(Model())
 
 
 def finished(
@@ -54,7 +51,7 @@ def finished(
     workspace.library.add(run.adapter_path, "mug")
     run.set_state(State("finished", 4, 1.5))
     if report:
-        report.save(run.folder)
+        store(run, report)
     return run
 
 
@@ -68,12 +65,11 @@ def test_runs_on_the_same_photos_are_offered_for_comparison_and_no_others(worksp
     found = compared(workspace, [run.folder.name, same.folder.name])
     assert list(found.reports) == [way(run), f"{way(run)} (2)"]
     assert way(run) == "LoRA, rank 2, class images, 4 steps"
-    assert "no difference" in found.html(whole=False)
+    assert "no difference" in report_html.render_comparison(found, whole=False)
 
 
 def test_what_was_measured_is_the_stacks_own_weight(workspace, report):
     import app
-    from personalization.evaluation.evaluate import store
 
     run = finished(workspace, tiny.photos(2))
     entry = workspace.library.copies(run.adapter_path)[0]
@@ -100,12 +96,26 @@ def test_a_run_that_was_not_measured_says_so_and_offers_it(workspace, report):
     assert shown[panel.measure]["visible"]
     assert not shown[panel.card]["visible"]
     assert "is trained" in shown[panel.verdict]
-    report.save(run.folder)
+    store(run, report)
     shown = panel.show(workspace, run)
     assert not shown[panel.measure]["visible"]
     assert report.verdict in shown[panel.verdict]
     assert report.verdict not in shown[panel.card]["value"]  # said once
     assert "<details>" in shown[panel.card]["value"]
+
+
+def test_a_damaged_report_is_told_from_a_missing_one_and_measured_again(workspace, report):
+    import app
+
+    panel = app.subject_tab.run_panel.report
+    run = finished(workspace, tiny.photos(2), report)
+    (run.folder / "report.json").write_text("{")
+    shown = panel.show(workspace, run)
+    assert "cannot be read; measure again" in shown[panel.status]["value"]
+    assert shown[panel.status]["visible"]
+    assert shown[panel.measure]["visible"]
+    assert not shown[panel.card]["visible"]
+    assert not is_measured(run)
 
 
 def test_the_last_result_lies_on_the_spectrum_with_what_it_changed(workspace):
