@@ -1,8 +1,8 @@
 """The one seam between bases and everything else, after k-diffusion.
 
 A base hides whether it predicts noise, v or a flow, how many text encoders it has, and what else
-conditions it. A method changes `modules`; the loop calls `loss`. So bases and methods add, and do
-not multiply.
+conditions it. A method changes `modules`; training brings `predict` closer to `target`. So bases
+and methods add, and do not multiply.
 """
 
 from __future__ import annotations
@@ -97,15 +97,14 @@ class Base(Protocol):
     def predict(
         self, latents: Tensor, conditioning: Conditioning, noise: Tensor, u: Tensor
     ) -> Tensor:
-        """The denoiser's output for latents noised to the level u in [0, 1), like latents."""
+        """The denoiser's output for latents noised to the level u, like latents.
+
+        latents, noise: (batch, channels, h, w); u: (batch,) in [0, 1).
+        """
         ...
 
     def target(self, latents: Tensor, noise: Tensor, u: Tensor) -> Tensor:
-        """What `predict` should have said, like latents."""
-        ...
-
-    def loss(self, latents: Tensor, conditioning: Conditioning, noise: Tensor, u: Tensor) -> Tensor:
-        """The training loss, (batch,). latents, noise: (batch, channels, h, w); u: (batch,)."""
+        """What `predict` should have said, like latents; the loss is their squared difference."""
         ...
 
     def pipeline(self, task: Task, scheduler: str | None = None) -> Any:

@@ -102,10 +102,6 @@ class FlowBase:
     def target(self, latents: Tensor, noise: Tensor, u: Tensor) -> Tensor:
         return latents if self._kind.clean else noise - latents
 
-    def loss(self, latents: Tensor, conditioning: Conditioning, noise: Tensor, u: Tensor) -> Tensor:
-        error = self.predict(latents, conditioning, noise, u) - self.target(latents, noise, u)
-        return error.square().mean(dim=(1, 2, 3))
-
     def pipeline(self, task: Task, scheduler: str | None = None) -> Any:
         return _Drawing(self, self._plain(task, scheduler), task)
 

@@ -157,10 +157,6 @@ class UNetBase:
             return self.noise_schedule.get_velocity(latents, noise, self._timesteps(u))
         return latents
 
-    def loss(self, latents: Tensor, conditioning: Conditioning, noise: Tensor, u: Tensor) -> Tensor:
-        error = self.predict(latents, conditioning, noise, u) - self.target(latents, noise, u)
-        return error.square().mean(dim=(1, 2, 3))
-
     def pipeline(self, task: Task, scheduler: str | None = None) -> Any:
         trainable_encoders: dict[str, Any] = {}
         for encoder in self.text_encoders:

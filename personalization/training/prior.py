@@ -1,8 +1,8 @@
-"""What keeps the class: latents of pictures that the untouched base draws of it.
+"""What keeps the class (Ruiz et al. 2022, section 3.3): pictures of it, or the base as a teacher.
 
-They are kept by content (base, prompt, settings, seed), so that nobody pays twice for the same
-class. They stay latents: they are what training needs, and decoding them to encode them again
-would cost time and blur them.
+The pictures are what the untouched base draws. They are kept by content (base, prompt, settings,
+seed), so that nobody pays twice for the same class. They stay latents: they are what training
+needs, and decoding them to encode them again would cost time and blur them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -20,55 +22,134 @@ from torch import Tensor
 from personalization.bases.base import Base
 from personalization.events import Stage
 from personalization.files import write_atomically
+from personalization.methods import Method
 from personalization.sampling import generate
+from personalization.training.batches import Batches
+from personalization.training.examples import Samples
+from personalization.training.run import Run
 
 PER_BATCH = 8
 
 
-def class_folder(base: Base, prompt: str, cache: Path) -> Path:
-    """Where the class's latents lie, by everything that decides what they are but their number."""
-    sampling = base.spec.sampling
-    key = f"{base.fingerprint}|{prompt}|{base.spec.size}|{sampling}|{PER_BATCH}|1"
-    return cache / hashlib.sha256(key.encode()).hexdigest()[:24]
+@dataclass(frozen=True)
+class ClassImages:
+    """`count` latents of `prompt` as the untouched base draws it, in batches.
 
-
-def draw_class(
-    base: Base,
-    prompt: str,
-    count: int,
-    cache: Path,
-    out_of_time: Callable[[float], bool],
-    record: Callable[[float], None] = lambda seconds: None,
-) -> Iterator[Stage]:
-    """Draw what is missing of `count` latents, batch by batch.
-
-    `over(seconds)` says whether that many seconds are too many for this slice; then it returns
-    early, and the next slice goes on. `took(seconds)` is told of each batch that is drawn. Batch b
-    has seeds of its own, so that the pictures do not depend on how the work was cut.
+    Batch b has seeds of its own, so that the pictures do not depend on how the work was cut.
     """
-    folder = class_folder(base, prompt, cache)
-    batches = -(-count // PER_BATCH)
-    slowest = 0.0
-    for b in range(batches):
-        path = folder / f"{b:04d}.safetensors"
-        if not path.exists():
-            if out_of_time(slowest):
-                return
-            started = time.monotonic()
-            seeds = [b * PER_BATCH + i for i in range(PER_BATCH)]
-            latents = generate.draw_latents(base, [prompt] * PER_BATCH, seeds)
-            write_atomically(path, save_tensors({"latents": latents.contiguous()}))
-            seconds = time.monotonic() - started
-            record(seconds)
-            slowest = max(slowest, seconds)
-        yield Stage("class images", min(count, (b + 1) * PER_BATCH), count)
+
+    base: Base
+    prompt: str
+    count: int
+    cache: Path  # shared by all runs
+
+    @property
+    def folder(self) -> Path:
+        """Where they lie, by everything that decides what they are but their number."""
+        spec = self.base.spec
+        key = f"{self.base.fingerprint}|{self.prompt}|{spec.size}|{spec.sampling}|{PER_BATCH}|1"
+        return self.cache / hashlib.sha256(key.encode()).hexdigest()[:24]
+
+    @property
+    def paths(self) -> list[Path]:
+        """The file of each batch."""
+        batches = -(-self.count // PER_BATCH)
+        return [self.folder / f"{b:04d}.safetensors" for b in range(batches)]
+
+    def missing(self) -> int:
+        """Batches that are still to be drawn."""
+        return sum(not path.exists() for path in self.paths)
+
+    def draw(
+        self, out_of_time: Callable[[float], bool], record: Callable[[float], None]
+    ) -> Iterator[Stage]:
+        """Draw what is missing, batch by batch.
+
+        `out_of_time(seconds)` says whether that many seconds are too many for this slice; then it
+        returns early, and the next slice goes on. `record(seconds)` is told of each batch drawn.
+        """
+        slowest = 0.0
+        for b, path in enumerate(self.paths):
+            if not path.exists():
+                if out_of_time(slowest):
+                    return
+                started = time.monotonic()
+                seeds = [b * PER_BATCH + i for i in range(PER_BATCH)]
+                latents = generate.draw_latents(self.base, [self.prompt] * PER_BATCH, seeds)
+                write_atomically(path, save_tensors({"latents": latents.contiguous()}))
+                seconds = time.monotonic() - started
+                record(seconds)
+                slowest = max(slowest, seconds)
+            yield Stage("class images", min(self.count, (b + 1) * PER_BATCH), self.count)
+
+    def latents(self) -> Tensor:
+        """(count, channels, h, w), once all are drawn."""
+        parts = [load_tensors(path.read_bytes())["latents"] for path in self.paths]
+        return torch.cat(parts)[: self.count]
 
 
-def class_latents(base: Base, prompt: str, count: int, cache: Path) -> Tensor | None:
-    """(count, channels, h, w), or None while some are missing."""
-    folder = class_folder(base, prompt, cache)
-    paths = [folder / f"{b:04d}.safetensors" for b in range(-(-count // PER_BATCH))]
-    if not all(path.exists() for path in paths):
-        return None
-    parts = [load_tensors(path.read_bytes())["latents"] for path in paths]
-    return torch.cat(parts)[:count]
+class Preservation(Protocol):
+    """What the class is held to."""
+
+    prompt: str
+    weight: float  # lambda of the paper
+
+    def at(self, step: int, subject: Samples) -> tuple[Samples, Tensor]:
+        """As many samples of the class as `subject` has, and what `predict` is to say of them."""
+        ...
+
+
+def preservation(base: Base, run: Run, method: Method, cache: Path) -> Preservation | None:
+    """What the run's recipe asks for, None where that is nothing; class images are drawn before."""
+    if prior := run.recipe.prior:
+        prompt = run.concept.class_prompt()
+        if prior.kind == "images":
+            images = ClassImages(base, prompt, prior.images, cache)
+            return _Images(images, run.recipe.batch_size, run.recipe.seed, prior.weight)
+        return _Teacher(base, method, prompt, run.recipe.seed, prior.weight)
+    return None
+
+
+class _Images:
+    """Pictures of the class, at noise levels of their own."""
+
+    def __init__(self, images: ClassImages, size: int, seed: int, weight: float):
+        self.base = images.base
+        self.prompt = images.prompt
+        self.weight = weight
+        self.latents = images.latents().to(self.base.device)
+        shape = tuple(self.latents.shape[1:])
+        self.batches = Batches(seed, size, images.count, 1, shape, stream="class")
+
+    def at(self, step: int, subject: Samples) -> tuple[Samples, Tensor]:
+        batch, device = self.batches.at(step), self.base.device
+        latents = self.latents[batch.photos.to(device)]
+        noise, u = batch.noise.to(device), batch.u.to(device)
+        samples = Samples(latents, [self.prompt] * len(subject), noise, u)
+        return samples, self.base.target(latents, noise, u)
+
+
+class _Teacher:
+    """The base without its adapter, asked for the class.
+
+    It answers on the subject's own noisy latents: what must not change is what the base says of
+    them when it is asked for the class.
+    """
+
+    def __init__(self, base: Base, method: Method, prompt: str, seed: int, weight: float):
+        self.base = base
+        self.method = method
+        self.prompt = prompt
+        self.seed = seed
+        self.weight = weight
+        # Before the first step nothing has changed: the teacher sees exactly the base.
+        with torch.no_grad(), method.adapters_disabled():
+            self.conditioning = base.encode_prompts([prompt])
+
+    def at(self, step: int, subject: Samples) -> tuple[Samples, Tensor]:
+        latents, size = subject.latents, len(subject)
+        batch = Batches(self.seed, size, 1, 1, tuple(latents.shape[1:]), stream="class").at(step)
+        noise, u = batch.noise.to(latents.device), batch.u.to(latents.device)
+        with torch.no_grad(), self.method.adapters_disabled():
+            target = self.base.predict(latents, self.conditioning[[0] * size], noise, u)
+        return Samples(latents, [self.prompt] * size, noise, u), target

@@ -27,7 +27,7 @@ from personalization.adapters import adapter as adapters
 from personalization.adapters import formats
 from personalization.adapters.adapter import Adapter
 from personalization.bases import CATALOG, loading, schedulers
-from personalization.bases.base import Base
+from personalization.bases.base import Base, Conditioning
 from personalization.bases.learned_embedding import extended_tokenizer
 from personalization.errors import BaseError, RecipeError
 from personalization.events import Finished, SliceEnded
@@ -37,6 +37,7 @@ from personalization.sampling.generate import draw_each, draw_latents
 from personalization.stacking.application import applied
 from personalization.stacking.stack import Slot, Stack
 from personalization.training import loop
+from personalization.training.objective import squared_error
 from personalization.training.run import Run
 from tests.support import tiny
 from tests.support.single_file import save_single_file
@@ -64,11 +65,18 @@ def batch(name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     )
 
 
+def loss(
+    base: Base, latents: Tensor, conditioning: Conditioning, noise: Tensor, u: Tensor
+) -> Tensor:
+    prediction = base.predict(latents, conditioning, noise, u)
+    return squared_error(prediction, base.target(latents, noise, u))
+
+
 def ours(name: str) -> Tensor:
     pixels, grain, noise, u = batch(name)
     with torch.no_grad():
         latents = base(name).encode_images(pixels).sample(grain)
-        return base(name).loss(latents, base(name).encode_prompts(PROMPTS), noise, u).mean()
+        return loss(base(name), latents, base(name).encode_prompts(PROMPTS), noise, u).mean()
 
 
 def ids(tokenizer: Any, length: int | None = None) -> Tensor:
@@ -444,9 +452,9 @@ def test_a_base_in_half_precision_is_taught_in_single(name: str, method: str) ->
         parameters = [p for g in taught_by.groups() for p in g.parameters.values()]
         assert {p.dtype for p in parameters} == {torch.float32}
         conditioning = half.encode_prompts(["a photo of <sks>"] * 2)
-        loss = half.loss(latents, conditioning, noise, u)
-        assert loss.dtype == torch.float32
-        loss.sum().backward()
+        error = loss(half, latents, conditioning, noise, u)
+        assert error.dtype == torch.float32
+        error.sum().backward()
         assert sum(p.grad.abs().sum() for p in parameters if p.grad is not None) > 0
         assert draw_each(half, ["a photo of <sks>"], [1])[0].size == (32, 32)
     left = dict(half.denoiser.named_parameters())
@@ -476,10 +484,10 @@ def test_gradient_checkpointing_computes_again_and_changes_nothing(name: str) ->
         for on in (False, True):
             calls.clear()
             with loop._recomputing(base(name), replace(plain, gradient_checkpointing=on)):
-                loss = base(name).loss(latents, conditioning, noise, u)
-                loss.sum().backward()
+                error = loss(base(name), latents, conditioning, noise, u)
+                error.sum().backward()
             forwards.append(len(calls))
-            found.append([loss.detach(), *(p.grad for p in parameters if p.grad is not None)])
+            found.append([error.detach(), *(p.grad for p in parameters if p.grad is not None)])
             for parameter in parameters:
                 parameter.grad = None
     assert forwards == [1, 2]

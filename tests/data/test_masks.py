@@ -16,7 +16,8 @@ from personalization.data.photos import Photo
 from personalization.errors import ConceptError
 from personalization.recipe import LowRank, Prior, Recipe
 from personalization.training import loop
-from personalization.training.batches import batch_at
+from personalization.training.batches import Batches
+from personalization.training.examples import encode_photos
 from personalization.training.run import Run
 from tests.support import tiny
 
@@ -68,9 +69,9 @@ def test_the_first_loss_is_the_weighted_mean_of_a_plain_computation(base, tmp_pa
     list(loop.train(base, run))
     (row,) = run.losses()
 
-    posterior = loop.encode_photos(base, run, flip=True)
+    posterior = encode_photos(base, run, flip=True)
     grid = posterior.mean.shape[-2:]
-    batch = batch_at(3, 0, 4, photos=3, prompts=4, shape=tuple(posterior.mean.shape[2:]))
+    batch = Batches(3, 4, photos=3, prompts=4, shape=tuple(posterior.mean.shape[2:])).at(0)
     assert len(set(batch.mirrored.tolist())) == 2  # some mirrored, some not
     prompts = run.concept.prompts()
     losses = []

@@ -16,7 +16,7 @@ from personalization.events import Checkpointed, Finished, Preview, SliceEnded, 
 from personalization.methods import installed
 from personalization.recipe import Full, LearnedEmbedding, LowRank, Prior, Recipe
 from personalization.training import loop
-from personalization.training.batches import batch_at
+from personalization.training.batches import Batches
 from personalization.training.run import Run
 from tests.support import tiny
 
@@ -195,24 +195,20 @@ def test_a_run_killed_with_sigkill_continues(base, tmp_path):
 
 
 def test_the_batch_is_a_function_of_seed_and_step():
-    settings = {"photos": 5, "prompts": 4, "shape": (4, 8, 8)}
-    a, again = batch_at(3, 17, 4, **settings), batch_at(3, 17, 4, **settings)
-    other = batch_at(3, 18, 4, **settings)
+    batches, same = (Batches(3, 4, photos=5, prompts=4, shape=(4, 8, 8)) for _ in range(2))
+    a, again, other = batches.at(17), same.at(17), batches.at(18)
     assert all(torch.equal(getattr(a, f), getattr(again, f)) for f in a.__dataclass_fields__)
     assert not torch.equal(a.noise, other.noise)
 
 
 def test_photos_come_equally_often():
-    seen = [
-        p
-        for step in range(10)
-        for p in batch_at(0, step, 3, photos=5, prompts=1, shape=(1,)).photos.tolist()
-    ]
+    batches = Batches(0, 3, photos=5, prompts=1, shape=(1,))
+    seen = [photo for step in range(10) for photo in batches.at(step).photos.tolist()]
     assert all(seen.count(photo) == 6 for photo in range(5))
 
 
 def test_noise_levels_are_stratified():
-    u = batch_at(0, 0, 8, photos=1, prompts=1, shape=(1,)).u
+    u = Batches(0, 8, photos=1, prompts=1, shape=(1,)).at(0).u
     assert sorted((u * 8).long().tolist()) == list(range(8))
 
 

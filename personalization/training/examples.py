@@ -1,0 +1,127 @@
+"""What the steps of a run are drawn from: its photos and their prompts, encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from personalization.bases.base import Base, Conditioning, Posterior
+from personalization.data import masks
+from personalization.data.photos import crop
+from personalization.training.batches import Batches
+from personalization.training.run import Run
+
+PER_FORWARD = 4  # photos that the autoencoder sees at once
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Latents, what the base is asked of them, and how they are noised; `size` of each."""
+
+    latents: Tensor  # (size, channels, h, w)
+    texts: list[str]
+    noise: Tensor  # like latents
+    u: Tensor  # (size,) in [0, 1)
+    weights: Tensor | None = None  # (size, 1, h, w): what each place counts; None: all the same
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __add__(self, other: Samples) -> Samples:
+        """Both, one after the other; `other` counts everywhere."""
+        weights = None
+        if self.weights is not None:
+            weights = torch.cat([self.weights, torch.ones_like(self.weights)])
+        return Samples(
+            torch.cat([self.latents, other.latents]),
+            self.texts + other.texts,
+            torch.cat([self.noise, other.noise]),
+            torch.cat([self.u, other.u]),
+            weights,
+        )
+
+
+class Examples:
+    """The photos of a run on a base, as they are and, if the recipe flips, mirrored."""
+
+    def __init__(self, base: Base, run: Run, *, with_class_noun: bool):
+        concept, recipe = run.concept, run.recipe
+        self.device = base.device
+        self.flip = recipe.flip
+        self.posterior = encode_photos(base, run, flip=recipe.flip)
+        shape = tuple(self.posterior.mean.shape[2:])
+        weights = masks.weights(
+            concept.photos, base.spec.size, (shape[1], shape[2]), recipe.background
+        )
+        # (2, photos, 1, h, w): as they are, then mirrored.
+        self.weights = None if weights is None else torch.stack([weights, weights.flip(-1)])
+        self.prompts = list(concept.prompts(with_class_noun=with_class_noun))
+        self.captions = [
+            concept.caption(i, with_class_noun=with_class_noun) for i in range(len(concept.photos))
+        ]
+        self.batches = Batches(
+            recipe.seed, recipe.batch_size, len(concept.photos), len(self.prompts), shape
+        )
+
+    @property
+    def texts(self) -> list[str]:
+        """All prompts and captions, each once."""
+        return list(dict.fromkeys([*self.prompts, *filter(None, self.captions)]))
+
+    def at(self, step: int) -> Samples:
+        """What `step` is trained on: a photo's caption where it has one, else a phrasing."""
+        batch, device = self.batches.at(step), self.device
+        side = (batch.mirrored & self.flip).long()
+        posterior = self.posterior[side.to(device), batch.photos.to(device)]
+        pairs = zip(batch.photos.tolist(), batch.prompts.tolist(), strict=True)
+        return Samples(
+            posterior.sample(batch.posterior_noise.to(device)),
+            [self.captions[photo] or self.prompts[phrasing] for photo, phrasing in pairs],
+            batch.noise.to(device),
+            batch.u.to(device),
+            None if self.weights is None else self.weights[side, batch.photos].to(device),
+        )
+
+
+class Prompts:
+    """What prompts become: encoded once where the text side is frozen, else at every step."""
+
+    def __init__(self, base: Base, *, trained: bool):
+        self.base = base
+        self.trained = trained
+        self._encoded: dict[str, Conditioning] = {}
+
+    def prepare(self, texts: Sequence[str]) -> None:
+        """Encode what will be asked for, as far as no step changes it."""
+        if not self.trained:
+            with torch.no_grad():
+                encoded = self.base.encode_prompts(texts)
+            self._encoded |= {text: encoded[i : i + 1] for i, text in enumerate(texts)}
+
+    def __call__(self, texts: Sequence[str]) -> Conditioning:
+        """(len(texts), ...), with a gradient where the text side is trained."""
+        if not self.trained:
+            return Conditioning.cat([self._encoded[text] for text in texts])
+        distinct = list(dict.fromkeys(texts))
+        return self.base.encode_prompts(distinct)[[distinct.index(text) for text in texts]]
+
+
+def encode_photos(base: Base, run: Run, *, flip: bool) -> Posterior:
+    """The photos' posteriors, (1 or 2, photos, channels, h, w): as they are, then mirrored."""
+    pixels = torch.stack([_pixels(crop(photo, base.spec.size)) for photo in run.concept.photos])
+    sides = [pixels, pixels.flip(-1)] if flip else [pixels]
+    encoded = [[base.encode_images(part) for part in side.split(PER_FORWARD)] for side in sides]
+    return Posterior(
+        torch.stack([torch.cat([part.mean for part in parts]) for parts in encoded]),
+        torch.stack([torch.cat([part.std for part in parts]) for parts in encoded]),
+    )
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    """(3, height, width) in [-1, 1]."""
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 127.5 - 1

@@ -1,0 +1,61 @@
+"""What a step of training makes smaller."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from personalization.bases.base import Base
+from personalization.methods import Method
+from personalization.training.examples import Examples, Prompts, Samples
+from personalization.training.prior import preservation
+from personalization.training.run import Run
+
+
+def squared_error(prediction: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """(batch,): the mean over each sample of (batch, channels, h, w).
+
+    weights: (batch, 1, h, w), what each place counts; None: all the same.
+    """
+    errors = (prediction - target).square()
+    return (errors if weights is None else errors * weights).flatten(1).mean(1)
+
+
+class Objective:
+    """The losses of each step, by its number.
+
+    Made when nothing has been learned yet, or restored: what a teacher says is then the base's own.
+    """
+
+    def __init__(self, base: Base, run: Run, method: Method, cache: Path):
+        self.base = base
+        self.subject = Examples(base, run, with_class_noun=method.uses_class_noun)
+        self.prompts = Prompts(base, trained=method.trains_text)
+        self.prompts.prepare(self.subject.texts)
+        self.prior = preservation(base, run, method, cache)
+        if self.prior:
+            self.prompts.prepare([self.prior.prompt])
+
+    def losses(self, step: int) -> Tensor:
+        """(1,) or (2,): the subject's loss and, weighted, the class's, at `step`."""
+        samples = self.subject.at(step)
+        target = self.base.target(samples.latents, samples.noise, samples.u)
+        if self.prior is None:
+            return self._errors(samples, target).mean().unsqueeze(0)
+        of_class, class_target = self.prior.at(step, samples)
+        # Subject and class in one forward: half the launches, larger matrices.
+        errors = self._errors(samples + of_class, torch.cat([target, class_target]))
+        subject, class_errors = errors.split(len(samples))
+        return torch.stack([subject.mean(), self.prior.weight * class_errors.mean()])
+
+    def fixed_batch_loss(self) -> float:
+        """The subject's loss on the batch of a step that is never trained on: step -1."""
+        with torch.no_grad():
+            return self.losses(-1)[0].item()
+
+    def _errors(self, samples: Samples, target: Tensor) -> Tensor:
+        conditioning = self.prompts(samples.texts)
+        prediction = self.base.predict(samples.latents, conditioning, samples.noise, samples.u)
+        return squared_error(prediction, target, samples.weights)
