@@ -11,15 +11,13 @@ import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from personalization.bases.catalog import BaseSpec
+from personalization.bases.catalog import BaseSpec, Task
 from personalization.cache import BoundedCache
-
-Task = Literal["text", "image", "inpaint"]
 
 
 @dataclass

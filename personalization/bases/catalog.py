@@ -11,6 +11,7 @@ from personalization.recipe import Full, LearnedEmbedding, LowRank, Prior, Recip
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
 Purpose = Literal["word", "subject", "full"]
+Task = Literal["text", "image", "inpaint"]  # what a picture is drawn from
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,8 @@ from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 from torch import Tensor, nn
 
 from personalization.bases import loading, schedulers
-from personalization.bases.base import Conditioning, Posterior, Task, TextEncoder
-from personalization.bases.catalog import BaseSpec
+from personalization.bases.base import Conditioning, Posterior, TextEncoder
+from personalization.bases.catalog import BaseSpec, Task
 from personalization.bases.unet import fingerprint, fix_eos_pooling
 from personalization.cache import BoundedCache
 

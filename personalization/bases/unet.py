@@ -22,8 +22,8 @@ from diffusers.loaders import TextualInversionLoaderMixin
 from torch import Tensor, nn
 
 from personalization.bases import loading, schedulers
-from personalization.bases.base import Conditioning, Posterior, Task, TextEncoder
-from personalization.bases.catalog import BaseSpec
+from personalization.bases.base import Conditioning, Posterior, TextEncoder
+from personalization.bases.catalog import BaseSpec, Task
 from personalization.cache import BoundedCache
 
 _PIPELINES: dict[Task, Any] = {

@@ -28,6 +28,7 @@ from personalization.evaluation.report import Report
 from personalization.events import SliceEnded, Stage
 from personalization.files import write_atomically
 from personalization.sampling import generate
+from personalization.sampling.settings import Settings
 from personalization.stacking.application import applied
 from personalization.stacking.stack import Slot, Stack
 from personalization.training.run import Run
@@ -141,7 +142,7 @@ def _encoder_pair(base: Base) -> tuple[EncoderPair | None, tuple[str, ...]]:
 def _drawing(base: Base, adapter: Adapter, steps: int) -> Drawing:
     def draw(strength: float, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
         with applied(base, Stack((Slot(adapter, strength),) if strength else ())):
-            return generate.draw_each(base, prompts, seeds, steps=steps)
+            return generate.draw_each(base, prompts, seeds, Settings(steps=steps))
 
     return draw
 

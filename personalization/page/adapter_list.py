@@ -12,7 +12,14 @@ import gradio as gr
 from personalization.adapters.adapter import Adapter, embedded_description
 from personalization.errors import PersonalizationError
 from personalization.files import read_header
-from personalization.stacking.stack import COMBINATIONS, MAX_SLOTS, MAX_WEIGHT, Slot, Stack
+from personalization.stacking.stack import (
+    COMBINATIONS,
+    MAX_SLOTS,
+    MAX_WEIGHT,
+    Slot,
+    Stack,
+    check_count,
+)
 from personalization.training.base_selection import POCKET
 from personalization.workspaces.library import Entry, Library
 from personalization.workspaces.workspace import Workspace
@@ -57,7 +64,8 @@ def kept(rows: Sequence[Row]) -> list[list[Any]]:
 
 def stacked(base: str, library: Library, rows: Sequence[Row], **how: Any) -> Stack:
     """The rack as a stack, read and checked. Raises `AdapterError` or `StackError`."""
-    slots = (Slot(library.get(r.name), r.weight, r.text, r.blocks or {}) for r in rows)
+    check_count(len(rows))
+    slots = (Slot(library.get(r.name), r.weight, r.text, r.blocks or {}, r.name) for r in rows)
     return Stack(tuple(slots), **how).check(spec_of(base))
 
 

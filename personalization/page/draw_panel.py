@@ -14,7 +14,8 @@ from PIL import Image
 from personalization.bases import schedulers
 from personalization.bases.catalog import BaseSpec
 from personalization.errors import PersonalizationError
-from personalization.sampling.picture_record import read_record
+from personalization.sampling.picture_record import PictureRecord, read_record
+from personalization.sampling.settings import MAX_COUNT, Settings
 from personalization.stacking.stack import COMBINATIONS, MAX_SLOTS
 from personalization.training.base_selection import POCKET
 from personalization.workspaces.library import Entry
@@ -22,21 +23,20 @@ from personalization.workspaces.library import Entry
 from . import html
 from .adapter_list import AdapterList
 from .event_options import ON_GPU, UNQUEUED
-from .gpu import gpu_sweep
 from .loaded import spec_of
 from .messages import collected, user_message
 from .pictures import brushed, canvas, gallery, painted
-from .records import TASKS, Said, kept_start, start_of
+from .records import rows_of, start_from, start_of
 from .session import workspaces
-from .stacks import draw_with, records_of
+from .stacks import draw_with, sweep_with
 from .uploads import publish_pictures
 
 if TYPE_CHECKING:
-    from personalization.sampling.generate import Settings
     from personalization.sampling.sweep import Axis
 
 CALL_WORD = "(prompt, word) => prompt.includes(word) ? prompt : `${prompt} ${word}`.trim()"
 SAY_DARK = "(_, ...others) => [document.body.classList.contains('dark'), ...others]"
+MAX_STEPS, MAX_GUIDANCE = 60, 15  # of the sliders
 GUIDANCES = (0.25, 0.5, 1, 1.5, 2)  # of the base's own
 
 
@@ -111,8 +111,6 @@ class DrawPanel:
         self.dark = gr.Checkbox(visible=False)  # whether the page is: a script says so
 
     def build_settings(self) -> None:
-        from personalization.sampling.generate import MAX_COUNT
-
         sampling = POCKET.sampling
         narrow: dict[str, Any] = {"min_width": 140}
         with gr.Accordion("Advanced", open=False, elem_id="stack-advanced"):
@@ -121,10 +119,12 @@ class DrawPanel:
             )
             with gr.Row():
                 self.count = gr.Slider(1, MAX_COUNT, value=4, step=1, label="Pictures", **narrow)
-                self.steps = gr.Slider(1, 60, value=sampling.steps, step=1, label="Steps", **narrow)
+                self.steps = gr.Slider(
+                    1, MAX_STEPS, value=sampling.steps, step=1, label="Steps", **narrow
+                )
             with gr.Row():
                 self.guidance = gr.Slider(
-                    0, 15, value=sampling.guidance, step=0.5, label="Guidance", **narrow
+                    0, MAX_GUIDANCE, value=sampling.guidance, step=0.5, label="Guidance", **narrow
                 )
                 self.scheduler = gr.Dropdown(
                     scheduler_choices(POCKET),
@@ -217,8 +217,6 @@ class DrawPanel:
 
     def asked(self, given: Sequence[Any]) -> tuple[Settings, Image.Image | None, Any]:
         """What the form says: settings, the picture to start from, its mask."""
-        from personalization.sampling.generate import MAX_COUNT, Settings
-
         prompt, negative, seed, vary, count, steps, guidance = given[:7]
         scheduler, task, strength, image, editor = given[7:12]
         settings = Settings(
@@ -241,12 +239,10 @@ class DrawPanel:
         """Draw with the rack as it stands."""
         try:
             settings, image, mask = self.asked(given)
-            workspace, base, rows, stack = self.adapter_list.taken(*given[12:])
-            names = [row.name for row in rows]
+            workspace, base, _, stack = self.adapter_list.taken(*given[12:])
             # Before the drawing: where there is no room to keep it, no picture is drawn in vain.
-            start = kept_start(workspace, base, image, mask) if image else {}
-            pictures = draw_with(base, names, stack, [settings], image, mask)
-            pictures = [replace(p, record=p.record | start) for p in pictures]
+            start = start_from(workspace, base, image, mask) if image else None
+            pictures = draw_with(base, stack, [settings], start)
         except (PersonalizationError, gr.Error) as error:
             return {self.notes: html.problems([user_message(error)])}
         words = [slot.adapter.description.trigger for slot in stack.active]
@@ -271,73 +267,66 @@ class DrawPanel:
 
     def paint_grid(self, dark: bool, given: Sequence[Any], across: str, down: str) -> dict:
         """A labelled sheet; without `across` the adapters side by side."""
-        from personalization.sampling.generate import Picture
-        from personalization.sampling.sweep import side_by_side
+        from personalization.sampling.sweep import Sweep, side_by_side
 
         try:
             settings, _, _ = self.asked(given)
-            settings = replace(settings, task="text").check()
-            _, base, rows, stack = self.adapter_list.taken(*given[12:])
+            settings = replace(settings, task="text")
+            _, base, _, stack = self.adapter_list.taken(*given[12:])
             axis = _axis(across, base) if across else side_by_side(stack)
             other = _axis(down, base) if down else None
-            grid = gpu_sweep(base, stack, settings, axis, other)
+            grid = sweep_with(base, Sweep(stack, settings, axis, other))
         except (PersonalizationError, gr.Error) as error:
             return {self.notes: html.problems([user_message(error)])}
-        how = {"combine": stack.combine, "density": stack.density, "rank": stack.rank}
-        adapters = records_of([row.name for row in rows], stack)
-        record = grid.pictures[0][0].record | how | {"adapters": adapters}
-        record |= {"guidance": settings.guidance}
-        sheet = publish_pictures([Picture(grid.image(dark=dark), record)])[0][0]
+        sheet = publish_pictures([grid.sheet(dark=dark)])[0][0]
         return {
             self.gallery: gr.update(visible=False),
             self.sheet: gr.update(value=sheet, visible=True),
             self.records: [],
-            self.record: html.record(record),
+            self.record: html.record(grid.record),
             self.notes: "",
             self.seed: settings.seed,
         }
 
     # Records
 
-    def say_record(self, records: list[dict[str, Any]], event: gr.SelectData) -> str:
+    def say_record(self, records: list[PictureRecord], event: gr.SelectData) -> str:
         """How the chosen picture came to be."""
         return html.record(records[event.index]) if event.index < len(records) else ""
 
     def take_record(self, visitor: str, base: str, file: str) -> dict:
         """The form as it was when this picture was drawn; the base stays the chosen one."""
-
         record = read_record(Path(file))
         Path(file).unlink(missing_ok=True)
         if record is None:
             return {self.notes: html.problems([html.NO_RECORD]), self.restored: None}
-        said, workspace = Said(record), workspaces().open(visitor)
-        adapter_list = said.rows()
-        spec = spec_of(base)
-        task = said.one_of("task", TASKS, "text")
-        photo, warnings = None, html.other_base(said.text("base"), spec)
-        if task != "text":
+        workspace, spec = workspaces().open(visitor), spec_of(base)
+        rows = rows_of(record)
+        photo, warnings = None, html.other_base(record.base, spec)
+        if record.task != "text":
             with collected(warnings):
-                photo = start_of(workspace, said.text("start"))
+                photo = start_of(workspace, record.start)
+        steps, guidance = record.steps or spec.sampling.steps, record.guidance
+        guidance = spec.sampling.guidance if guidance is None else guidance
+        known = record.scheduler in schedulers.names(spec.module)
         return {
-            **self.adapter_list.show(workspace, adapter_list),
-            self.adapter_list.combine: gr.update(
-                value=said.one_of("combine", COMBINATIONS, "sum"), visible=len(adapter_list) > 1
-            ),
-            self.adapter_list.density: said.number("density", 0.5, 0.05, 1),
-            self.adapter_list.rank: int(said.number("rank", 0, 0, 4096)),
-            self.prompt: said.text("prompt"),
-            self.negative: said.text("negative"),
-            self.seed: int(said.number("seed", 0, 0, 2**32 - 1)),
+            **self.adapter_list.show(workspace, rows),
+            self.adapter_list.combine: gr.update(value=record.combine, visible=len(rows) > 1),
+            self.adapter_list.density: record.density,
+            self.adapter_list.rank: record.rank,
+            self.prompt: record.prompt,
+            self.negative: record.negative,
+            self.seed: record.seed,
             self.vary: False,
             self.count: 1,
-            self.steps: int(said.number("steps", spec.sampling.steps, 1, 60)),
-            self.guidance: said.number("guidance", spec.sampling.guidance, 0, 15),
-            self.scheduler: said.one_of("scheduler", schedulers.names(spec.module), ""),
-            self.task: task,
-            self.strength: said.number("strength", 0.6, 0.05, 1),
-            self.image: photo.image if photo and task == "image" else gr.skip(),
+            self.steps: min(steps, MAX_STEPS),
+            self.guidance: min(guidance, MAX_GUIDANCE),
+            self.scheduler: record.scheduler if known else "",
+            self.task: record.task,
+            self.strength: record.strength,
+            self.image: photo.image if photo and record.task == "image" else gr.skip(),
             self.editor: brushed(photo.image, photo.mask)
-            if photo and task == "inpaint"
+            if photo and record.task == "inpaint"
             else gr.skip(),
             self.notes: html.warnings(warnings),
             self.restored: None,

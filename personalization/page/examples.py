@@ -41,6 +41,6 @@ def example_result(purpose: str) -> tuple[tuple[Path, ...], list[tuple[Path, str
         description = embedded_description(read_header(file)) if file.exists() else None
         if description and (description.method == "textual_inversion") == (purpose == "word"):
             drawn = sorted(file.with_suffix("").glob("*.png"))
-            prompts = [(read_record(path) or {})["prompt"] for path in drawn]
-            return example.photos[:3], list(zip(drawn, prompts, strict=True))
+            records = [(path, read_record(path)) for path in drawn]
+            return example.photos[:3], [(path, r.prompt) for path, r in records if r]
     return (), []

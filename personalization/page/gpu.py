@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +22,12 @@ from .loaded import ON_ZERO, base, compute
 from .session import workspaces
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from personalization.adapters.extraction import Extracted
     from personalization.evaluation.report import Report
     from personalization.events import Event, Finished, SliceEnded, Stage
-    from personalization.sampling.generate import Picture, Settings
-    from personalization.sampling.sweep import Axis, Grid
+    from personalization.sampling.picture_record import Picture
+    from personalization.sampling.settings import Settings, Start
+    from personalization.sampling.sweep import Grid, Sweep
     from personalization.stacking.bake import Merged
 SLICE = int(os.environ.get("PERSONALIZATION_SLICE", "60"))  # seconds of one allocation on ZeroGPU
 MARGIN = 10  # of these, to load, to save and to leave
@@ -92,18 +90,15 @@ def gpu_draw(
     name: str,
     stack: Stack,
     settings: Sequence[Settings],
-    records: Sequence[dict[str, Any]],
-    image: Image.Image | None = None,
-    mask: Image.Image | None = None,
+    start: Start | None = None,
 ) -> list[Picture]:
-    """Pictures with a stack on the base of that name; `records` say which adapters it holds."""
+    """Pictures with a stack on the base of that name."""
     from personalization.sampling.generate import draw
     from personalization.stacking.application import applied
 
-    how = {"combine": stack.combine, "density": stack.density, "rank": stack.rank}
     with in_words(), applied(base(name), stack):
-        drawn = [draw(base(name), s, image=image, mask=mask, adapters=records) for s in settings]
-        return [replace(p, record=p.record | how) for pictures in drawn for p in pictures]
+        drawn = [draw(base(name), each, stack=stack, start=start) for each in settings]
+        return [picture for pictures in drawn for picture in pictures]
 
 
 @_there
@@ -118,14 +113,12 @@ def gpu_extract(name: str, fine_tune: Path, rank: int) -> Extracted:
 
 @_there
 @spaces.GPU(duration=60)
-def gpu_sweep(
-    name: str, stack: Stack, settings: Settings, across: Axis, down: Axis | None = None
-) -> Grid:
+def gpu_sweep(name: str, plan: Sweep) -> Grid:
     """The same picture along one or two settings."""
     from personalization.sampling.sweep import sweep
 
     with in_words():
-        return sweep(base(name), stack, settings, across, down)
+        return sweep(base(name), plan)
 
 
 @_there

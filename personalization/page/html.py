@@ -21,6 +21,7 @@ from personalization.data.photos import Photo, crop, crop_mask
 from personalization.evaluation.report import Report
 from personalization.evaluation.spectrum import WHOLE_MODEL, Mark, spectrum
 from personalization.files import size_words
+from personalization.sampling.picture_record import PictureRecord
 from personalization.training.base_selection import Option
 from personalization.training.run import Run
 from personalization.workspaces.library import Entry
@@ -245,25 +246,22 @@ def saved(title: str, residual: float) -> str:
     return f"Saved as “{title}” in your library. {lost}."
 
 
-def record(values: dict[str, Any]) -> str:
+def record(picture: PictureRecord) -> str:
     """How a picture came to be."""
-    adapters = ", ".join(
-        f"{a.get('title') or a.get('name', '?')} × {a.get('weight', 1):g}"
-        for a in values.get("adapters", [])
-    )
+    adapters = ", ".join(f"{a.title or a.name} × {a.weight:g}" for a in picture.adapters)
     shown = [
-        ("prompt", values.get("prompt")),
-        ("negative", values.get("negative")),
+        ("prompt", picture.prompt),
+        ("negative", picture.negative),
         ("adapters", adapters or "none"),
-        ("combined by", values.get("combine") if len(values.get("adapters", [])) > 1 else ""),
-        ("seed", values.get("seed")),
-        ("steps", values.get("steps")),
-        ("guidance", values.get("guidance")),
-        ("scheduler", values.get("scheduler")),
-        ("base", values.get("base")),
+        ("combined by", picture.combine if len(picture.adapters) > 1 else ""),
+        ("seed", picture.seed),
+        ("steps", picture.steps),
+        ("guidance", picture.guidance),
+        ("scheduler", picture.scheduler),
+        ("base", picture.base),
     ]
-    if values.get("task", "text") != "text":
-        shown.append(("from", f"{values['task']}, strength {values.get('strength', 0):g}"))
+    if picture.task != "text":
+        shown.append(("from", f"{picture.task}, strength {picture.strength:g}"))
     cells = "".join(
         f"<dt>{name}</dt><dd>{escape(_short(value))}</dd>"
         for name, value in shown

@@ -12,6 +12,7 @@ import gradio as gr
 from personalization.errors import PersonalizationError
 from personalization.events import Finished, SliceEnded, StepDone
 from personalization.files import size_words
+from personalization.sampling.settings import Settings
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
@@ -23,9 +24,9 @@ from .gpu import gpu_finish
 from .messages import user_message
 from .pictures import gallery
 from .report import ReportPanel
-from .runs import keep_adapter, own_adapter, show_off, showcase, train_slice
+from .runs import keep_adapter, own_stack, show_off, showcase, train_slice
 from .session import workspaces
-from .stacks import draw_stack
+from .stacks import draw_with
 from .uploads import publish_file, publish_pictures
 
 
@@ -217,12 +218,10 @@ class RunPanel:
         self, visitor: str, current: str, prompt: str, shown: list[tuple[str, str]] | None
     ) -> dict:
         """One more picture with what was just learned, in front of the others."""
-        from personalization.sampling.generate import Settings
-
         try:
             run = self.run(visitor, current)
             settings = Settings(prompt, seed=secrets.randbelow(2**32))
-            pictures = publish_pictures(draw_stack(run.base, [own_adapter(run)], [settings]))
+            pictures = publish_pictures(draw_with(run.base, own_stack(run), [settings]))
         except (PersonalizationError, gr.Error) as error:
             return {self.draw_notes: html.problems([user_message(error)])}
         notes = html.warnings(html.uncalled(prompt, [html.trigger(run)]))

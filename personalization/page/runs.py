@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING
 
 from personalization.adapters.adapter import read
 from personalization.errors import HubError
+from personalization.sampling.picture_record import Picture
+from personalization.sampling.settings import Settings
+from personalization.stacking.stack import Stack
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
 from .gpu import MARGIN, REPORT, SLICE, gpu_measure, gpu_train
 from .html import trigger
 from .loaded import ON_ZERO, base, spec_of
-from .stacks import Named, draw_stack
+from .stacks import draw_with, stack_of
 
 if TYPE_CHECKING:
     from personalization.evaluation.report import Report
     from personalization.events import Event, Finished, SliceEnded, Stage
-    from personalization.sampling.generate import Picture
 
 PART = 15  # seconds of a report off ZeroGPU: between two parts others have their turn
 
@@ -71,10 +73,10 @@ def keep_adapter(workspace: Workspace, run: Run, done: Finished) -> None:
     workspace.library.add(done.adapter, run.concept.name)
 
 
-def own_adapter(run: Run) -> Named:
+def own_stack(run: Run) -> Stack:
     """What a finished run has learned, at its recommended strength."""
     adapter = read(run.adapter_path)
-    return run.folder.name, adapter, adapter.description.strength
+    return stack_of(run.base, [(run.folder.name, adapter, adapter.description.strength)])
 
 
 def showcase(run: Run) -> list[str]:
@@ -89,10 +91,8 @@ def showcase(run: Run) -> list[str]:
 
 def show_off(run: Run) -> list[Picture]:
     """Draw a finished run's showcase, and keep it in the run's folder."""
-    from personalization.sampling.generate import Settings
-
     settings = [Settings(prompt, seed=run.recipe.seed) for prompt in showcase(run)]
-    pictures = draw_stack(run.base, [own_adapter(run)], settings)
+    pictures = draw_with(run.base, own_stack(run), settings)
     for index, picture in enumerate(pictures):
         picture.save(run.folder / "pictures" / f"{index}.png")
     return pictures

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import gradio as gr
 
 from personalization.errors import RecipeError
-from personalization.stacking.stack import Stack
+from personalization.sampling.settings import Settings
+from personalization.stacking.stack import Stack, check_count
 
 from .adapter_list import Row, stacked
 from .event_options import ON_GPU
 from .exchange import files_of, take_from_hub
-from .gpu import gpu_merge, gpu_sweep
+from .gpu import gpu_merge
 from .messages import raised
 from .session import workspace_of
-from .stacks import draw_with, records_of
+from .stacks import draw_with, sweep_with
 from .uploads import publish_pictures
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def stack_in(
     adapters: list[dict[str, Any]], session: str, base: str, **how: Any
 ) -> tuple[list[str], Stack, Any]:
     """The stack that a program asks for, with the names of its adapters and its workspace."""
+    check_count(len(adapters))
     workspace = workspace_of(session)
     rows = [
         Row(str(a["name"]), float(a.get("weight", 1.0)), a.get("text_weight"), a.get("blocks"))
@@ -72,15 +74,13 @@ def draw_with_stack(
     Returns:
         The pictures, and the record of each: base, adapters with hashes and weights, settings.
     """
-    from personalization.sampling.generate import Settings
-
     with raised():
-        names, stack, _ = stack_in(adapters, session, base, combine=combine, density=density)
+        _, stack, _ = stack_in(adapters, session, base, combine=combine, density=density)
         settings = Settings(
             prompt, negative, seed, count, steps or None, guidance, scheduler or None
         )
-        pictures = draw_with(base, names, stack, [settings])
-    return publish_pictures(pictures), [picture.record for picture in pictures]
+        pictures = draw_with(base, stack, [settings])
+    return publish_pictures(pictures), [picture.record.to_dict() for picture in pictures]
 
 
 def sweep_stack(
@@ -108,17 +108,15 @@ def sweep_stack(
     Returns:
         The sheet, and the record of each picture, row by row.
     """
-    from personalization.sampling.generate import Picture, Settings
-    from personalization.sampling.sweep import side_by_side
+    from personalization.sampling.sweep import Sweep, side_by_side
 
     with raised():
-        names, stack, _ = stack_in(adapters, session, base)
-        settings = Settings(prompt, seed=seed).check()
-        axes = (axis_of(across) if across else side_by_side(stack), axis_of(down) if down else None)
-        grid = gpu_sweep(base, stack, settings, *axes)
-    records = [[picture.record for picture in row] for row in grid.pictures]
-    whole = records[0][0] | {"adapters": records_of(names, stack)}
-    return publish_pictures([Picture(grid.image(), whole)])[0][0], records
+        _, stack, _ = stack_in(adapters, session, base)
+        axis = axis_of(across) if across else side_by_side(stack)
+        plan = Sweep(stack, Settings(prompt, seed=seed), axis, axis_of(down) if down else None)
+        grid = sweep_with(base, plan)
+    records = [[picture.record.to_dict() for picture in row] for row in grid.pictures]
+    return publish_pictures([grid.sheet()])[0][0], records
 
 
 def axis_of(asked: dict[str, Any]) -> Axis:

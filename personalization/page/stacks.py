@@ -3,61 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from personalization.adapters.adapter import Adapter
 from personalization.bases import schedulers
-from personalization.stacking.stack import Slot, Stack, record
+from personalization.sampling.picture_record import Picture
+from personalization.sampling.settings import Settings, Start
+from personalization.stacking.stack import Slot, Stack
 
-from .gpu import gpu_draw
+from .gpu import gpu_draw, gpu_sweep
 from .loaded import spec_of
 
 if TYPE_CHECKING:
-    from PIL import Image
-
-    from personalization.sampling.generate import Picture, Settings
+    from personalization.sampling.sweep import Grid, Sweep
 Named = tuple[str, Adapter, float]  # its name in the library, the adapter, its weight
 
 
 def stack_of(base_name: str, adapters: Sequence[Named]) -> Stack:
     """Checked against the base before any GPU time."""
-    slots = tuple(Slot(adapter, weight) for _, adapter, weight in adapters)
+    slots = tuple(Slot(adapter, weight, library_name=name) for name, adapter, weight in adapters)
     return Stack(slots).check(spec_of(base_name))
 
 
-def draw_stack(
-    base_name: str,
-    adapters: Sequence[Named],
-    settings: Sequence[Settings],
-    image: Image.Image | None = None,
-    mask: Image.Image | None = None,
+def draw_with(
+    base_name: str, stack: Stack, settings: Sequence[Settings], start: Start | None = None
 ) -> list[Picture]:
     """Pictures, each with the record of what drew it."""
-    names = [name for name, _, _ in adapters]
-    return draw_with(base_name, names, stack_of(base_name, adapters), settings, image, mask)
-
-
-def draw_with(
-    base_name: str,
-    names: Sequence[str],
-    stack: Stack,
-    settings: Sequence[Settings],
-    image: Image.Image | None = None,
-    mask: Image.Image | None = None,
-) -> list[Picture]:
-    """The same with any stack; `names` are those of its adapters in the library."""
     checked = [each.check() for each in settings]
     for each in checked:
         schedulers.check(spec_of(base_name).module, each.scheduler)
-    stack = stack.check(spec_of(base_name))
-    return gpu_draw(base_name, stack, checked, records_of(names, stack), image, mask)
+    return gpu_draw(base_name, stack.check(spec_of(base_name)), checked, start)
 
 
-def records_of(names: Sequence[str], stack: Stack) -> list[dict[str, Any]]:
-    """What a picture's record says of the adapters; `name` finds them in the library again."""
-    return [
-        record(slot)
-        | {"name": name, "title": slot.adapter.description.title}
-        | {"trigger": slot.adapter.description.trigger}
-        for name, slot in zip(names, stack.slots, strict=True)
-    ]
+def sweep_with(base_name: str, plan: Sweep) -> Grid:
+    """The grid, checked before any GPU time."""
+    return gpu_sweep(base_name, plan.check(spec_of(base_name)))

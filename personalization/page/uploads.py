@@ -14,7 +14,7 @@ from personalization.data.photos import Photo, open_photos
 from personalization.errors import PhotoError
 
 if TYPE_CHECKING:
-    from personalization.sampling.generate import Picture
+    from personalization.sampling.picture_record import Picture
 
 
 def take_uploads(paths: Sequence[str] | None) -> tuple[list[Photo], list[PhotoError]]:
@@ -38,6 +38,6 @@ def publish_pictures(pictures: Sequence[Picture]) -> list[tuple[str, str]]:
     """Pictures with their records inside, and their prompts as captions."""
     folder = Path(get_upload_folder()) / secrets.token_hex(16)
     return [
-        (str(p.save(folder / f"picture-{i}-seed-{p.record['seed']}.png")), p.record["prompt"])
+        (str(p.save(folder / f"picture-{i}-seed-{p.record.seed}.png")), p.record.prompt)
         for i, p in enumerate(pictures)
     ]

@@ -29,7 +29,8 @@ from personalization.files import write_atomically
 from personalization.pocket.world import SUBJECTS, Scene
 from personalization.pocket.world import draw as draw_scene
 from personalization.pocket.world.subjects import STYLE_SUBJECTS, wordless_scenes
-from personalization.sampling.generate import Settings, draw
+from personalization.sampling.generate import draw
+from personalization.sampling.settings import Settings
 from personalization.stacking.application import applied
 from personalization.stacking.stack import Slot, Stack
 from personalization.training import loop

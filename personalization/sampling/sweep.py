@@ -6,31 +6,37 @@ further: there each picture of a batch has weights of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-import torch
-from PIL import Image
-from torch import Tensor, nn
-from torch.nn import functional
-
-from personalization.adapters.adapter_deltas import learned_rows, match_modules
-from personalization.adapters.weight_deltas import LoRADelta
 from personalization.bases.base import Base
+from personalization.bases.catalog import BaseSpec
 from personalization.errors import RecipeError
 from personalization.events import Stage
-from personalization.sampling.generate import PER_BATCH, Picture, Settings, draw_each
+from personalization.sampling.generate import PER_BATCH, draw_each, record_of
 from personalization.sampling.image_grid import image_grid
-from personalization.stacking.application import applied
-from personalization.stacking.stack import Slot, Stack, record
+from personalization.sampling.picture_record import Picture, PictureRecord
+from personalization.sampling.settings import Settings
+from personalization.stacking.application import applied, applied_each, varies_in_a_batch
+from personalization.stacking.stack import Slot, Stack
 
 STRENGTHS = (0.2, 0.5, 0.8, 1.1, 1.5)
 MAX_PICTURES = 64
 FULL_ENOUGH = 3  # pictures of the same weights, from which a batch of their own is as fast
 
 What = Literal["weight", "guidance", "steps", "combine", "seed", "prompt", "only"]
+
+TAKES: dict[What, tuple[type, str]] = {
+    "weight": (float, "numbers"),
+    "guidance": (float, "numbers"),
+    "steps": (int, "whole numbers"),
+    "seed": (int, "whole numbers"),
+    "combine": (str, "names"),
+    "prompt": (str, "texts"),
+    "only": (tuple, "tuples of slot numbers"),
+}
 
 
 @dataclass(frozen=True)
@@ -52,26 +58,13 @@ class Axis:
     values: tuple[Any, ...]
     slot: int = 0
 
-    def at(self, cell: Cell, value: Any) -> Cell:
-        """The cell with this axis at `value`."""
-        if self.what == "weight":
-            slots = list(cell.stack.slots)
-            slots[self.slot] = replace(slots[self.slot], weight=float(value))
-            return replace(cell, stack=replace(cell.stack, slots=tuple(slots)))
-        if self.what == "combine":
-            return replace(cell, stack=replace(cell.stack, combine=value))
-        if self.what == "only":
-            kept = [
-                slot if number in value else Slot(slot.adapter, 0.0)
-                for number, slot in enumerate(cell.stack.slots)
-            ]
-            return replace(cell, stack=replace(cell.stack, slots=tuple(kept)))
-        return replace(cell, settings=replace(cell.settings, **{self.what: value}))
-
     def check(self, stack: Stack) -> Axis:
         """Return self, or raise `RecipeError`."""
         if not self.values:
             raise RecipeError(f"The sweep over {self.what} has no values.", field="sweep")
+        kind, plural = TAKES[self.what]
+        if not all(_is(kind, value) for value in self.values):
+            raise RecipeError(f"A sweep over {self.what} takes {plural}.", field="sweep")
         if self.what == "weight" and not 0 <= self.slot < len(stack.slots):
             raise RecipeError(
                 "There is no adapter whose weight could be swept. Add one to the stack.",
@@ -79,30 +72,83 @@ class Axis:
             )
         return self
 
+    def at(self, cell: Cell, value: Any) -> Cell:
+        """The cell with this axis at `value`."""
+        match self.what:
+            case "weight":
+                slots = list(cell.stack.slots)
+                slots[self.slot] = replace(slots[self.slot], weight=float(value))
+                return replace(cell, stack=replace(cell.stack, slots=tuple(slots)))
+            case "only":
+                return replace(cell, stack=_only(cell.stack, value))
+            case "combine":
+                return replace(cell, stack=replace(cell.stack, combine=value))
+            case setting:
+                return replace(cell, settings=replace(cell.settings, **{setting: value}))
+
     def labels(self, stack: Stack) -> tuple[str, ...]:
         """What stands beside the pictures; an adapter is named where there are several."""
-        if self.what in ("prompt", "combine"):
-            return tuple(str(value) for value in self.values)
-        if self.what == "only":
-            return tuple(_together(stack, value) for value in self.values)
-        named = _called(stack.slots[self.slot]) if self.what == "weight" else self.what
-        if self.what == "weight" and len(stack.slots) == 1:
-            named = "strength"
-        return tuple(f"{named} {value:g}" for value in self.values)
+        match self.what:
+            case "prompt" | "combine":
+                return tuple(self.values)
+            case "only":
+                return tuple(_together(stack, numbers) for numbers in self.values)
+            case "weight":
+                several = len(stack.slots) > 1
+                name = _trigger(stack.slots[self.slot]) if several else "strength"
+            case setting:
+                name = setting
+        return tuple(f"{name} {value:g}" for value in self.values)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is swept, across and, where `down` is given, row by row."""
+
+    stack: Stack
+    settings: Settings
+    across: Axis = Axis("weight", STRENGTHS)
+    down: Axis | None = None
+
+    def check(self, spec: BaseSpec) -> Sweep:
+        """Return self, or raise `RecipeError`, `StackError` or `AdapterError`."""
+        axes = [axis for axis in (self.across, self.down) if axis]
+        count = len(self.across.values) * (len(self.down.values) if self.down else 1)
+        if count > MAX_PICTURES:
+            raise RecipeError(
+                f"The sweep asks for {count} pictures; at most {MAX_PICTURES} are drawn at once. "
+                "Take some values out.",
+                field="sweep",
+            )
+        for axis in axes:
+            axis.check(self.stack)
+        for row in self.rows():
+            for cell in row:
+                cell.stack.check(spec)
+                cell.settings.check()
+        return self
+
+    def rows(self) -> list[list[Cell]]:
+        """The cells of the grid."""
+        first = Cell(self.stack, replace(self.settings, count=1))
+        starts = [self.down.at(first, v) for v in self.down.values] if self.down else [first]
+        return [[self.across.at(cell, value) for value in self.across.values] for cell in starts]
 
 
 @dataclass(frozen=True)
 class Grid:
-    """`pictures[row][column]`, each with its record."""
+    """`pictures[row][column]`, each with its record; `record` is of what was swept."""
 
     pictures: tuple[tuple[Picture, ...], ...]
     row_labels: tuple[str, ...]
     column_labels: tuple[str, ...]
+    record: PictureRecord
 
-    def image(self, *, dark: bool = False) -> Image.Image:
-        """The contact sheet."""
+    def sheet(self, *, dark: bool = False) -> Picture:
+        """All of it as one labelled picture."""
         images = [[picture.image for picture in row] for row in self.pictures]
-        return image_grid(images, self.row_labels, self.column_labels, dark=dark)
+        image = image_grid(images, self.row_labels, self.column_labels, dark=dark)
+        return Picture(image, self.record)
 
 
 def side_by_side(stack: Stack) -> Axis:
@@ -113,83 +159,46 @@ def side_by_side(stack: Stack) -> Axis:
     return Axis("only", ((), *alone, *together))
 
 
-def sweep(
-    base: Base,
-    stack: Stack,
-    settings: Settings,
-    axis_x: Axis | None = None,
-    axis_y: Axis | None = None,
-    *,
-    on_progress: Callable[[Stage], None] | None = None,
-) -> Grid:
+def sweep(base: Base, plan: Sweep) -> Grid:
     """The grid of `sweeping`."""
-    for event in sweeping(base, stack, settings, axis_x, axis_y):
-        if isinstance(event, Grid):
-            return event
-        if on_progress:
-            on_progress(event)
-    raise AssertionError("sweeping ends with a Grid")
+    *_, grid = sweeping(base, plan)
+    assert isinstance(grid, Grid)
+    return grid
 
 
-def sweeping(
-    base: Base,
-    stack: Stack,
-    settings: Settings,
-    axis_x: Axis | None = None,
-    axis_y: Axis | None = None,
-) -> Iterator[Stage | Grid]:
+def sweeping(base: Base, plan: Sweep) -> Iterator[Stage | Grid]:
     """Tell how far it is, batch by batch, then give the grid.
 
-    Without `axis_x` the first adapter's weight is swept. Everything is checked before the first
-    picture: raises `RecipeError`, `StackError` or `AdapterError`.
+    Everything is checked before the first picture: raises what `Sweep.check` raises.
     """
-    axis_x = (axis_x or Axis("weight", STRENGTHS)).check(stack)
-    rows: tuple[Any, ...] = axis_y.check(stack).values if axis_y else (None,)
-    start = Cell(stack, replace(settings, count=1))
-    cells = []
-    for value_y in rows:
-        cell = axis_y.at(start, value_y) if axis_y else start
-        cells += [axis_x.at(cell, value_x) for value_x in axis_x.values]
-    if len(cells) > MAX_PICTURES:
-        raise RecipeError(
-            f"The sweep asks for {len(cells)} pictures; at most {MAX_PICTURES} are drawn at once. "
-            "Take some values out.",
-            field="sweep",
-        )
-    for cell in cells:
-        cell.stack.check(base.spec)
-        cell.settings.check()
-
+    rows = plan.check(base.spec).rows()
+    cells = [cell for row in rows for cell in row]
     pictures: dict[Cell, Picture] = {}
     yield Stage("sweep", 0, len(cells))
     for batch in batches(cells):
-        for cell, image in zip(batch, _drawn(base, batch), strict=True):
-            pictures[cell] = Picture(image, _record(base, cell))
+        pictures |= dict(zip(batch, _drawn(base, batch), strict=True))
         yield Stage("sweep", sum(cell in pictures for cell in cells), len(cells))
-    width = len(axis_x.values)
     yield Grid(
-        tuple(
-            tuple(pictures[cell] for cell in cells[i : i + width])
-            for i in range(0, len(cells), width)
-        ),
-        axis_y.labels(stack) if axis_y else (),
-        axis_x.labels(stack),
+        tuple(tuple(pictures[cell] for cell in row) for row in rows),
+        plan.down.labels(plan.stack) if plan.down else (),
+        plan.across.labels(plan.stack),
+        record_of(base, plan.settings, plan.stack),
     )
 
 
-def batches(cells: Sequence[Cell]) -> list[list[Cell]]:
+def batches(cells: Iterable[Cell]) -> list[list[Cell]]:
     """The cells in as few batches as can be drawn at once, each cell once.
 
     A batch shares what the sampler takes one value of, and its weights, unless every adapter in it
     is a plain LoRA and batches of the same weights would be small.
     """
-    groups: dict[Any, list[Cell]] = {}
+    by_weights: dict[tuple[Settings, Stack], list[Cell]] = {}
     for cell in dict.fromkeys(cells):
         sampler = replace(cell.settings, prompt="", seed=0)
-        groups.setdefault((sampler, cell.stack), []).append(cell)
-    joined: dict[Any, list[Cell]] = {}
-    for (sampler, stack), group in groups.items():
-        alone = len(group) >= FULL_ENOUGH or not _linear(stack)
+        by_weights.setdefault((sampler, cell.stack), []).append(cell)
+    joined: dict[tuple[Settings, Stack | None], list[Cell]] = {}
+    for (sampler, stack), group in by_weights.items():
+        alone = len(group) >= FULL_ENOUGH or not varies_in_a_batch(stack)
         joined.setdefault((sampler, stack if alone else None), []).extend(group)
     return [
         group[i : i + PER_BATCH]
@@ -198,7 +207,38 @@ def batches(cells: Sequence[Cell]) -> list[list[Cell]]:
     ]
 
 
-def _called(slot: Slot) -> str:
+def _drawn(base: Base, batch: Sequence[Cell]) -> list[Picture]:
+    prompts = [cell.settings.prompt for cell in batch]
+    seeds = [cell.settings.seed for cell in batch]
+    with _weights(base, [cell.stack for cell in batch]):
+        images = draw_each(base, prompts, seeds, batch[0].settings)
+    return [
+        Picture(image, record_of(base, cell.settings, cell.stack))
+        for image, cell in zip(images, batch, strict=True)
+    ]
+
+
+def _weights(base: Base, stacks: Sequence[Stack]) -> AbstractContextManager[None]:
+    if all(stack == stacks[0] for stack in stacks):
+        return applied(base, stacks[0])
+    return applied_each(base, stacks)
+
+
+def _is(kind: type, value: object) -> bool:
+    wanted = (int, float) if kind is float else kind
+    return isinstance(value, wanted) and not isinstance(value, bool)
+
+
+def _only(stack: Stack, numbers: Sequence[int]) -> Stack:
+    """The slots of these numbers, the others at weight 0."""
+    slots = (
+        slot if number in numbers else Slot(slot.adapter, 0.0, library_name=slot.library_name)
+        for number, slot in enumerate(stack.slots)
+    )
+    return replace(stack, slots=tuple(slots))
+
+
+def _trigger(slot: Slot) -> str:
     return slot.adapter.description.trigger or slot.name
 
 
@@ -207,102 +247,4 @@ def _together(stack: Stack, numbers: Sequence[int]) -> str:
         return "base"
     if len(numbers) > 2:
         return "together"
-    return " + ".join(f"{_called(stack.slots[n])} × {stack.slots[n].weight:g}" for n in numbers)
-
-
-def _drawn(base: Base, batch: Sequence[Cell]) -> list[Image.Image]:
-    settings = batch[0].settings
-    same = all(cell.stack == batch[0].stack for cell in batch)
-    with ExitStack() as undo:
-        if same:
-            undo.enter_context(applied(base, batch[0].stack))
-        else:
-            undo.enter_context(applied(base, Stack(())))
-            undo.enter_context(_applied_each(base, [cell.stack for cell in batch]))
-        images = draw_each(
-            base,
-            [cell.settings.prompt for cell in batch],
-            [cell.settings.seed for cell in batch],
-            negative=settings.negative,
-            steps=settings.steps,
-            guidance=settings.guidance,
-            scheduler=settings.scheduler,
-            width=settings.width,
-            height=settings.height,
-        )
-    return images
-
-
-def _linear(stack: Stack) -> bool:
-    """Whether the stack is a sum of plain LoRAs, so that its weights may differ in a batch."""
-    return stack.combine == "sum" and all(
-        slot.adapter.description.method == "lora"
-        and slot.text_weight is None
-        and not learned_rows(slot.adapter)
-        for slot in stack.slots
-    )
-
-
-@contextmanager
-def _applied_each(base: Base, stacks: Sequence[Stack]) -> Iterator[None]:
-    """Picture i of a batch is drawn with `stacks[i]`; all have the same adapters, plain LoRAs.
-
-    Each adapted layer adds w_i * up(down(x)) to what it says of picture i. With guidance the batch
-    comes twice over, and the weights with it.
-    """
-    with ExitStack() as undo:
-        owners = {
-            layer.weight: layer
-            for module in base.modules.values()
-            for layer in module.modules()
-            if isinstance(layer, nn.Linear | nn.Conv2d)
-        }
-        for number, slot in enumerate(stacks[0].slots):
-            slots = [stack.slots[number] for stack in stacks]
-            for weight, (place, change) in match_modules(
-                base.modules, slot.adapter, slot.name
-            ).items():
-                assert isinstance(change, LoRADelta)
-                added = _Added(change, torch.tensor([s.weight_at(place) for s in slots]), weight)
-                handle = owners[weight].register_forward_hook(added)
-                undo.callback(handle.remove)
-        yield
-
-
-class _Added:
-    """A forward hook: what a LoRA adds to a layer's output, weighted picture by picture."""
-
-    def __init__(self, change: LoRADelta, weights: Tensor, like: Tensor):
-        self.down = change.down.to(like.device, like.dtype)
-        self.up = change.up.to(like.device, like.dtype)
-        self.weights = (weights * change.scale).to(like.device, like.dtype)
-
-    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        x = inputs[0]
-        weights = self.weights.repeat(len(x) // len(self.weights))
-        weights = weights.reshape(-1, *[1] * (output.dim() - 1))
-        if isinstance(layer, nn.Conv2d):
-            down = functional.conv2d(x, self.down, None, layer.stride, layer.padding)
-            up = self.up.reshape(*self.up.shape[:2], 1, 1)
-            return output + weights * functional.conv2d(down, up)
-        return output + weights * functional.linear(functional.linear(x, self.down), self.up)
-
-
-def _record(base: Base, cell: Cell) -> dict[str, Any]:
-    """As `generate.draw` writes it, with what the stack holds."""
-    sampling = base.spec.sampling
-    settings = cell.settings
-    guidance = sampling.guidance if settings.guidance is None else settings.guidance
-    return asdict(settings) | {
-        "steps": settings.steps or sampling.steps,
-        "guidance": guidance,
-        "base": base.spec.name,
-        "fingerprint": base.fingerprint,
-        "combine": cell.stack.combine,
-        "adapters": [
-            record(slot)
-            | {"title": slot.adapter.description.title}
-            | {"trigger": slot.adapter.description.trigger}
-            for slot in cell.stack.slots
-        ],
-    }
+    return " + ".join(f"{_trigger(stack.slots[n])} × {stack.slots[n].weight:g}" for n in numbers)

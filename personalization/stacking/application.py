@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from personalization.adapters.adapter_deltas import learned_rows
+from personalization.adapters.adapter_deltas import learned_rows, match_modules
+from personalization.adapters.weight_deltas import LoRADelta
 from personalization.bases.base import Base, TextEncoder
 from personalization.bases.learned_embedding import ExtendedEmbedding, extended_tokenizer
 from personalization.errors import AdapterError
@@ -60,6 +62,62 @@ def _weights(values: Values) -> Iterator[None]:
     finally:
         for parameter, original in originals.items():
             parameter.data = original
+
+
+def varies_in_a_batch(stack: Stack) -> bool:
+    """Whether it is a sum of plain LoRAs, so that each picture of a batch may have its weights."""
+    return stack.combine == "sum" and all(
+        slot.adapter.description.method == "lora"
+        and slot.text_weight is None
+        and not learned_rows(slot.adapter)
+        for slot in stack.slots
+    )
+
+
+@contextmanager
+def applied_each(base: Base, stacks: Sequence[Stack]) -> Iterator[None]:
+    """Picture i of a batch is drawn with `stacks[i]`; see `varies_in_a_batch`.
+
+    All have the same adapters. Each adapted layer adds w_i * up(down(x)) to its output for picture
+    i. With guidance the batch comes twice over, and the weights with it.
+    """
+    with applied(base, Stack(())), ExitStack() as undo:
+        owners = {
+            layer.weight: layer
+            for module in base.modules.values()
+            for layer in module.modules()
+            if isinstance(layer, nn.Linear | nn.Conv2d)
+        }
+        for number, slot in enumerate(stacks[0].slots):
+            slots = [stack.slots[number] for stack in stacks]
+            matches = match_modules(base.modules, slot.adapter, slot.name)
+            for weight, (place, change) in matches.items():
+                assert isinstance(change, LoRADelta)
+                scales = change.scale * torch.tensor([s.weight_at(place) for s in slots])
+                hook = _LoRAHook(change, scales, like=weight)
+                undo.callback(owners[weight].register_forward_hook(hook).remove)
+        yield
+
+
+class _LoRAHook:
+    """A forward hook: what a LoRA adds to a layer's output, scaled picture by picture.
+
+    scales: (pictures,); `like` says the dtype and the device.
+    """
+
+    def __init__(self, change: LoRADelta, scales: Tensor, like: Tensor):
+        self.down, self.up, self.scales = (t.to(like) for t in (change.down, change.up, scales))
+
+    def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        (x, *_) = inputs
+        scales = self.scales.repeat(len(x) // len(self.scales))
+        scales = scales.reshape(-1, *[1] * (output.dim() - 1))
+        if isinstance(layer, nn.Conv2d):
+            down = functional.conv2d(x, self.down, None, layer.stride, layer.padding)
+            return output + scales * functional.conv2d(
+                down, self.up.reshape(*self.up.shape[:2], 1, 1)
+            )
+        return output + scales * functional.linear(functional.linear(x, self.down), self.up)
 
 
 @contextmanager

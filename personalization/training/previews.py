@@ -6,6 +6,8 @@ from pathlib import Path
 
 from personalization.bases.base import Base
 from personalization.sampling import generate
+from personalization.sampling.picture_record import Picture, PictureRecord
+from personalization.sampling.settings import Settings
 from personalization.training.run import Run
 
 COUNT = 3  # pictures each time
@@ -29,10 +31,10 @@ def draw(base: Base, run: Run, step: int, *, with_class_noun: bool) -> tuple[Pat
     """Draw them with what has been learned at `step`, into the run's folder."""
     texts = prompts(run, with_class_noun=with_class_noun)
     seeds = [run.recipe.seed + i for i in range(len(texts))]
-    pictures = generate.draw_each(base, texts, seeds, steps=STEPS)
+    pictures = generate.draw_each(base, texts, seeds, Settings(steps=STEPS))
     paths = []
     for index, (picture, prompt) in enumerate(zip(pictures, texts, strict=True)):
-        record = {"prompt": prompt, "seed": seeds[index], "step": step}
+        record = PictureRecord(prompt, seed=seeds[index], steps=STEPS)
         path = run.preview_path(step, index)
-        paths.append(generate.Picture(picture, record).save(path))
+        paths.append(Picture(picture, record).save(path))
     return tuple(paths)

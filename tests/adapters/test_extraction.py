@@ -16,6 +16,7 @@ from personalization.adapters.module_keys import check_targets
 from personalization.bases.unet import UNetBase
 from personalization.errors import AdapterError, RecipeError, StackError
 from personalization.sampling.generate import draw_each
+from personalization.sampling.settings import Settings
 from personalization.stacking.application import applied
 from personalization.stacking.bake import merged
 from personalization.stacking.interference import overlap
@@ -54,7 +55,7 @@ def parameters(base: UNetBase) -> dict[str, torch.Tensor]:
 
 
 def picture(base: UNetBase) -> np.ndarray:
-    return np.asarray(draw_each(base, [PROMPT], [3], steps=2)[0], dtype=float)
+    return np.asarray(draw_each(base, [PROMPT], [3], Settings(steps=2))[0], dtype=float)
 
 
 def test_at_one_the_base_is_the_fine_tune_and_at_a_half_it_is_half_way(base, full):

@@ -32,6 +32,7 @@ from personalization.bases.unet import UNetBase
 from personalization.errors import AdapterError
 from personalization.files import read_header
 from personalization.sampling.generate import draw_each
+from personalization.sampling.settings import Settings
 from personalization.stacking.application import applied
 from personalization.stacking.stack import Slot, Stack
 from tests.support import random_adapters, tiny
@@ -59,7 +60,7 @@ def many() -> dict[str, Adapter]:
 
 def ours(base: UNetBase, adapter: Adapter, prompt: str = PROMPT) -> Image.Image:
     with applied(base, Stack((Slot(adapter),))):
-        return draw_each(base, [prompt], [3], steps=2)[0]
+        return draw_each(base, [prompt], [3], Settings(steps=2))[0]
 
 
 def drawn(pipe: StableDiffusionPipeline, prompt: str = PROMPT) -> Image.Image:

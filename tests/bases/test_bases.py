@@ -34,6 +34,7 @@ from personalization.events import Finished, SliceEnded
 from personalization.methods import installed
 from personalization.recipe import Full, LearnedEmbedding, LowRank, Prior, Recipe
 from personalization.sampling.generate import draw_each, draw_latents
+from personalization.sampling.settings import Settings, Start
 from personalization.stacking.application import applied
 from personalization.stacking.stack import Slot, Stack
 from personalization.training import loop
@@ -366,9 +367,8 @@ def test_text_image_and_inpainting_draw_at_the_size_asked_for(name: str) -> None
     photo, mask = Image.new("RGB", (48, 40), (200, 30, 30)), Image.new("L", (48, 40))
     mask.paste(255, (0, 0, 24, 40))
     for task in ("text", "image", "inpaint"):
-        pictures = draw_each(
-            base(name), PROMPTS, [1, 2], task=task, image=photo, mask=mask, negative="red"  # type: ignore[arg-type]
-        )  # fmt: skip
+        settings = Settings(negative="red", task=task)  # type: ignore[arg-type]
+        pictures = draw_each(base(name), PROMPTS, [1, 2], settings, start=Start(photo, mask))
         assert [picture.size for picture in pictures] == [(32, 32)] * 2
         assert pictures[0].tobytes() != pictures[1].tobytes()
 
@@ -378,10 +378,9 @@ def test_every_scheduler_that_a_base_offers_draws_from_text_and_from_pictures(na
     photo, mask = Image.new("RGB", (32, 32), (200, 30, 30)), Image.new("L", (32, 32), 255)
     for scheduler in schedulers.names(base(name).spec.module):
         for task in ("text", "image", "inpaint"):
-            (picture,) = draw_each(
-                base(name), PROMPTS[:1], [1], task=task, image=photo, mask=mask, steps=3,  # type: ignore[arg-type]
-                scheduler=scheduler,
-            )  # fmt: skip
+            settings = Settings(steps=3, scheduler=scheduler, task=task)  # type: ignore[arg-type]
+            start = Start(photo, mask)
+            (picture,) = draw_each(base(name), PROMPTS[:1], [1], settings, start=start)
             assert len(picture.getcolors(1024)) > 10, (scheduler, task)  # not black, not NaN
 
 

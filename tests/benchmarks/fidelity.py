@@ -52,6 +52,7 @@ from personalization.pocket.world.scene import sample_setting
 from personalization.pocket.world.subjects import STYLE_SUBJECTS, wordless_scenes
 from personalization.recipe import Prior, Recipe
 from personalization.sampling.generate import draw_each
+from personalization.sampling.settings import Settings
 from personalization.training import loop, presets
 from personalization.training.presets import Intent
 from personalization.training.run import Run
@@ -181,7 +182,7 @@ def perfect(case: Case, adapter: Adapter, photos: tuple[Photo, ...]) -> tuple[fl
 
     def draw(strength: float, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
         if not strength:
-            return draw_each(base, prompts, seeds, steps=STEPS)
+            return draw_each(base, prompts, seeds, Settings(steps=STEPS))
         asked = zip(prompts, seeds, strict=True)
         return [draw_scene(asked_scene(case, prompt, seed), SPEC.size) for prompt, seed in asked]
 

@@ -30,6 +30,7 @@ from personalization.evaluation.plan import PLANS
 from personalization.files import write_atomically
 from personalization.recipe import LowRank, Recipe
 from personalization.sampling.generate import draw_each
+from personalization.sampling.settings import Settings
 from personalization.stacking.application import applied
 from personalization.stacking.stack import Slot, Stack
 from personalization.training import presets
@@ -77,7 +78,7 @@ def trained(
 @cache
 def bare(prompts: tuple[str, ...], seeds: tuple[int, ...]) -> list[Image.Image]:
     """What the base draws on its own, whatever stands beside."""
-    return draw_each(bases.load(SPEC), prompts, seeds, steps=STEPS)
+    return draw_each(bases.load(SPEC), prompts, seeds, Settings(steps=STEPS))
 
 
 def beside(
@@ -91,7 +92,7 @@ def beside(
             return bare(tuple(prompts), tuple(seeds))
         slots = (Slot(adapter, strength), *map(Slot, others))
         with applied(base, Stack(slots)):
-            return draw_each(base, prompts, seeds, steps=STEPS)
+            return draw_each(base, prompts, seeds, Settings(steps=STEPS))
 
     found = judged(adapter, photos, draw, PLANS[0])
     return {key: found[key] for key in FIGURES}

@@ -26,8 +26,8 @@ from personalization.adapters.adapter import Adapter, Description
 from personalization.bases.base import Base
 from personalization.bases.catalog import CATALOG
 from personalization.sampling import generate
-from personalization.sampling.generate import Settings
-from personalization.sampling.sweep import STRENGTHS, Axis, sweep
+from personalization.sampling.settings import Settings
+from personalization.sampling.sweep import STRENGTHS, Axis, Sweep, sweep
 from personalization.stacking.application import applied
 from personalization.stacking.stack import COMBINATIONS, IN_TIME, Slot, Stack
 from personalization.workspaces.library import Library
@@ -140,9 +140,10 @@ def sweeping(base: Base, adapters: Sequence[Adapter], rounds: int) -> dict[str, 
     others = Axis("weight", STRENGTHS[:SWEPT], slot=1)
     count = len(STRENGTHS) * SWEPT
     prompts, seeds = [PROMPT] * count, [0] * count
+    plan = Sweep(stack, Settings(PROMPT), strengths, others)
     swept, plain = in_turn(
         [
-            lambda: sweep(base, stack, Settings(PROMPT), strengths, others),
+            lambda: sweep(base, plan),
             lambda: generate.draw_each(base, prompts, seeds),
         ],
         rounds,

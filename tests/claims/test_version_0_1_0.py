@@ -22,7 +22,7 @@ from personalization.adapters.adapter import read, read_tensors
 from personalization.evaluation.report import Report
 from personalization.events import Finished
 from personalization.recipe import Recipe
-from personalization.sampling.generate import Settings, draw
+from personalization.sampling.generate import draw
 from personalization.sampling.picture_record import read_record
 from personalization.stacking.application import applied
 from personalization.stacking.stack import Slot, Stack
@@ -118,13 +118,12 @@ def test_a_picture_of_0_1_0_is_drawn_again(base, home: Workspaces) -> None:
     assert record is not None
     library = home.open(only(home.root)).library
     slots = []
-    for said in record["adapters"]:
-        adapter = library.get(said["name"])
-        assert adapter.sha256 == said["sha256"]
-        slots.append(Slot(adapter, said["weight"], said["text_weight"], said["blocks"]))
-    asked = {key: record[key] for key in ("prompt", "seed", "steps", "guidance", "negative")}
+    for said in record.adapters:
+        adapter = library.get(said.name)
+        assert adapter.sha256 == said.sha256
+        slots.append(Slot(adapter, said.weight, said.text_weight, said.blocks))
     with applied(base, Stack(tuple(slots))):
-        picture = draw(base, Settings(**asked))[0].image
+        picture = draw(base, record.settings)[0].image
     before = np.asarray(Image.open(V010 / "picture.png").convert("RGB")).astype(int)
     assert np.abs(np.asarray(picture).astype(int) - before).max() <= 1
 

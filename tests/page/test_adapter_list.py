@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 
 from personalization.adapters import formats
 from personalization.adapters.adapter import Adapter
@@ -18,7 +19,7 @@ from personalization.page.draw_panel import _axis
 from personalization.page.exchange import files_of
 from personalization.page.interference import interference, suggested
 from personalization.page.pictures import painted
-from personalization.sampling.generate import Picture
+from personalization.sampling.picture_record import KEY
 from personalization.sampling.sweep import STRENGTHS, Axis
 from personalization.stacking.interference import overlaps
 from tests.support import random_adapters
@@ -282,7 +283,9 @@ def test_a_record_that_anyone_may_have_written_sets_nothing_it_should_not(
         "start": "../../etc/passwd",
         "base": 3,
     }
-    file = Picture(Image.new("RGB", (8, 8)), nonsense).save(tmp_path / "x.png")
+    info, file = PngInfo(), tmp_path / "x.png"
+    info.add_text(KEY, json.dumps(nonsense))
+    Image.new("RGB", (8, 8)).save(file, pnginfo=info)
     back = tab.draw_panel.take_record(workspace.id, "", str(file))
     draw_panel, adapter_list = tab.draw_panel, tab.adapter_list
     assert (back[draw_panel.prompt], back[draw_panel.seed], back[draw_panel.steps]) == ("", 0, 20)

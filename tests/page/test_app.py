@@ -20,6 +20,7 @@ from personalization.events import (
     StepDone,
 )
 from personalization.page import html, progress
+from personalization.sampling.picture_record import AdapterRecord, PictureRecord
 from personalization.training.base_selection import POCKET, Option
 from personalization.training.estimate import Outlook
 from personalization.workspaces.library import Entry
@@ -107,7 +108,7 @@ def test_what_a_visitor_wrote_is_text_and_never_markup(view):
         html.problems([BAD]),
         html.word_chips(BAD, [BAD], [BAD], True),
         html.adapter_row(entry),
-        html.record({"prompt": BAD, "adapters": [{"name": BAD, "weight": 1}]}),
+        html.record(PictureRecord(BAD, adapters=(AdapterRecord(BAD),))),
     ):
         assert "<img src=x" not in said
         assert "&lt;img" in said

@@ -17,6 +17,7 @@ from personalization.bases.learned_embedding import ExtendedEmbedding, extended_
 from personalization.bases.unet import UNetBase
 from personalization.errors import AdapterError, ConceptError, StackError
 from personalization.sampling.generate import draw_each
+from personalization.sampling.settings import Settings
 from personalization.stacking.application import applied
 from personalization.stacking.bake import merged
 from personalization.stacking.interference import gram, suggest
@@ -37,7 +38,7 @@ def many() -> dict[str, Adapter]:
 
 
 def picture(base: UNetBase, prompt: str = "a photo of dog", steps: int = 2) -> bytes:
-    return draw_each(base, [prompt], [3], steps=steps)[0].tobytes()
+    return draw_each(base, [prompt], [3], Settings(steps=steps))[0].tobytes()
 
 
 def state(base: UNetBase) -> dict[str, tuple[int, int, torch.Tensor]]:
