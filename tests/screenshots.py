@@ -22,6 +22,7 @@ FOLDER = ROOT / "docs" / "screenshots"
 TABS = {"word": "Teach a word", "subject": "Teach a subject", "stack": "Stack adapters"}
 WIDTHS = {"": (1280, 900), "-narrow": (390, 844)}
 PATIENCE = 1_200_000  # milliseconds, for a whole run with its report
+LOADED = "() => [...document.images].every((image) => !image.offsetParent || image.complete)"
 BALANCED = 70  # of WebP's quality: letters are sharp, a picture takes tens of kilobytes
 
 
@@ -43,6 +44,7 @@ def use(page: Page, steps: int | None) -> None:
 
 def shoot(page: Page, path: Path) -> None:
     """What the window shows, as WebP."""
+    page.wait_for_function(LOADED)
     page.mouse.move(0, 0)
     page.evaluate("scrollTo(0, 0)")
     with Image.open(io.BytesIO(page.screenshot(animations="disabled"))) as picture:
@@ -70,7 +72,6 @@ def main() -> None:
                 with visiting(browser, app.url, **window) as page:
                     for name, title in TABS.items():
                         open_tab(page, title)
-                        page.wait_for_load_state("networkidle")
                         shoot(page, FOLDER / f"{name}-{look}{width}.webp")
 
 

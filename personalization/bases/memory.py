@@ -223,7 +223,7 @@ class _Autocast(TorchFunctionMode):
             work = 2.0 * query.numel() * key.shape[-2] * 2
             # Forwards two products; backwards four, and the first again.
             self.flops += work * (3.5 if torch.is_grad_enabled() and query.requires_grad else 1)
-            return _Fused.apply(query, key, value)
+            return _Fused.apply(query, key, value)  # type: ignore[no-untyped-call]
         if func in self._HALF or func in self._SINGLE:
             dtype = torch.bfloat16 if func in self._HALF else torch.float32
             args = tuple(_cast(a, dtype) for a in args)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 
 def save_state(
-    path: Path, step: int, modules: Mapping[str, nn.Module], optims: Sequence = ()
+    path: Path, step: int, modules: Mapping[str, nn.Module], optims: Sequence[Optimizer] = ()
 ) -> None:
     """Weights, optimizers and the number of steps done."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,7 +26,9 @@ def save_state(
     os.replace(temporary, path)
 
 
-def load_state(path: Path, modules: Mapping[str, nn.Module], optims: Sequence = ()) -> int:
+def load_state(
+    path: Path, modules: Mapping[str, nn.Module], optims: Sequence[Optimizer] = ()
+) -> int:
     """Load what `save_state` wrote, as far as it wrote it; a sitting may train more than the last.
 
     Returns the number of steps done, 0 where there is no file.

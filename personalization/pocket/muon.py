@@ -89,7 +89,9 @@ class Muon(torch.optim.Optimizer):
         parallel.summed(updates)
 
 
-def optimizers(module: nn.Module, lr: float, weight_decay: float = 0.0) -> list:
+def optimizers(
+    module: nn.Module, lr: float, weight_decay: float = 0.0
+) -> list[torch.optim.Optimizer]:
     """Muon for the hidden matrices, AdamW for vectors, embeddings, the first and the last layer."""
     edges = ("conv_in", "conv_out", "embedding", "quant_conv")
     named = [(name, weight) for name, weight in module.named_parameters() if weight.requires_grad]

@@ -28,6 +28,7 @@ from PIL import Image
 from transformers import CLIPTokenizer
 
 from personalization import bases
+from personalization.bases.base import Base
 from personalization.bases import memory
 from personalization.bases.architectures import ARCHITECTURES
 from personalization.bases.catalog import CATALOG
@@ -57,7 +58,7 @@ def words(entries: int) -> CLIPTokenizer:
     return CLIPTokenizer(vocab=small.get_vocab() | filler, merges=[], model_max_length=77)
 
 
-def random_base(name: str, device: torch.device) -> bases.Base:
+def random_base(name: str, device: torch.device) -> Base:
     """The base at full size, without anything learned."""
     if name == "tiny":
         return tiny.family_base("sd15")
@@ -114,7 +115,7 @@ def noise(size: int) -> tuple[Photo, ...]:
     )
 
 
-def measure(base: bases.Base, recipe: Recipe) -> dict[str, float]:
+def measure(base: Base, recipe: Recipe) -> dict[str, float]:
     """Seconds a step after the first ones, and the peak of the memory, in GiB."""
     cuda = base.device.type == "cuda"
     concept = Concept("object", "sks", "dog", noise(base.spec.size))

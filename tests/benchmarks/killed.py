@@ -106,7 +106,9 @@ def same(run: Run, whole: Run) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a) and logs[0] == logs[1]
 
 
-def measure(name: str, recipe: Recipe, kills: int, folder: Path, rng: random.Random) -> dict:
+def measure(
+    name: str, recipe: Recipe, kills: int, folder: Path, rng: random.Random
+) -> dict[str, Any]:
     """Kill runs of one recipe so many times, and finish the last."""
     whole = new_run(folder / "whole", recipe)
     started = time.monotonic()

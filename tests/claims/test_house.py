@@ -159,6 +159,27 @@ def test_a_token_reaches_sharing_alone_through_the_page():
     assert not {n for n in MODULES if texts(n) & {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}}
 
 
+def test_gpu_holds_what_runs_on_a_gpu_alone():
+    gpu = TREES["personalization.page.gpu"].body
+    functions = [node for node in gpu if isinstance(node, ast.FunctionDef)]
+    decorated = {f.name for f in functions if "spaces.GPU" in map(ast.unparse, f.decorator_list)}
+    decorated |= {
+        f.name
+        for f in functions
+        if any(ast.unparse(d).startswith("spaces.GPU(") for d in f.decorator_list)
+    }
+    assert not [node.name for node in gpu if isinstance(node, ast.ClassDef)]
+    # The rest is what they need to be declared: nobody else asks for it.
+    rest = {f.name for f in functions} - decorated
+    for name in set(MODULES) - {"personalization.page.gpu"}:
+        for node in NODES[name]:
+            if isinstance(node, ast.ImportFrom) and (node.module or "").endswith("gpu"):
+                assert not rest & {alias.name for alias in node.names}, name
+        assert "spaces.GPU" not in {
+            ast.unparse(n) for n in NODES[name] if isinstance(n, ast.Attribute)
+        }
+
+
 def test_bases_know_no_methods():
     assert users_of("personalization.methods").isdisjoint(inside("bases"))
 
@@ -185,6 +206,23 @@ def test_the_library_loads_no_model():
 
 
 # What nothing does
+
+
+def test_importing_starts_no_thread_and_makes_no_folder():
+    doing = {"Thread", "start", "Popen", "mkdir", "makedirs", "mkdtemp"}
+    ours = set()  # classes that do it once they are made
+    for node in (node for nodes in NODES.values() for node in nodes):
+        if isinstance(node, ast.ClassDef):
+            made = [part for part in node.body if getattr(part, "name", "") == "__init__"]
+            if any(calls_of(part) & doing for part in made):
+                ours.add(node.name)
+    effects = {
+        f"{name}: {ast.unparse(call.func)}"
+        for name, tree in TREES.items()
+        for call in calls_when_imported(tree)
+        if ours & {*(parts := ast.unparse(call.func).split("."))} or parts[-1] in doing
+    }
+    assert effects == set()
 
 
 def test_nothing_is_unpickled():

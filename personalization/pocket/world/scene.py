@@ -1,6 +1,7 @@
 """A scene says everything about one picture, and `sample` draws one at random."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -49,7 +50,7 @@ def pick(rng: np.random.Generator, names: tuple[str, ...] | list[str]) -> str:
     return names[int(rng.integers(len(names)))]
 
 
-def sample_setting(rng: np.random.Generator, colour: str) -> dict:
+def sample_setting(rng: np.random.Generator, colour: str) -> dict[str, Any]:
     """A place, a pose and a seed: the fields in which photos of one subject differ."""
     place = pick(rng, v.PLACES)
     backdrops = [name for name in v.BACKDROPS if name != colour]
