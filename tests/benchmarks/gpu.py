@@ -28,9 +28,9 @@ from PIL import Image
 from transformers import CLIPTokenizer
 
 from personalization import bases
-from personalization.bases.base import Base
 from personalization.bases import memory
 from personalization.bases.architectures import ARCHITECTURES
+from personalization.bases.base import Base
 from personalization.bases.catalog import CATALOG
 from personalization.bases.loading import precision
 from personalization.bases.unet import UNetBase
