@@ -10,7 +10,6 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
@@ -27,11 +26,11 @@ from personalization.page.loaded import ON_ZERO, compute, device, spec_of, wait_
 from personalization.page.messages import collected, user_message
 from personalization.page.report import last_result
 from personalization.page.runs import showcase
-from personalization.page.session import remembered, workspaces
+from personalization.page.session import Values, Visit, remembered, workspaces
 from personalization.page.stack_tab import StackTab, remember
 from personalization.page.theme import THEME
-from personalization.page.training_tab import SUBJECT, WORD, TrainingTab
-from personalization.workspaces.workspace import LIFETIME, Workspace
+from personalization.page.training_tab import SUBJECT, WORD, Remembered, TrainingTab
+from personalization.workspaces.workspace import LIFETIME
 
 ARRIVED = "() => document.body.classList.add('arrived')"
 ASK_FIRST = "(id) => confirm('Delete your photos, runs, adapters and pictures here?') ? id : ''"
@@ -43,52 +42,51 @@ START_ANEW = """(id) => {
 }"""
 
 
-def arrive(visitor: str, base: str, *stored: Any) -> dict:
+def arrive(values: Values) -> dict:
     """Open the visitor's workspace, or give them one; then everything as they left it."""
     wait_until_ready()
-    word, subject, adapter_list = stored[:3], stored[3:6], stored[6:]
     try:
-        workspace, fresh = workspaces().open(visitor), False
+        workspace, fresh = workspaces().open(values[browser]), False
     except WorkspaceError:
         workspace, fresh = workspaces().new(), True
-    shown, base = base_choice.restore(base)
+    shown, base = base_choice.restore(values[base_name])
+    visit = Visit(workspace, base)
     return {
         browser: workspace.id,
         **shown,
-        **word_tab.restore(workspace, base, *word),
-        **subject_tab.restore(workspace, base, *subject),
-        **stack_tab.restore(workspace, base, *adapter_list, fresh=fresh),
-        base_choice.head: say_head(workspace, base),
+        **word_tab.restore(visit, values),
+        **subject_tab.restore(visit, values),
+        **(stack_tab.welcome(visit) if fresh else stack_tab.restore(visit, values)),
+        base_choice.head: say_head(visit),
     }
 
 
-def choose_base(visitor: str, current: str, asked: str, *stored: Any) -> Iterator[dict]:
+def choose_base(values: Values) -> Iterator[dict]:
     """Take another base, and fill the forms with what is its own; or say why it cannot be had."""
-    word, subject, (adapter_list, _, *weights) = stored[:3], stored[3:6], stored[6:]
     yield base_choice.wait()
     try:
-        shown, base = base_choice.take(asked)
-        workspace = workspaces().open(visitor)
+        shown, base = base_choice.take(values)
+        visit = Visit.open(values[browser], base)
         yield {
             **shown,
-            **word_tab.rebase(workspace, base, *word),
-            **subject_tab.rebase(workspace, base, *subject),
-            **stack_tab.rebase(workspace, base, remember(adapter_list, *weights)),
-            base_choice.head: say_head(workspace, base),
+            **word_tab.rebase(visit, values),
+            **subject_tab.rebase(visit, values),
+            **stack_tab.rebase(visit, values),
+            base_choice.head: say_head(visit),
         }
     except Exception as error:
-        yield base_choice.refuse(current, user_message(error))
+        yield base_choice.refuse(values[base_name], user_message(error))
 
 
-def say_head(workspace: Workspace, base: str) -> str:
+def say_head(visit: Visit) -> str:
     """The page's first lines, the visitor's last result placed on the spectrum."""
     where = html.device_words(device(), shared=ON_ZERO)
-    return html.header(spec_of(base).title, where, *(last_result(workspace, base) or ()))
+    return html.header(spec_of(visit.base).title, where, *(last_result(visit) or ()))
 
 
 def place_result(visitor: str, base: str) -> str:
     """The first lines anew, once a run has ended."""
-    return say_head(workspaces().open(visitor), base)
+    return say_head(Visit.open(visitor, base))
 
 
 def send_to_stack(
@@ -133,21 +131,14 @@ with gr.Blocks(
     # Outside the tabs: a browser's memory inside a tab is not read before that tab is opened.
     browser = remembered("visitor", "")
     kept_rack, kept_drawing = remembered("rack", []), remembered("drawing", [])
-    kept = {
-        training: (
-            remembered(f"{training.purpose}-photos", []),
-            remembered(f"{training.purpose}-fields", [training.placeholder_token, "", "object"]),
-            remembered(f"{training.purpose}-settings", []),
-        )
-        for training in (WORD, SUBJECT)
-    }
+    kept_word, kept_subject = Remembered.of(WORD), Remembered.of(SUBJECT)
     base_choice = BaseChoice()
     base_name = base_choice.name
     with gr.Tabs(elem_id="tabs") as tabs:
         with gr.Tab(WORD.title, id="word"):
-            word_tab = TrainingTab(WORD, browser, base_name, *kept[WORD])
+            word_tab = TrainingTab(WORD, browser, base_name, kept_word)
         with gr.Tab(SUBJECT.title, id="subject"):
-            subject_tab = TrainingTab(SUBJECT, browser, base_name, *kept[SUBJECT])
+            subject_tab = TrainingTab(SUBJECT, browser, base_name, kept_subject)
         with gr.Tab("Stack adapters", id="stack"):
             stack_tab = StackTab(browser, base_name, kept_rack, kept_drawing)
     with gr.Row(elem_classes="foot"):
@@ -155,33 +146,34 @@ with gr.Blocks(
         forget_me = gr.Button("Forget me", size="sm", scale=0, min_width=110, elem_id="forget-me")
     build_endpoints()
 
-    adapter_list = [kept_rack, *stack_tab.weights]
     for tab in (word_tab, subject_tab):
+        sent = [browser, base_name, tab.run_panel.current, kept_rack, *stack_tab.weights]
         onto = [*stack_tab.board, stack_tab.prompt, tabs]
-        sent = [browser, base_name, tab.run_panel.current, *adapter_list]
         stack_tab.then_meet(tab.run_panel.send.click(send_to_stack, sent, onto, **UNQUEUED))
         for grown in (tab.run_panel.turn.change, tab.run_panel.extract.done.then):
-            grown(stack_tab.refresh, [browser, *adapter_list], stack_tab.board, **UNQUEUED)
+            grown(
+                stack_tab.refresh,
+                [browser, kept_rack, *stack_tab.weights],
+                stack_tab.board,
+                **UNQUEUED,
+            )
         tab.run_panel.report.turn.change(
             place_result, [browser, base_name], base_choice.head, **UNQUEUED
         )
     forget_me.click(forget, browser, browser, js=ASK_FIRST, **UNQUEUED).then(
         None, browser, None, js=START_ANEW
     )
-    stored = [*word_tab.stored, *subject_tab.stored, *stack_tab.stored]
-    tabs_of_base = [browser, *word_tab.rebased, *subject_tab.rebased, *stack_tab.rebased]
+    stored = {browser, base_name, *kept_word, *kept_subject, kept_rack, kept_drawing}
     base_choice.wire(
         choose_base,
-        [browser, base_name],
-        [*stored, *stack_tab.weights],
-        tabs_of_base,
+        {*stored, *stack_tab.weights},
+        [browser, *word_tab.rebased, *subject_tab.rebased, *stack_tab.rebased],
     )
-    everything = [
-        *(browser, *base_choice.parts),
-        *(*word_tab.everything, *subject_tab.everything),
-        *dict.fromkeys([*stack_tab.board, *stack_tab.rebased, *stack_tab.asked]),
+    restored = [
+        *(browser, *base_choice.parts, *word_tab.restored, *subject_tab.restored),
+        *stack_tab.restored,
     ]
-    arrived = demo.load(arrive, [browser, base_name, *stored], everything, **UNQUEUED)
+    arrived = demo.load(arrive, stored, list(dict.fromkeys(restored)), **UNQUEUED)
     arrived.then(js=ARRIVED)
     stack_tab.then_meet(arrived)
 demo.queue(default_concurrency_limit=4, max_size=64)

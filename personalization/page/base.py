@@ -15,9 +15,9 @@ from personalization.training.base_selection import POCKET, VARIABLE, options
 from . import html
 from .event_options import QUEUED
 from .loaded import GETTING_READY, base, default_base, device, spec_of
-from .session import remembered
+from .session import Values, remembered
 
-Chosen = Callable[..., Iterator[dict]]
+Choose = Callable[[Values], Iterator[dict]]
 
 
 class BaseChoice:
@@ -48,18 +48,18 @@ class BaseChoice:
         self.notes = gr.HTML(elem_id="base-notes")
         self.parts = [self.name, self.head, self.offer, self.cannot, self.any_base, self.notes]
 
-    def wire(self, choose: Chosen, head: list[Any], rest: list[Any], others: list[Any]) -> None:
-        """`choose` gets `head`, what is asked for, and `rest`; it may change `others` too."""
+    def wire(self, choose: Choose, values: set[Any], others: list[Any]) -> None:
+        """`choose` gets `values` and what was asked for; it may change `others` too."""
         shown = [*self.parts, *others]
         event: dict[str, Any] = {**QUEUED, "concurrency_id": "base", "concurrency_limit": 1}
-        self.offer.input(choose, [*head, self.offer, *rest], shown, **event)
-        gr.on([self.load.click, self.own.submit], choose, [*head, self.own, *rest], shown, **event)
+        self.offer.input(choose, {*values, self.offer}, shown, **event)
+        gr.on([self.load.click, self.own.submit], choose, {*values, self.own}, shown, **event)
 
     def restore(self, name: str) -> tuple[dict, str]:
         """What a visitor finds: their base, or the process's own where that is gone."""
-        own, said = default_base()
+        own, why_not = default_base()
         try:
-            spec, notes = spec_of(name), html.warnings([said] if said else [])
+            spec, notes = spec_of(name), html.warnings([why_not] if why_not else [])
         except BaseError as error:
             spec, notes = own, html.warnings([str(error)])
         return {**self.show(spec), self.notes: notes}, spec.name
@@ -68,11 +68,12 @@ class BaseChoice:
         """What is said while weights are read, which may be gigabytes over the network."""
         return {self.notes: '<p class="hint">Loading the base…</p>'}
 
-    def take(self, asked: str) -> tuple[dict, str]:
-        """Load the base of that name. Raises `BaseError`, and nothing has changed."""
-        if not asked.strip():
+    def take(self, values: Values) -> tuple[dict, str]:
+        """Load the base that was asked for. Raises `BaseError`, and nothing has changed."""
+        name = values[self.own] if self.own in values else values[self.offer]
+        if not name.strip():
             raise BaseError("Name a repository on the Hub first, such as someone/their-model.")
-        spec = spec_of(asked)
+        spec = spec_of(name)
         base(spec.name)
         return {**self.show(spec), self.notes: ""}, spec.name
 

@@ -154,6 +154,11 @@ class DrawPanel:
         return [*self.chips, self.across, self.down]
 
     @property
+    def prompts(self) -> list[Any]:
+        """What any base is asked by."""
+        return [self.prompt, self.negative]
+
+    @property
     def kept(self) -> list[Any]:
         """What the browser remembers, the prompts first."""
         sampling = [self.steps, self.guidance, self.scheduler]

@@ -27,8 +27,9 @@ from .report import Pace, compared, is_measured
 from .runs import keep_adapter, measure_part, pieces_of, show_off, train_slice
 from .session import workspace_of
 from .stack_endpoints import build_stack_endpoints
-from .training_tab import KINDS, SUBJECT, WORD, Training
+from .training_tab import SUBJECT, WORD, Training
 from .uploads import publish_file, publish_pictures, take_uploads
+from .word_form import KINDS
 
 Trained = tuple[dict[str, Any], str | None, list[tuple[str, str]] | None]
 

@@ -1,6 +1,5 @@
 """How to teach: two questions, the method that they lead to, and every setting behind it.
 
-A recipe fills the fields (`settings`), the fields make a recipe (`recipe_of`), and the two agree.
 What a visitor has changed by hand stays when an answer changes the rest; only rates go along with
 the method, because what suits one ruins another.
 """
@@ -11,68 +10,37 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import gradio as gr
 
 from personalization.bases.catalog import BaseSpec
 from personalization.errors import PersonalizationError, RecipeError
-from personalization.recipe import Full, LearnedEmbedding, LowRank, Method, Prior, Recipe
+from personalization.recipe import LearnedEmbedding, Recipe
 from personalization.training import presets
 from personalization.training.base_selection import POCKET
 from personalization.training.presets import Intent
 
 from . import html
-from .event_options import UNQUEUED
+from .event_options import LATEST, UNQUEUED
 from .loaded import ON_ZERO, spec_of
-from .session import recalled, workspaces
+from .recipe_fields import (
+    BOXES,
+    EXACT,
+    NUMBERS,
+    PRIORS,
+    TEXTS,
+    WAYS,
+    WHERE,
+    Purpose,
+    merged,
+    recipe_of,
+    settings,
+    shown,
+)
+from .session import Values, recalled, workspaces
 
-Purpose = Literal["word", "subject"]
-
-WHERE = [("here", "here"), ("in other programs", "elsewhere"), ("with other adapters", "stack")]
-EXACT = [("roughly", "rough"), ("close", "close"), ("exactly", "exact")]
-WAYS = [
-    *(("LoRA", "lora"), ("LoHa", "loha"), ("LoKr", "lokr"), ("DoRA", "dora")),
-    ("full fine-tune", "full"),
-]
-PRIORS = [("class images", "images"), ("adapter off", "adapter_off"), ("none", "none")]
-
-# The settings that are numbers: label, help, digits after the point (None: any).
-NUMBERS: dict[str, tuple[str, str, int | None]] = {
-    "steps": ("Steps", "More: closer, then a copy.", 0),
-    "rate": ("Learning rate", "Too high breaks it.", None),
-    "batch": ("Batch", "Photos at a time.", 0),
-    "vectors": ("Vectors", "More hold more detail.", 0),
-    "word_rate": ("Word learning rate", "Of the word’s vectors.", None),
-    "rank": ("Rank", "Capacity, and file size.", 0),
-    "alpha": ("Alpha", "Scale: alpha / rank.", None),
-    "text_rate": ("Text learning rate", "Of the text encoder.", None),
-    "prior_weight": ("Prior weight", "How much the class counts.", None),
-    "images": ("Class images", "Drawn once, then kept.", 0),
-    "warmup": ("Warm-up", "While the rate rises.", 0),
-    "weight_decay": ("Weight decay", "Pulls weights to zero.", None),
-    "clip": ("Gradient norm", "Larger ones are clipped.", None),
-    "background": ("Background", "Its share, where masked.", None),
-    "every": ("Previews", "From one to the next.", 0),
-    "save_every": ("Checkpoints", "From one to the next.", 0),
-    "seed": ("Seed", "The same seed, the same run.", 0),
-}
-TEXTS = {
-    "initial": ("Word starts from", "One word or several; empty: the class."),
-    "targets": ("Target modules", "Ends of their names, by commas; empty: the base’s own."),
-}
-BOXES = {
-    "learned": ("Learn the word as well", "Pivotal tuning: the word gets a vector of its own."),
-    "text": ("Text encoder too", "Learns the word faster, and leaks more."),
-    "decay": ("Falling rate", "A cosine down to a tenth of it."),
-    "early": ("Stop when settled", "Ends when the loss on one fixed batch moves no more."),
-    "flip": ("Mirrored photos too", "Not for faces, words, or what has a left and a right."),
-}
-RATES = {"rate", "text_rate", "word_rate"}
-_SHARED = {
-    *("steps", "rate", "batch", "warmup", "decay", "weight_decay", "clip", "early"),
-    *("background", "every", "save_every", "seed", "flip"),
-}
+DECIDING = ("method", "learned", "text", "prior")  # which fields mean something: see `shown`
 MAX_FILE = 64 * 1024  # bytes: a recipe has a thousand
 
 SAVE_FILE = """(text) => {
@@ -83,112 +51,6 @@ SAVE_FILE = """(text) => {
     link.click();
     URL.revokeObjectURL(link.href);
 }"""
-
-
-def settings(recipe: Recipe, spec: BaseSpec = POCKET) -> dict[str, Any]:
-    """What the fields say of a recipe; those that its method lacks, as they begin for `spec`."""
-    method = recipe.method
-    subject = spec.recipes["subject"].method
-    low = method if isinstance(method, LowRank) else subject
-    assert isinstance(low, LowRank)
-    trained = method if isinstance(method, LowRank | Full) else low
-    word = recipe.learned_embedding or LearnedEmbedding(
-        learning_rate=spec.recipes["word"].method.learning_rate
-    )
-    prior = recipe.prior or Prior()
-    return {
-        "method": recipe.method_name,
-        "learned": isinstance(method, LowRank) and method.learned_embedding is not None,
-        "steps": recipe.steps,
-        "rate": method.learning_rate,
-        "batch": recipe.batch_size,
-        "vectors": word.vectors,
-        "word_rate": word.learning_rate,
-        "initial": word.initializer_token,
-        "rank": low.rank,
-        "alpha": low.alpha,
-        "targets": ", ".join(low.targets),
-        "text": trained.text_encoder,
-        "text_rate": trained.text_learning_rate,
-        "prior": recipe.prior.kind if recipe.prior else "none",
-        "prior_weight": prior.weight,
-        "images": prior.images,
-        "warmup": recipe.warmup,
-        "decay": recipe.decay,
-        "weight_decay": recipe.weight_decay,
-        "clip": recipe.max_grad_norm,
-        "early": recipe.stop_early,
-        "background": recipe.background,
-        "every": recipe.preview_every,
-        "save_every": recipe.checkpoint_every,
-        "seed": recipe.seed,
-        "flip": recipe.flip,
-    }
-
-
-def recipe_of(said: dict[str, Any]) -> Recipe:
-    """The recipe that the fields say. Raises `RecipeError`."""
-    method: Method
-    if said["method"] == "textual_inversion":
-        # What it starts from is the concept's, in a field of its own.
-        method = LearnedEmbedding(said["vectors"], "", said["rate"])
-    elif said["method"] == "full":
-        method = Full(said["text"], said["rate"], said["text_rate"])
-    else:
-        word = LearnedEmbedding(said["vectors"], said["initial"].strip(), said["word_rate"])
-        method = LowRank(
-            said["method"],
-            said["rank"],
-            said["alpha"],
-            text_encoder=said["text"],
-            targets=tuple(said["targets"].replace(",", " ").split()),
-            learned_embedding=word if said["learned"] else None,
-            learning_rate=said["rate"],
-            text_learning_rate=said["text_rate"],
-        )
-    none = said["method"] == "textual_inversion" or said["prior"] == "none"
-    return Recipe(
-        method,
-        steps=said["steps"],
-        batch_size=said["batch"],
-        prior=None if none else Prior(said["prior"], said["prior_weight"], said["images"]),
-        warmup=said["warmup"],
-        decay=said["decay"],
-        max_grad_norm=said["clip"],
-        weight_decay=said["weight_decay"],
-        flip=said["flip"],
-        seed=said["seed"],
-        preview_every=said["every"],
-        checkpoint_every=said["save_every"],
-        stop_early=said["early"],
-        background=said["background"],
-    ).check()
-
-
-def shown(method: str, learned: bool, text: bool, prior: str) -> set[str]:
-    """The fields that mean something for these choices."""
-    if method == "textual_inversion":
-        return _SHARED | {"vectors"}
-    names = _SHARED | {"method", "text", "prior"}
-    if method != "full":
-        names |= {"rank", "alpha", "targets", "learned"}
-        if learned:
-            names |= {"vectors", "word_rate", "initial"}
-    if text:
-        names |= {"text_rate"}
-    if prior != "none":
-        names |= {"prior_weight"} | ({"images"} if prior == "images" else set())
-    return names
-
-
-def merged(new: dict[str, Any], old: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """The fields after a change of preset from `old` to `new`: what was set by hand stays."""
-
-    def touched(name: str) -> bool:
-        changed = now[name] not in (None, old[name])
-        return changed and not (name in RATES and old[name] != new[name])
-
-    return {n: now[n] if n != "method" and touched(n) else new[n] for n in now}
 
 
 @cache
@@ -211,11 +73,11 @@ def room_for_full(spec: BaseSpec = POCKET) -> bool:
 class RecipeForm:
     """The questions, the method, and the advanced settings."""
 
-    def __init__(self, purpose: Purpose):
-        self.purpose: Purpose = purpose
+    def __init__(self, purpose: Purpose, base: gr.BrowserState, kind: gr.Radio):
+        self.purpose, self.base, self.kind = purpose, base, kind
         first = presets.recommend(POCKET, purpose, Intent(), full=True)
         self.first = settings(first.recipe)
-        self.parts: dict[str, Any] = {}
+        self.parts: dict[str, Any] = {}  # the fields by name
         self.preset = gr.State({**self.first, "picked": False})
         subject = purpose == "subject"
         self.where = gr.Radio(
@@ -235,6 +97,9 @@ class RecipeForm:
             self.build_settings()
         self.notes = gr.HTML(elem_id=f"{purpose}-recipe-notes")
         self.inputs = list(self.parts.values())
+        self.filled = [*self.inputs, self.preset, self.why]
+        self.rebased = [*self.filled, self.where, self.exact]
+        self.kept = [self.where, self.exact, *self.inputs]  # by the browser
 
     def build_settings(self) -> None:
         """Every choice of a recipe, in the field's terms, with a line of help each."""
@@ -268,98 +133,104 @@ class RecipeForm:
 
     def add(self, *names: str) -> None:
         """A field for each of these settings that the tab has."""
-        visible = shown(*(self.first[n] for n in ("method", "learned", "text", "prior")))
+        visible = shown(*(self.first[name] for name in DECIDING))
         for name in names:
-            if self.purpose == "word" and name not in visible:
-                continue
-            said: dict[str, Any] = {
-                "value": self.first[name],
-                "visible": name in visible,
-                "elem_id": f"{self.purpose}-{name}",
-            }
-            if name in NUMBERS:
-                label, info, digits = NUMBERS[name]
-                said |= {"precision": digits, "min_width": 110}
-                part: Any = gr.Number(label=label, info=info, **said)
-            elif name in TEXTS:
-                label, info = TEXTS[name]
-                part = gr.Textbox(label=label, info=info, max_lines=1, min_width=110, **said)
-            else:
-                label, info = BOXES[name]
-                part = gr.Checkbox(label=label, info=info, **said)
-            self.parts[name] = part
+            if self.purpose == "subject" or name in visible:
+                self.parts[name] = self.field(name, visible=name in visible)
 
-    def wire(self, base: gr.BrowserState, kind: gr.Radio) -> None:
-        latest: dict[str, Any] = {"trigger_mode": "always_last", **UNQUEUED}
-        answers = [base, kind, self.where, self.exact, self.preset, *self.inputs]
-        filled = [*self.inputs, self.preset, self.why]
-        asked = [kind.change, self.where.input, self.exact.input]
-        gr.on(asked, self.advise, answers, filled, **latest)
+    def field(self, name: str, *, visible: bool) -> Any:
+        """The component for a setting: a number, a text or a box."""
+        options: dict[str, Any] = {
+            "value": self.first[name],
+            "visible": visible,
+            "elem_id": f"{self.purpose}-{name}",
+        }
+        if name in NUMBERS:
+            label, info, digits = NUMBERS[name]
+            return gr.Number(label=label, info=info, precision=digits, min_width=110, **options)
+        if name in TEXTS:
+            label, info = TEXTS[name]
+            return gr.Textbox(label=label, info=info, max_lines=1, min_width=110, **options)
+        label, info = BOXES[name]
+        return gr.Checkbox(label=label, info=info, **options)
+
+    def wire(self) -> None:
+        answers = {self.base, self.kind, self.where, self.exact, self.preset, *self.inputs}
+        changes = [self.kind.change, self.where.input, self.exact.input]
+        gr.on(changes, self.advise, answers, self.filled, **LATEST)
         if self.purpose == "subject":
-            self.parts["method"].input(self.pick, answers, filled, **latest)
-            deciding = [self.parts[n] for n in ("method", "learned", "text", "prior")]
-            gr.on([p.change for p in deciding], self.fit, deciding, self.inputs, **latest)
-        given = [base, self.load, self.preset]
-        self.load.upload(self.take, given, [*filled, self.notes], **UNQUEUED)
+            self.parts["method"].input(self.pick, answers, self.filled, **LATEST)
+            deciding = [self.parts[name] for name in DECIDING]
+            gr.on([p.change for p in deciding], self.fit, set(deciding), self.inputs, **LATEST)
+        self.load.upload(
+            self.read_file,
+            {self.base, self.load, self.preset},
+            [*self.filled, self.notes],
+            **UNQUEUED,
+        )
         self.save.click(
-            self.written, [base, *self.inputs], [self.saved, self.notes], **UNQUEUED
+            self.write_file, {self.base, *self.inputs}, [self.saved, self.notes], **UNQUEUED
         ).then(None, self.saved, None, js=SAVE_FILE)
 
     # What the fields say
 
-    def said(self, base: str, values: Sequence[Any]) -> dict[str, Any]:
-        """The fields by name. One that was emptied says what it would begin with."""
-        got = dict(zip(self.parts, values, strict=True))
-        way = got.get("method", "textual_inversion")
-        spec = spec_of(base)
-        own = settings(presets.recipe_of(spec, way, Intent()), spec)
-        return own | {name: value for name, value in got.items() if value is not None}
+    def now(self, values: Values) -> dict[str, Any]:
+        """The fields by name."""
+        return {name: values[part] for name, part in self.parts.items()}
 
-    def recipe(self, base: str, values: Sequence[Any]) -> Recipe:
-        """The recipe that the form says. Raises `RecipeError`."""
-        return recipe_of(self.said(base, values))
+    def recipe(self, base: str, values: Values) -> Recipe:
+        """The recipe that the form says. Raises `RecipeError`.
 
-    def rebase(self, base: str) -> tuple[dict, list[Any]]:
+        A field that was emptied says what it would begin with.
+        """
+        now, spec = self.now(values), spec_of(base)
+        way = now.get("method", "textual_inversion")
+        first = settings(presets.recipe_of(spec, way, Intent()), spec)
+        return recipe_of(first | {name: value for name, value in now.items() if value is not None})
+
+    def fill(self, new: dict[str, Any]) -> dict:
+        """The fields with these settings."""
+        return {part: new[name] for name, part in self.parts.items()}
+
+    def rebase(self, base: str) -> tuple[dict, Values]:
         """The fields for another base, as they begin; and what they hold then."""
         spec = spec_of(base)
         choice = presets.recommend(spec, self.purpose, Intent(), full=room_for_full(spec))
         new = settings(choice.recipe, spec)
         reply = {
-            **{part: new[name] for name, part in self.parts.items()},
+            **self.fill(new),
             self.preset: {**new, "picked": False},
             self.why: html.reason(choice.why),
             self.where: "here",
             self.exact: "close",
         }
-        return reply, [new[name] for name in self.parts]
-
-    @property
-    def rebased(self) -> list[Any]:
-        """What `rebase` updates."""
-        return [*self.inputs, self.preset, self.why, self.where, self.exact]
+        return reply, self.fill(new)
 
     # Events
 
-    def advise(self, base: str, *given: Any) -> dict:
+    def advise(self, values: Values) -> dict:
         """The answers' recipe into the fields, but for a method that the visitor picked."""
-        return self.chosen(base, given, by_hand=given[3]["picked"])
+        return self.choose(values, by_hand=values[self.preset]["picked"])
 
-    def pick(self, base: str, *given: Any) -> dict:
+    def pick(self, values: Values) -> dict:
         """The visitor's own method, with the settings that suit it."""
-        return self.chosen(base, given, by_hand=True)
+        return self.choose(values, by_hand=True)
 
-    def chosen(self, base: str, given: Sequence[Any], *, by_hand: bool) -> dict:
-        """`given`: kind, where, how exact, the preset so far, and the fields."""
-        kind, where, exact, preset, *values = given
-        now = dict(zip(self.parts, values, strict=True))
+    def choose(self, values: Values, *, by_hand: bool) -> dict:
+        """The settings that suit the answers, by the method of the form or the best one."""
+        now = self.now(values)
+        intent = Intent(values[self.kind], values[self.where], values[self.exact])
         way = now["method"] if by_hand else None
-        new, reply = self.advised(base, Intent(kind, where, exact), way)
+        new, reply = self.advice(values[self.base], intent, way)
         # What stays is left alone: it may have been typed over while this was on its way.
-        changed = {n: value for n, value in merged(new, preset, now).items() if value != now[n]}
-        return {**{self.parts[name]: value for name, value in changed.items()}, **reply}
+        changed = merged(new, values[self.preset], now)
+        return {
+            **{self.parts[n]: value for n, value in changed.items() if value != now[n]},
+            **reply,
+        }
 
-    def advised(self, base: str, intent: Intent, way: Any) -> tuple[dict[str, Any], dict]:
-        """The settings that suit the wish, by the method `way` where it says one, and why."""
+    def advice(self, base: str, intent: Intent, way: Any) -> tuple[dict[str, Any], dict]:
+        """The settings that suit the intent, by the method `way` where it says one, and why."""
         spec = spec_of(base)
         choice = presets.recommend(spec, self.purpose, intent, full=room_for_full(spec))
         recipe, why = choice.recipe, choice.why
@@ -369,14 +240,9 @@ class RecipeForm:
         new = settings(recipe, spec)
         return new, {self.preset: {**new, "picked": picked}, self.why: html.reason(why)}
 
-    @property
-    def kept(self) -> list[Any]:
-        """What the browser remembers: what was answered and set."""
-        return [self.where, self.exact, *self.inputs]
-
-    def recall(self, base: str, kind: Any, values: Sequence[Any]) -> dict:
+    def recall(self, base: str, kind: Any, kept: Sequence[Any]) -> dict:
         """The form as the visitor left it on this base; as new where it offered other things."""
-        reply = recalled(self.kept, values)
+        reply = recalled(self.kept, kept)
         offered = {self.where: WHERE, self.exact: EXACT}
         if method := self.parts.get("method"):
             offered[method] = WAYS
@@ -384,40 +250,44 @@ class RecipeForm:
             return {}
         way = reply[method] if method else None
         intent = Intent(kind, reply[self.where], reply[self.exact])
-        return reply | self.advised(base, intent, way)[1]
+        return reply | self.advice(base, intent, way)[1]
 
-    def fit(self, method: str, learned: bool, text: bool, prior: str) -> dict:
+    def fit(self, values: Values) -> dict:
         """Hide what means nothing for the method."""
-        visible = shown(method, learned, text, prior)
+        visible = shown(*(values[self.parts[name]] for name in DECIDING))
         return {part: gr.update(visible=n in visible) for n, part in self.parts.items()}
 
-    def written(self, base: str, *values: Any) -> dict:
+    def write_file(self, values: Values) -> dict:
         """The recipe as the file that the browser saves."""
         try:
-            return {self.saved: self.recipe(base, values).to_json(), self.notes: ""}
+            return {self.saved: self.recipe(values[self.base], values).to_json(), self.notes: ""}
         except PersonalizationError as error:
             return {self.saved: "", self.notes: html.problems([str(error)])}
 
-    def take(self, base: str, file: str, preset: dict) -> dict:
+    def read_file(self, values: Values) -> dict:
         """A recipe from a file, into the fields. One that is none leaves them as they are."""
-        path = Path(file)
+        path = Path(values[self.load])
         try:
-            with path.open("rb") as opened:
-                text = opened.read(MAX_FILE).decode(errors="replace")
-            recipe = Recipe.from_json(text)
-            if (recipe.method_name == "textual_inversion") != (self.purpose == "word"):
-                other = "Teach a subject" if self.purpose == "word" else "Teach a word"
-                raise RecipeError(f"These settings are for the tab “{other}”: load them there.")
+            recipe = self.own_recipe(path)
         except PersonalizationError as error:
             return {self.notes: html.problems([str(error)])}
         finally:
             path.unlink(missing_ok=True)
-        if isinstance(recipe.method, LearnedEmbedding):
-            recipe = replace(recipe, method=replace(recipe.method, initializer_token=""))
-        new = settings(recipe, spec_of(base))
+        new = settings(recipe, spec_of(values[self.base]))
         return {
-            **{part: new[name] for name, part in self.parts.items()},
-            self.preset: {**preset, **new, "picked": True},
+            **self.fill(new),
+            self.preset: {**values[self.preset], **new, "picked": True},
             self.why: html.reason("As the file says."),
             self.notes: "",
         }
+
+    def own_recipe(self, path: Path) -> Recipe:
+        """The recipe in a file, for this tab. Raises `RecipeError`."""
+        with path.open("rb") as file:
+            recipe = Recipe.from_json(file.read(MAX_FILE).decode(errors="replace"))
+        if (recipe.method_name == "textual_inversion") != (self.purpose == "word"):
+            other = "Teach a subject" if self.purpose == "word" else "Teach a word"
+            raise RecipeError(f"These settings are for the tab “{other}”: load them there.")
+        if isinstance(recipe.method, LearnedEmbedding):  # it starts from the concept's own word
+            recipe = replace(recipe, method=replace(recipe.method, initializer_token=""))
+        return recipe

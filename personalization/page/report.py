@@ -7,7 +7,7 @@ their turn, and a closed tab loses the part at hand.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -31,7 +31,7 @@ from .gpu import REPORT
 from .loaded import base, spec_of
 from .messages import user_message
 from .runs import measure_part
-from .session import workspaces
+from .session import Visit, workspaces
 from .uploads import publish_file
 
 
@@ -118,13 +118,14 @@ class ReportPanel:
         try:
             workspace = workspaces().open(visitor)
             run = workspace.run(current)
+            visit = Visit(workspace, run.base)
             if run.stop_requested or is_measured(run):
-                yield self.show(workspace, run)
+                yield self.show(visit, run)
                 return
             pace = Pace(turn["each"])
             for event in measure_part(workspace, run, turn["each"], turn["left"]):
                 if isinstance(event, Report):
-                    yield self.show(workspace, run)
+                    yield self.show(visit, run)
                 elif run.stop_requested:  # skipped: it is said already
                     continue
                 elif isinstance(event, SliceEnded):
@@ -145,7 +146,7 @@ class ReportPanel:
         workspace = workspaces().open(visitor)
         run = workspace.run(current)
         run.stop()
-        return self.show(workspace, run)
+        return self.show(Visit(workspace, run.base), run)
 
     def again(self, visitor: str, current: str) -> dict:
         """Measure what was skipped, or cut off."""
@@ -153,7 +154,7 @@ class ReportPanel:
         run.clear_stop()
         return self.next_part(run)
 
-    def show(self, workspace: Workspace, run: Run) -> dict:
+    def show(self, visit: Visit, run: Run) -> dict:
         """The report as the run's folder has it; or that there is none yet, or none to be read."""
         report, missing = None, progress.unmeasured(REPORT)
         try:
@@ -161,7 +162,7 @@ class ReportPanel:
         except ReportError as error:
             missing = html.problems([str(error)])
         measured = bool(report and report.figures)
-        others = [(way(other), other.folder.name) for other in comparable(workspace, run)]
+        others = [(way(other), other.folder.name) for other in comparable(visit.runs, run)]
         reply: dict = {
             self.verdict: html.verdict(run, run.adapter_path.stat().st_size, report),
             self.status: gr.update(value=missing, visible=report is None),
@@ -207,11 +208,11 @@ def is_measured(run: Run) -> bool:
     return bool(report and report.figures)
 
 
-def comparable(workspace: Workspace, run: Run) -> list[Run]:
-    """The visitor's other runs that were measured on the same photos, the newest first."""
+def comparable(runs: Sequence[Run], run: Run) -> list[Run]:
+    """Those of `runs`, but `run` itself, that were measured on the same photos."""
     return [
         other
-        for other in workspace.runs()
+        for other in runs
         if other.folder != run.folder
         and (other.folder / "report.json").exists()
         and other.photo_hashes == run.photo_hashes
@@ -245,14 +246,14 @@ def way(run: Run) -> str:
     return ", ".join([*said, f"{run.state.step} steps"])
 
 
-def last_result(workspace: Workspace, base_name: str) -> tuple[Mark, int] | None:
-    """The visitor's newest finished run on that base, for the spectrum: its size and what it
+def last_result(visit: Visit) -> tuple[Mark, int] | None:
+    """The visitor's newest finished run on their base, for the spectrum: its size and what it
     changes; and the bytes of a full fine-tune of the base."""
-    for run in workspace.runs():
-        if run.state.status != "finished" or run.base != spec_of(base_name).name:
+    for run in visit.runs:
+        if run.state.status != "finished" or run.base != spec_of(visit.base).name:
             continue
         shapes = read_header(run.adapter_path).shapes.values()
-        whole = sum(p.numel() for m in base(base_name).modules.values() for p in m.parameters())
+        whole = sum(p.numel() for m in base(visit.base).modules.values() for p in m.parameters())
         share = sum(map(prod, shapes)) / whole
         method = run.recipe.method_name
         changed = {"textual_inversion": "no weight changed", "full": "every weight changed"}.get(

@@ -25,7 +25,7 @@ from .messages import user_message
 from .pictures import gallery
 from .report import ReportPanel
 from .runs import keep_adapter, own_stack, show_off, showcase, train_slice
-from .session import workspaces
+from .session import Visit, workspaces
 from .stacks import draw_with
 from .uploads import publish_file, publish_pictures
 
@@ -137,7 +137,8 @@ class RunPanel:
                 yield self.next_turn(run, "show")
             else:
                 show_off(run)
-                yield {**self.show_result(workspace, run), **self.report.next_part(run)}
+                visit = Visit(workspace, run.base)
+                yield {**self.show_result(visit, run), **self.report.next_part(run)}
         except Exception as error:
             view.phase, view.error = "failed", user_message(error)
             yield self.show(view)
@@ -171,10 +172,10 @@ class RunPanel:
     def run(self, visitor: str, current: str) -> Run:
         return workspaces().open(visitor).run(current)
 
-    def find(self, workspace: Workspace, run: Run) -> dict:
+    def find(self, visit: Visit, run: Run) -> dict:
         """A run as it was left, its pictures and its report where it has them."""
         done = run.state.status == "finished"
-        shown = self.show_result(workspace, run) if done else self.show(progress.RunView.of(run))
+        shown = self.show_result(visit, run) if done else self.show(progress.RunView.of(run))
         return {**shown, self.current: run.folder.name}
 
     def stop(self, visitor: str, current: str) -> dict:
@@ -192,7 +193,7 @@ class RunPanel:
         """Take what a stopped run has learned so far."""
         return self.next_turn(self.run(visitor, current), "finish")
 
-    def show_result(self, workspace: Workspace, run: Run) -> dict:
+    def show_result(self, visit: Visit, run: Run) -> dict:
         """The pictures, the file, and the report as far as it is."""
         view = progress.RunView.of(run)
         view.phase = "finished"
@@ -211,7 +212,7 @@ class RunPanel:
                 label=f"Download ({size_words(size)})",
             ),
             self.draw_notes: "",
-            **self.report.show(workspace, run),
+            **self.report.show(visit, run),
         }
 
     def try_prompt(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, cached_property
 from typing import Any
 
 import gradio as gr
 
+from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace, Workspaces
 
 from .event_options import IF_ARRIVED, UNQUEUED
@@ -37,6 +39,27 @@ def keep(state: gr.BrowserState, fields: Sequence[Any]) -> None:
     gr.on(changes, None, [state, *fields], state, js=IF_ARRIVED, **UNQUEUED)
 
 
+Values = dict[Any, Any]  # what a set of components holds, by component: an event's inputs
+
+
 def recalled(fields: Sequence[Any], values: Sequence[Any]) -> dict:
     """The fields as they were; nothing where the browser remembers another form."""
     return dict(zip(fields, values, strict=True)) if len(values) == len(fields) else {}
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A visitor's workspace and base, and their runs, which are read once."""
+
+    workspace: Workspace
+    base: str  # by its name
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """All of them, the newest first."""
+        return self.workspace.runs()
+
+    @classmethod
+    def open(cls, visitor: str, base: str) -> Visit:
+        """Of the workspace of that id. Raises `WorkspaceError`."""
+        return cls(workspaces().open(visitor), base)

@@ -8,7 +8,6 @@ from typing import Any
 import gradio as gr
 
 from personalization.workspaces.library import Entry
-from personalization.workspaces.workspace import Workspace
 
 from . import html
 from .adapter_list import AdapterList, Row, remember
@@ -16,7 +15,7 @@ from .draw_panel import DrawPanel, scheduler_choices
 from .event_options import UNQUEUED
 from .exchange import FromHub, TakeAway
 from .loaded import spec_of
-from .session import keep, recalled, workspaces
+from .session import Values, Visit, keep, recalled, workspaces
 
 __all__ = ["StackTab", "remember"]
 
@@ -31,15 +30,15 @@ class StackTab:
         adapter_list: gr.BrowserState,
         drawing: gr.BrowserState,
     ):
-        self.stored = [adapter_list, drawing]
+        self.drawing = drawing
         gr.HTML(html.STACK_PROMISE)
-        with gr.Row(elem_classes="bench"):
-            with gr.Column(scale=5, min_width=320, elem_classes="bench-form"):
+        with gr.Row(elem_classes="columns"):
+            with gr.Column(scale=5, min_width=320, elem_classes="form-column"):
                 self.adapter_list = AdapterList(visitor, base, adapter_list)
                 self.hub = FromHub(self.adapter_list)
                 self.adapter_list.build_together()
                 self.take = TakeAway(self.adapter_list)
-            with gr.Column(scale=6, min_width=320, elem_classes="bench-panel"):
+            with gr.Column(scale=6, min_width=320, elem_classes="panel-column"):
                 self.draw_panel = DrawPanel(self.adapter_list)
         self.adapter_list.said = self.said
         # Everything that changes with what is on the rack.
@@ -47,18 +46,19 @@ class StackTab:
         # And with the base.
         sampling = [self.draw_panel.steps, self.draw_panel.guidance, self.draw_panel.scheduler]
         self.rebased = [*self.adapter_list.blocks, self.adapter_list.notes, *sampling]
+        self.restored = [*self.board, *self.rebased, *self.kept]
         self.adapter_list.wire(self.board, self.then_meet)
         self.hub.wire(self.board, self.then_meet)
         self.take.wire()
         self.draw_panel.wire(self.board, self.then_meet)
-        keep(drawing, [base, *self.asked])
+        keep(drawing, [base, *self.kept])
 
     @property
     def weights(self) -> list[gr.Slider]:
         return self.adapter_list.weights
 
     @property
-    def asked(self) -> list[Any]:
+    def kept(self) -> list[Any]:
         """What the browser remembers beside the rack, the prompts first."""
         adapter_list = self.adapter_list
         return [
@@ -82,46 +82,44 @@ class StackTab:
         given = [adapter_list.visitor, adapter_list.adapter_list, adapter_list.met]
         event.then(adapter_list.meet, given, [adapter_list.met, adapter_list.meeting], **UNQUEUED)
 
-    def rebase(self, workspace: Workspace, base: str, adapter_list: Sequence[Any]) -> dict:
+    def rebase(self, visit: Visit, values: Values) -> dict:
         """The tab for another base: how it draws, its parts, and what is not for it."""
-        sampling = spec_of(base).sampling
+        return self.for_base(visit, values[self.adapter_list.adapter_list])
+
+    def for_base(self, visit: Visit, rows: Sequence[Any]) -> dict:
+        """What the visit's base decides, with these rows on the list."""
+        spec = spec_of(visit.base)
         return {
-            **self.adapter_list.rebase(workspace, base, adapter_list),
-            self.draw_panel.steps: sampling.steps,
-            self.draw_panel.guidance: sampling.guidance,
-            self.draw_panel.scheduler: gr.update(
-                choices=scheduler_choices(spec_of(base)), value=""
-            ),
+            **self.adapter_list.rebase(visit.workspace, visit.base, rows),
+            self.draw_panel.steps: spec.sampling.steps,
+            self.draw_panel.guidance: spec.sampling.guidance,
+            self.draw_panel.scheduler: gr.update(choices=scheduler_choices(spec), value=""),
         }
 
     def refresh(self, visitor: str, adapter_list: list, *weights: float) -> dict:
-        """The same rack before a library that has grown."""
+        """The same rows before a library that has grown."""
         return self.adapter_list.show(workspaces().open(visitor), remember(adapter_list, *weights))
 
-    def restore(
-        self,
-        workspace: Workspace,
-        base: str,
-        adapter_list: list,
-        drawing: list[Any],
-        *,
-        fresh: bool,
-    ) -> dict:
-        """The rack and the form as they were left; for a new visitor, two ready adapters."""
-        if not fresh:
-            misfits = self.adapter_list.misfits(workspace, base, adapter_list)
-            shown = self.adapter_list.show(workspace, adapter_list, misfits)
-            asked = recalled(self.asked, drawing[1:])
-            if drawing[:1] != [base]:  # steps and the like were another base's
-                asked = {part: asked[part] for part in self.asked[:2] if part in asked}
-            if combine := asked.pop(self.adapter_list.combine, None):
-                shown[self.adapter_list.combine] |= {"value": combine}
-            return {**self.rebase(workspace, base, adapter_list), **shown, **asked}
-        family = spec_of(base).family
+    def restore(self, visit: Visit, values: Values) -> dict:
+        """The adapters and the form as they were left."""
+        rows = values[self.adapter_list.adapter_list]
+        base_then, *drawing = values[self.drawing] or [None]
+        misfits = self.adapter_list.misfits(visit.workspace, visit.base, rows)
+        shown = self.adapter_list.show(visit.workspace, rows, misfits)
+        fields = recalled(self.kept, drawing)
+        if base_then != visit.base:  # steps and the like were another base's
+            fields = {part: fields[part] for part in self.draw_panel.prompts if part in fields}
+        if combine := fields.pop(self.adapter_list.combine, None):
+            shown[self.adapter_list.combine] |= {"value": combine}
+        return {**self.for_base(visit, rows), **shown, **fields}
+
+    def welcome(self, visit: Visit) -> dict:
+        """For a new visitor: two of the ready adapters, and a prompt that calls them."""
+        family = spec_of(visit.base).family
         ready = [
-            (e.name, e.description)
-            for e in workspace.library.list()
-            if not e.own and e.description and e.description.family == family
+            (entry.name, entry.description)
+            for entry in visit.workspace.library.list()
+            if not entry.own and entry.description and entry.description.family == family
         ][:2]
         looks = [f", {about.trigger} style" for _, about in ready if about.kind == "style"]
         things = [about.trigger for _, about in ready if about.kind != "style"]
@@ -130,5 +128,5 @@ class StackTab:
         weights = [about.strength * (1 if about.kind == "style" else share) for _, about in ready]
         rows = [Row(name, round(20 * w) / 20) for (name, _), w in zip(ready, weights, strict=True)]
         prompt = f"{' and '.join(things) or 'a dog'}{''.join(looks) or ' on the beach'}"
-        shown = self.adapter_list.show(workspace, rows)
-        return {**self.rebase(workspace, base, rows), **shown, self.prompt: prompt}
+        shown = self.adapter_list.show(visit.workspace, rows)
+        return {**self.for_base(visit, rows), **shown, self.prompt: prompt}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple
 
 import gradio as gr
 
@@ -12,32 +11,26 @@ from personalization.bases.catalog import BaseSpec
 from personalization.data.captions import captioned
 from personalization.data.concept import (
     Concept,
-    Kind,
     check_class_noun,
     check_initializer,
     check_photos,
 )
-from personalization.data.photos import Photo, open_photos
+from personalization.data.photos import Photo
 from personalization.data.photos import problems as photo_problems
-from personalization.errors import BaseError, PersonalizationError, WorkspaceError
+from personalization.errors import PersonalizationError
 from personalization.recipe import LearnedEmbedding, Recipe
 from personalization.training.start import check_new, fitted
-from personalization.workspaces.workspace import Workspace
 
 from . import html
-from .event_options import CLICK_WITH_KEY, QUEUED, UNQUEUED
-from .examples import example_sets
+from .event_options import LATEST, QUEUED, UNQUEUED
 from .loaded import ON_ZERO, device, spec_of
 from .loaded import base as loaded
-from .mask import MaskBrush
 from .messages import collected
+from .photo_form import PhotoForm
 from .recipe_form import RecipeForm
 from .run_panel import RunPanel
-from .runs import pieces_of
-from .session import keep, workspace_of, workspaces
-from .uploads import take_uploads
-
-KINDS: tuple[Kind, ...] = get_args(Kind)
+from .session import Values, Visit, keep, remembered, workspaces
+from .word_form import WordForm, WordHints
 
 
 @dataclass(frozen=True)
@@ -47,8 +40,7 @@ class Training:
     purpose: Literal["word", "subject"]
     title: str
     promise: str
-    placeholder_token: str
-    class_noun: tuple[str, str, str]  # label, help, placeholder
+    hints: WordHints
     method: str
 
     def recipe(self, spec: BaseSpec) -> Recipe:
@@ -61,8 +53,13 @@ WORD = Training(
     "Teach a word",
     "A new entry in the model’s dictionary. No weight changes, and the file is a few kilobytes: "
     "good for a look, a style, or a rough likeness that you want to share.",
-    placeholder_token="<my-word>",
-    class_noun=("Starts from", "The closest word it knows.", "mug, dog, painting …"),
+    WordHints(
+        "<my-word>",
+        "Starts from",
+        "The closest word it knows.",
+        "mug, dog, painting …",
+        elem_id="word-initial",
+    ),
     method="Textual inversion: new vectors are learned, everything else stays as it is.",
 )
 SUBJECT = Training(
@@ -70,307 +67,195 @@ SUBJECT = Training(
     "Teach a subject",
     "A thin layer over the model’s weights binds a rare word to this one subject, while its class "
     "stays what it was: the closest likeness, in a small file that stacks with others.",
-    placeholder_token="sks",
-    class_noun=("It is a …", "Its everyday name.", "dog, mug, robot …"),
+    WordHints(
+        "sks", "It is a …", "Its everyday name.", "dog, mug, robot …", elem_id="subject-noun"
+    ),
     method="DreamBooth: the model learns your photos, and its own pictures of the class keep the "
     "class as it was.",
 )
 
 
+class Remembered(NamedTuple):
+    """What a browser keeps of a teaching tab; each is a list, as version 0.1.0 wrote it."""
+
+    keys: gr.BrowserState  # of the photos
+    fields: gr.BrowserState  # placeholder token, class noun, kind, captions
+    settings: gr.BrowserState  # the base's name, then `RecipeForm.kept`
+
+    @classmethod
+    def of(cls, training: Training) -> Remembered:
+        """Outside the tabs: a browser's memory inside one is not read before that is opened."""
+        return cls(
+            remembered(f"{training.purpose}-photos", []),
+            remembered(
+                f"{training.purpose}-fields", [training.hints.placeholder_token, "", "object"]
+            ),
+            remembered(f"{training.purpose}-settings", []),
+        )
+
+
 class TrainingTab:
     """Photos, a word, a method; then a run, and what came of it."""
 
-    def __init__(self, training: Training, *kept: gr.BrowserState):
-        self.training, self.prefix = training, training.purpose
-        self.visitor, self.base, *self.stored = kept
-        self.keys, self.fields, self.settings = self.stored
+    def __init__(
+        self,
+        training: Training,
+        visitor: gr.BrowserState,
+        base: gr.BrowserState,
+        stored: Remembered,
+    ):
+        self.training, self.visitor, self.base, self.stored = training, visitor, base, stored
+        purpose = training.purpose
         gr.HTML(f'<p class="promise">{training.promise}</p>')
-        with gr.Row(elem_classes="bench"):
-            with gr.Column(scale=5, min_width=320, elem_classes="bench-form"):
-                self.build_form()
-            with gr.Column(scale=6, min_width=320, elem_classes="bench-panel"):
-                self.run_panel = RunPanel(self.prefix, self.visitor, self.train)
+        with gr.Row(elem_classes="columns"):
+            with gr.Column(scale=5, min_width=320, elem_classes="form-column"):
+                self.photos = PhotoForm(purpose, visitor, base, stored.keys)
+                self.word = WordForm(purpose, training.hints)
+                gr.HTML(html.section(3, "Teach", training.method))
+                self.form = RecipeForm(purpose, base, self.word.kind)
+                self.notes = gr.HTML(elem_id=f"{purpose}-setting-notes")
+                self.train = gr.Button(
+                    "Teach", variant="primary", elem_id=f"teach-{purpose}-button"
+                )
+                self.estimate = gr.HTML(elem_id=f"{purpose}-estimate")
+            with gr.Column(scale=6, min_width=320, elem_classes="panel-column"):
+                self.run_panel = RunPanel(purpose, visitor, self.train)
+        self.fields: list[Any] = [*self.word.fields, self.photos.captions]
+        self.rebased = [
+            *(*self.photos.shown, *self.word.shown, stored.fields, *self.form.rebased),
+            self.estimate,
+        ]
+        self.restored = [*self.rebased, *self.fields, *self.run_panel.parts]
         self.wire()
 
-    def build_form(self) -> None:
-        training, prefix = self.training, self.prefix
-        noun_label, noun_help, noun_hint = training.class_noun
-        gr.HTML(html.section(1, "Photos", "Three to five of the same thing, in different places."))
-        self.crops = gr.HTML(js_on_load=CLICK_WITH_KEY, elem_id=f"{prefix}-crops")
-        self.drop = gr.File(
-            show_label=False,
-            file_count="multiple",
-            height=84,
-            elem_id=f"{prefix}-photos",
-            elem_classes="drop",
-        )
-        self.photo_notes = gr.HTML(elem_id=f"{prefix}-photo-notes")
-        sets = html.example_sets(example_sets(prefix))
-        self.examples = gr.HTML(sets, js_on_load=CLICK_WITH_KEY, elem_id=f"{prefix}-examples")
-        with gr.Accordion("Captions", open=False, elem_id=f"{prefix}-captions-fold"):
-            self.captions = gr.Textbox(
-                label="Captions",
-                info="A line for each photo, in their order: what else is in it, so that it is "
-                "not taken for a part of the subject. An empty line leaves it to the app.",
-                placeholder="on a wooden table\nin the snow",
-                lines=4,
-                elem_id=f"{prefix}-captions",
-            )
-        self.mask = MaskBrush(prefix)
-        gr.HTML(html.section(2, "The word"))
-        with gr.Row():
-            self.placeholder_token = gr.Textbox(
-                training.placeholder_token,
-                label="New word",
-                info="Means nothing yet.",
-                max_lines=1,
-                min_width=140,
-                elem_id=f"{prefix}-token",
-            )
-            self.class_noun = gr.Textbox(
-                label=noun_label,
-                info=noun_help,
-                placeholder=noun_hint,
-                max_lines=1,
-                min_width=140,
-                elem_id="word-initial" if training is WORD else "subject-noun",
-            )
-        self.kind = gr.Radio(list(KINDS), value="object", label="Kind", elem_id=f"{prefix}-kind")
-        self.chips = gr.HTML(elem_id=f"{prefix}-chips")
-        self.word_notes = gr.HTML(elem_id=f"{prefix}-word-notes")
-        gr.HTML(html.section(3, "Teach", training.method))
-        self.form = RecipeForm(training.purpose)
-        self.setting_notes = gr.HTML(elem_id=f"{prefix}-setting-notes")
-        self.train = gr.Button("Teach", variant="primary", elem_id=f"teach-{prefix}-button")
-        self.estimate = gr.HTML(elem_id=f"{prefix}-estimate")
-
     def wire(self) -> None:
-        visitor, base, keys = self.visitor, self.base, self.keys
-        word: list[Any] = [self.placeholder_token, self.class_noun, self.kind, self.captions]
-        settings = self.form.inputs
-        photos = [visitor, keys, self.crops, self.photo_notes, self.mask.which]
-        notes = [self.photo_notes, self.word_notes, self.setting_notes]
-        said = [self.chips, self.word_notes, self.fields]
-        latest: dict[str, Any] = {"trigger_mode": "always_last", **UNQUEUED}
-        self.everything = [
-            *(*photos[1:], *word, *said, *self.form.rebased, self.estimate),
-            *self.run_panel.parts,
-        ]
-        self.rebased = [*photos[1:], *said, *self.form.rebased, self.estimate]
-        given = [visitor, base, keys]
-        self.drop.upload(self.add_photos, [*given, self.drop], [*photos, self.drop], **UNQUEUED)
-        remaining = [*photos, self.captions]
-        self.crops.click(self.remove_photo, [*given, self.captions], remaining, **UNQUEUED)
-        self.mask.wire(visitor)
-        brushed = [*given, self.mask.which, self.mask.editor]
-        self.mask.take.click(self.mask_photo, brushed, photos, **UNQUEUED)
-        self.mask.drop.click(self.mask_photo, brushed[:-1], photos, **UNQUEUED)
-        self.examples.click(self.pick_example, [visitor, base], [*photos, *word], **UNQUEUED)
-        gr.on([field.change for field in word], self.read_word, [base, *word], said, **latest)
-        asked = [base, *settings]
-        gr.on([s.change for s in settings], self.say_estimate, asked, self.estimate, **latest)
-        self.form.wire(base, self.kind)
-        keep(self.settings, [base, *self.form.kept])
-        begin = [*given, *word, *settings]
-        self.train.click(self.begin, begin, [*notes, *self.run_panel.parts], **QUEUED)
-
-    # Photos
-
-    def show_photos(
-        self,
-        visitor: str,
-        base: str,
-        keys: list[str],
-        errors: Sequence[str] = (),
-        chosen: str = "",
-    ) -> dict:
-        """The crops of these photos, and what is wrong with them; the `chosen` one to brush."""
-        try:
-            photos, size = workspaces().open(visitor).photos(keys), spec_of(base).size
-        except (WorkspaceError, BaseError) as error:
-            return {self.photo_notes: html.problems([*errors, str(error)])}
-        notes = html.problems(errors) + html.warnings(photo_problems(photos, size))
-        crops = html.crops(list(zip(keys, photos, strict=True)), size)
-        return {
-            self.visitor: visitor,
-            self.keys: keys,
-            self.crops: crops,
-            self.photo_notes: notes,
-            **self.mask.show(list(zip(keys, photos, strict=True)), chosen),
-        }
-
-    def mask_photo(
-        self,
-        visitor: str,
-        base: str,
-        keys: list[str],
-        key: str | None,
-        editor: dict[str, Any] | None = None,
-    ) -> dict:
-        """What was brushed over is the subject of the chosen photo; without an editor, all is."""
-        errors: list[str] = []
-        with collected(errors):
-            if key:
-                keys, key = self.mask.masked(workspaces().open(visitor), keys, key, editor)
-        return self.show_photos(visitor, base, keys, errors, key or "")
-
-    def add_photos(self, visitor: str, base: str, keys: list[str], uploads: list[str]) -> dict:
-        """Uploads become photos of the workspace; a broken one is named, the others are kept."""
-        photos, broken = take_uploads(uploads)
-        errors = [str(error) for error in broken]
-        with collected(errors):
-            workspace = workspace_of(visitor)
-            visitor, keys = workspace.id, [*keys, *workspace.save_photos(photos)]
-        keys = list(dict.fromkeys(keys))
-        return {**self.show_photos(visitor, base, keys, errors), self.drop: None}
-
-    def remove_photo(
-        self, visitor: str, base: str, keys: list[str], captions: str, event: gr.EventData
-    ) -> dict:
-        """Take one photo out, and its caption with it."""
-        lines = captions.split("\n")
-        kept = [i for i in range(max(len(keys), len(lines))) if keys[i : i + 1] != [event.key]]
-        return {
-            **self.show_photos(visitor, base, [keys[i] for i in kept if i < len(keys)]),
-            self.captions: "\n".join(lines[i] for i in kept if i < len(lines)),
-        }
-
-    def pick_example(self, visitor: str, base: str, event: gr.EventData) -> dict:
-        """An example set in place of the photos that are there, with its word and noun."""
-        example = next(e for e in example_sets(self.prefix) if e.key == event.key)
-        errors: list[str] = []
-        keys: list[str] = []
-        with collected(errors):
-            workspace = workspace_of(visitor)
-            visitor, keys = workspace.id, workspace.save_photos(open_photos(example.photos)[0])
-        return {
-            **self.show_photos(visitor, base, keys, errors),
-            self.placeholder_token: example.fields["placeholder_token"][self.prefix],
-            self.class_noun: example.fields["class_noun"],
-            self.kind: example.fields["kind"],
-            self.captions: "",
-        }
-
-    # The word and the recipe
-
-    def read_word(
-        self, base: str, placeholder_token: str, class_noun: str, kind: Kind, captions: str
-    ) -> dict:
-        """How the base reads the word, as it is typed."""
-        errors: list[str] = []
-        read: list[str] = []
-        start: list[str] = []
-        with collected(errors):
-            read, start = pieces_of(base, placeholder_token), pieces_of(base, class_noun)
-            if placeholder_token:
-                learned = LearnedEmbedding() if self.training is WORD else None
-                check_new(loaded(base), placeholder_token, learned)
-        unknown = (
-            f"The base does not know “{class_noun}” and reads it in {len(start)} pieces: "
-            "a simpler word works better."
+        visit: set[Any] = {self.visitor, self.base}
+        self.photos.wire()
+        self.photos.examples.click(
+            self.pick_example, visit, [*self.photos.shown, *self.fields], **UNQUEUED
         )
-        warnings = [unknown] if len(start) > len(class_noun.split()) else []
+        changes = [field.change for field in self.fields]
+        read = [*self.word.shown, self.stored.fields]
+        gr.on(changes, self.read_word, {self.base, *self.fields}, read, **LATEST)
+        settings = {self.base, *self.form.inputs}
+        changes = [part.change for part in self.form.inputs]
+        gr.on(changes, self.say_estimate, settings, self.estimate, **LATEST)
+        self.form.wire()
+        keep(self.stored.settings, [self.base, *self.form.kept])
+        self.train.click(
+            self.begin,
+            {*visit, self.stored.keys, *self.fields, *self.form.inputs},
+            [self.photos.notes, self.word.notes, self.notes, *self.run_panel.parts],
+            **QUEUED,
+        )
+
+    def pick_example(self, values: Values, event: gr.EventData) -> dict:
+        """An example set in place of the photos that are there, with its word and noun."""
+        example = self.photos.example(event.key)
         return {
-            self.chips: html.word_chips(placeholder_token, read, start, self.training is WORD),
-            self.word_notes: html.problems(errors) + html.warnings(warnings),
-            self.fields: [placeholder_token, class_noun, kind, captions],
+            **self.photos.take(values[self.visitor], values[self.base], example),
+            **self.word.fill(example.fields, self.training.purpose),
         }
 
-    def say_estimate(self, name: str, *values: Any) -> str:
-        """What the run will take, and leave; or why it would not fit."""
-        from personalization.training.estimate import outlook  # takes seconds to import
+    def read_word(self, values: Values) -> dict:
+        """How the base reads the word, as it is typed."""
+        fields = [values[field] for field in self.fields]
+        return {**self.word.read(values[self.base], values), self.stored.fields: fields}
 
+    def say_estimate(self, values: Values) -> str:
+        """What the run will take, and leave; or why it would not fit."""
+        from personalization.training.estimate import outlook
+
+        name = values[self.base]
         try:
             recipe = fitted(loaded(name), self.form.recipe(name, values), shared=ON_ZERO)
-            said = outlook(loaded(name), recipe)
+            prospect = outlook(loaded(name), recipe)
         except PersonalizationError as error:
             return html.problems([str(error)])
-        return html.outlook(said, device(), shared=ON_ZERO)
+        return html.outlook(prospect, device(), shared=ON_ZERO)
 
-    # The run
-
-    def begin(
-        self,
-        visitor: str,
-        base: str,
-        keys: list[str],
-        placeholder_token: str,
-        class_noun: str,
-        kind: Kind,
-        captions: str,
-        *values: Any,
-    ) -> dict:
+    def begin(self, values: Values) -> dict:
         """Check all that the visitor entered; then make the run, and take its first turn."""
-        about: list[str] = []
-        about_photos: list[str] = []
-        about_word: list[str] = []
+        name = values[self.base]
         about_settings: list[str] = []
+        about_photos: list[str] = []
         photos: list[Photo] = []
-        learned: LearnedEmbedding | None = None
+        recipe: Recipe | None = None
         with collected(about_settings):
-            recipe = self.form.recipe(base, values)
-            learned = recipe.learned_embedding
-        with collected(about_word):
-            check_new(loaded(base), placeholder_token, learned)
-        with collected(about_word):
-            if learned:
-                check_initializer(learned.initializer_token or class_noun)
-            check_class_noun(class_noun, needed=kind != "style")
+            recipe = self.form.recipe(name, values)
         with collected(about_photos):
-            workspace = workspaces().open(visitor)
-            photos = workspace.photos(keys)
+            photos = workspaces().open(values[self.visitor]).photos(values[self.stored.keys])
             check_photos(photos)
-            photos = captioned(photos, captions)
+            photos = captioned(photos, values[self.photos.captions])
+        about_word = self.problems_of_word(values, recipe.learned_embedding if recipe else None)
         above = len(about_photos + about_word)
         started: dict = {}
         if above:
             see = "the note" if above == 1 else f"the {above} notes"
             about_settings.insert(0, f"Not started: see {see} above.")
-        elif not about_settings:
+        elif recipe:
             with collected(about_settings):
-                concept = Concept(kind, placeholder_token, class_noun.strip(), tuple(photos))
-                run = workspace.start_run(loaded(base), concept, recipe, shared=ON_ZERO)
-                started = self.run_panel.next_turn(run, "learn")
+                started = self.start(values, photos, recipe)
+        warnings: list[str] = []
         with collected(about_settings):
-            about = photo_problems(photos, spec_of(base).size)
+            warnings = photo_problems(photos, spec_of(name).size)
         return {
-            self.photo_notes: html.problems(about_photos) + html.warnings(about),
-            self.word_notes: html.problems(about_word),
-            self.setting_notes: html.problems(about_settings),
+            self.photos.notes: html.problems(about_photos) + html.warnings(warnings),
+            self.word.notes: html.problems(about_word),
+            self.notes: html.problems(about_settings),
             **started,
         }
 
-    def rebase(
-        self, workspace: Workspace, base: str, keys: list[str], fields: list[Any], *_: Any
-    ) -> dict:
+    def problems_of_word(self, values: Values, learned: LearnedEmbedding | None) -> list[str]:
+        """What is wrong with the word, and with what it starts from."""
+        class_noun, kind = values[self.word.class_noun], values[self.word.kind]
+        errors: list[str] = []
+        with collected(errors):
+            check_new(loaded(values[self.base]), values[self.word.placeholder_token], learned)
+        with collected(errors):
+            if learned:
+                check_initializer(learned.initializer_token or class_noun)
+            check_class_noun(class_noun, needed=kind != "style")
+        return errors
+
+    def start(self, values: Values, photos: list[Photo], recipe: Recipe) -> dict:
+        """Make the run, and ask for its first turn. Raises what is wrong."""
+        concept = Concept(
+            values[self.word.kind],
+            values[self.word.placeholder_token],
+            values[self.word.class_noun].strip(),
+            tuple(photos),
+        )
+        workspace = workspaces().open(values[self.visitor])
+        run = workspace.start_run(loaded(values[self.base]), concept, recipe, shared=ON_ZERO)
+        return self.run_panel.next_turn(run, "learn")
+
+    def rebase(self, visit: Visit, values: Values) -> dict:
         """The form for another base: its crops, its reading of the word, its own recipe."""
-        fields = [*fields, ""][:4]  # a browser may remember those of before there were captions
-        known = set(workspace.photo_keys())
-        form, values = self.form.rebase(base)
+        known = set(visit.workspace.photo_keys())
+        keys = [key for key in values[self.stored.keys] if key in known]
+        form, settings = self.form.rebase(visit.base)
+        now = {**self.remembered_fields(values), **settings, self.base: visit.base}
         return {
-            **self.show_photos(workspace.id, base, [key for key in keys if key in known]),
-            **self.read_word(base, *fields),
+            **self.photos.show(visit.workspace.id, visit.base, keys),
+            **self.read_word(now),
             **form,
-            self.estimate: self.say_estimate(base, *values),
+            self.estimate: self.say_estimate(now),
         }
 
-    def restore(
-        self,
-        workspace: Workspace,
-        base: str,
-        keys: list[str],
-        fields: list[Any],
-        settings: list[Any],
-    ) -> dict:
-        """What a visitor who comes back finds: photos, word, settings, the newest run."""
+    def remembered_fields(self, values: Values) -> dict:
+        """The fields as the browser has them; one of before there were captions has three."""
+        fields = [*values[self.stored.fields], ""][: len(self.fields)]
+        return dict(zip(self.fields, fields, strict=True))
 
-        fields = [*fields, ""][:4]
-        reply = self.rebase(workspace, base, keys, fields)
-        word = (self.placeholder_token, self.class_noun, self.kind, self.captions)
-        reply |= dict(zip(word, fields, strict=True))
-        if settings[:1] == [base]:
-            reply |= self.form.recall(base, fields[2], settings[1:])
-        for run in workspace.runs():
+    def restore(self, visit: Visit, values: Values) -> dict:
+        """What a visitor who comes back finds: photos, word, settings, the newest run."""
+        fields = self.remembered_fields(values)
+        reply = {**self.rebase(visit, values), **fields}
+        base_then, *settings = values[self.stored.settings] or [None]
+        if base_then == visit.base:
+            reply |= self.form.recall(visit.base, fields[self.word.kind], settings)
+        for run in visit.runs:
             if (run.recipe.method_name == "textual_inversion") == (self.training is WORD):
-                return {**reply, **self.run_panel.find(workspace, run)}
+                return {**reply, **self.run_panel.find(visit, run)}
         return reply

@@ -169,25 +169,31 @@ def test_every_endpoint_explains_each_of_its_arguments():
 
 
 def test_what_is_brushed_over_is_the_photos_mask_and_can_be_taken_back():
-    from app import subject_tab
+    import app
     from personalization.page.session import workspaces
 
+    photos = app.subject_tab.photos
     workspace = workspaces().new()
     photo = Photo("a.png", Image.effect_noise((1200, 900), 80).convert("RGB"), None, "in a room")
     keys = workspace.save_photos([photo, Photo("b.png", Image.new("RGB", (64, 64)))])
-    canvas = subject_tab.mask.open(workspace.id, keys[0])
+
+    def given(keys, chosen) -> dict:
+        visit = {photos.visitor: workspace.id, photos.base: ""}
+        return visit | {photos.keys: keys, photos.mask.which: chosen}
+
+    canvas = photos.mask.open(workspace.id, keys[0])
     assert max(canvas["background"].size) == 512
     layer = canvas["layers"][0]
     layer.paste((0, 0, 0, 255), (0, 0, 256, layer.height))
-    reply = subject_tab.mask_photo(workspace.id, "", keys, keys[0], canvas)
-    now = reply[subject_tab.keys]
+    reply = photos.brush(given(keys, keys[0]) | {photos.mask.editor: canvas})
+    now = reply[photos.keys]
     assert (len(now), now[1]) == (2, keys[1])
-    assert reply[subject_tab.mask.which]["value"] == now[0]
+    assert reply[photos.mask.which]["value"] == now[0]
     (masked,) = workspace.photos(now[:1])
     assert (masked.name, masked.caption, masked.mask.size) == ("a.png", "in a room", (1200, 900))
     assert [masked.mask.getpixel((x, 450)) for x in (100, 1100)] == [255, 0]
-    again = subject_tab.mask.open(workspace.id, now[0])["layers"][0].getchannel("A")
+    again = photos.mask.open(workspace.id, now[0])["layers"][0].getchannel("A")
     assert [again.getpixel((x, 100)) for x in (50, 500)] == [255, 0]
-    back = subject_tab.mask_photo(workspace.id, "", now, now[0])
-    assert back[subject_tab.keys] == keys
+    back = photos.brush(given(now, now[0]))
+    assert back[photos.keys] == keys
     workspace.delete()

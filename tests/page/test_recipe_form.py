@@ -10,7 +10,8 @@ import pytest
 
 from personalization.bases import CATALOG
 from personalization.page import recipe_form
-from personalization.page.recipe_form import RecipeForm, recipe_of, settings, shown
+from personalization.page.recipe_fields import recipe_of, settings, shown
+from personalization.page.recipe_form import RecipeForm
 from personalization.recipe import Full, LearnedEmbedding, LowRank, Prior, Recipe
 from personalization.training.presets import Intent
 from personalization.training.presets import recipe_of as preset_of
@@ -38,19 +39,23 @@ def test_the_fields_hold_the_whole_recipe(recipe):
 def form():
     with gr.Blocks():
         kind = gr.Radio(["object", "person"], value="object")
-        form = RecipeForm("subject")
-        form.wire(gr.State(""), kind)
+        form = RecipeForm("subject", gr.State(""), kind)
+        form.wire()
     return form
 
 
-def values(form: RecipeForm, **changed) -> list:
-    return [changed.get(name, form.first[name]) for name in form.parts]
+def values(form: RecipeForm, **changed) -> dict:
+    """What the page sends: the base, and the fields as they begin but for those `changed`."""
+    return {form.base: ""} | {p: changed.get(n, form.first[n]) for n, p in form.parts.items()}
 
 
-def said(form: RecipeForm, reply: dict, now: list) -> dict:
+def answers(form: RecipeForm, kind: str, where: str, exact: str, preset: dict) -> dict:
+    return {form.kind: kind, form.where: where, form.exact: exact, form.preset: preset}
+
+
+def fields_after(form: RecipeForm, reply: dict, now: dict) -> dict:
     """The fields after a reply, which leaves out those that it does not change."""
-    before = dict(zip(form.parts, now, strict=True))
-    return {name: reply.get(part, before[name]) for name, part in form.parts.items()}
+    return {name: reply.get(part, now[part]) for name, part in form.parts.items()}
 
 
 def test_untouched_it_says_the_bases_own_recipe(form):
@@ -67,7 +72,7 @@ def test_an_emptied_number_says_what_it_began_with_for_the_method_at_hand(form):
 def test_every_method_of_a_subject_is_on_the_form_with_its_own_fields_alone(form):
     visible = {}
     for way in ("lora", "loha", "lokr", "dora", "full"):
-        reply = form.fit(way, False, True, "images")
+        reply = form.fit(values(form, method=way, learned=False, text=True, prior="images"))
         visible[way] = {n for n, p in form.parts.items() if reply[p]["visible"]}
     assert visible["lora"] == visible["loha"] == visible["lokr"] == visible["dora"]
     assert visible["lora"] - visible["full"] == {"rank", "alpha", "targets", "learned"}
@@ -81,16 +86,16 @@ def test_every_method_of_a_subject_is_on_the_form_with_its_own_fields_alone(form
 def test_another_method_brings_its_own_rate_and_keeps_what_was_set_by_hand(form):
     preset = {**form.first, "picked": False}
     now = values(form, method="full", steps=6, rate=0.5, batch=None)
-    reply = form.pick("", "object", "here", "close", preset, *now)
+    reply = form.pick(now | answers(form, "object", "here", "close", preset))
     assert form.parts["steps"] not in reply  # it may have been typed over by now
-    fields, full = said(form, reply, now), settings(CATALOG["pocket"].recipes["full"])
+    fields, full = fields_after(form, reply, now), settings(CATALOG["pocket"].recipes["full"])
     assert fields == {n: full[n] for n in fields} | {"steps": 6}
     assert reply[form.preset] == full | {"picked": True}
 
     # The answers no longer choose the method, and what suits it follows them.
-    now = [fields[name] for name in form.parts]
-    reply = form.advise("", "person", "stack", "rough", reply[form.preset], *now)
-    fields = said(form, reply, now)
+    now = values(form, **fields)
+    reply = form.advise(now | answers(form, "person", "stack", "rough", reply[form.preset]))
+    fields = fields_after(form, reply, now)
     intent = Intent("person", "stack", "rough")
     expected = settings(preset_of(CATALOG["pocket"], "full", intent))
     assert fields == {n: expected[n] for n in fields} | {"steps": 6}
@@ -100,11 +105,11 @@ def test_a_recipe_comes_back_from_its_file(form, tmp_path):
     for recipe in RECIPES:
         if recipe.method_name == "textual_inversion":
             continue
-        text = form.written("", *(settings(recipe)[n] for n in form.parts))[form.saved]
+        text = form.write_file(values(form, **settings(recipe)))[form.saved]
         path = tmp_path / "recipe.json"
         path.write_text(text)
-        reply = form.take("", str(path), {})
-        assert form.recipe("", [reply[form.parts[n]] for n in form.parts]) == recipe
+        reply = form.read_file({form.base: "", form.load: str(path), form.preset: {}})
+        assert form.recipe("", reply) == recipe
         assert not path.exists()
 
 
@@ -123,20 +128,20 @@ def test_a_file_that_is_no_recipe_for_it_gets_a_sentence_and_changes_no_field(
 ):
     path = tmp_path / "recipe.json"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    reply = form.take("", str(path), {})
+    reply = form.read_file({form.base: "", form.load: str(path), form.preset: {}})
     assert set(reply) == {form.notes}
     assert sentence.replace("\\", "") in reply[form.notes]
 
 
 def test_a_wrong_field_is_named_and_nothing_is_saved(form):
-    reply = form.written("", *values(form, rank=0))
+    reply = form.write_file(values(form, rank=0))
     assert reply[form.saved] == ""
     assert "rank is 0" in reply[form.notes]
 
 
 def test_a_word_has_no_method_to_choose(form):
     with gr.Blocks():
-        word = RecipeForm("word")
+        word = RecipeForm("word", gr.State(""), gr.Radio())
     assert word.recipe("", word.rebase("")[1]) == CATALOG["pocket"].recipes["word"]
     assert {"method", "prior", "rank", "text"}.isdisjoint(word.parts)
     assert "vectors" in word.parts

@@ -14,6 +14,7 @@ from personalization.evaluation.report import Report
 from personalization.events import Stage
 from personalization.page import html, progress
 from personalization.page.report import Pace, comparable, compared, is_measured, last_result, way
+from personalization.page.session import Visit
 from personalization.recipe import LowRank, Prior, Recipe
 from personalization.training.run import Run, State
 from personalization.workspaces.workspace import Workspace, Workspaces
@@ -61,7 +62,7 @@ def test_runs_on_the_same_photos_are_offered_for_comparison_and_no_others(worksp
     same = finished(workspace, tuple(reversed(photos)), report, seed=1)
     finished(workspace, photos[:2], report, seed=2)  # other photos
     finished(workspace, photos, seed=3)  # not measured
-    assert [other.folder for other in comparable(workspace, run)] == [same.folder]
+    assert [other.folder for other in comparable(workspace.runs(), run)] == [same.folder]
     found = compared(workspace, [run.folder.name, same.folder.name])
     assert list(found.reports) == [way(run), f"{way(run)} (2)"]
     assert way(run) == "LoRA, rank 2, class images, 4 steps"
@@ -92,12 +93,12 @@ def test_a_run_that_was_not_measured_says_so_and_offers_it(workspace, report):
 
     panel = app.subject_tab.run_panel.report
     run = finished(workspace, tiny.photos(2))
-    shown = panel.show(workspace, run)
+    shown = panel.show(Visit(workspace, ""), run)
     assert shown[panel.measure]["visible"]
     assert not shown[panel.card]["visible"]
     assert "is trained" in shown[panel.verdict]
     store(run, report)
-    shown = panel.show(workspace, run)
+    shown = panel.show(Visit(workspace, ""), run)
     assert not shown[panel.measure]["visible"]
     assert report.verdict in shown[panel.verdict]
     assert report.verdict not in shown[panel.card]["value"]  # said once
@@ -110,7 +111,7 @@ def test_a_damaged_report_is_told_from_a_missing_one_and_measured_again(workspac
     panel = app.subject_tab.run_panel.report
     run = finished(workspace, tiny.photos(2), report)
     (run.folder / "report.json").write_text("{")
-    shown = panel.show(workspace, run)
+    shown = panel.show(Visit(workspace, ""), run)
     assert "cannot be read; measure again" in shown[panel.status]["value"]
     assert shown[panel.status]["visible"]
     assert shown[panel.measure]["visible"]
@@ -119,10 +120,10 @@ def test_a_damaged_report_is_told_from_a_missing_one_and_measured_again(workspac
 
 
 def test_the_last_result_lies_on_the_spectrum_with_what_it_changed(workspace):
-    assert last_result(workspace, "") is None
+    assert last_result(Visit(workspace, "")) is None
     finished(workspace, tiny.photos(2))
     run = finished(workspace, tiny.photos(2), seed=1)
-    mark, whole = last_result(workspace, "")
+    mark, whole = last_result(Visit(workspace, ""))
     assert mark.name == "your sks mug"
     assert mark.size == run.adapter_path.stat().st_size < whole
     assert "over the weights" in html.header("Pocket", "CPU", mark, whole)
