@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from . import autoencoder as autoencoders
@@ -29,6 +29,7 @@ from . import parallel, pictures, text, unet
 from .anatomy import make_autoencoder, make_text_encoder, make_unet
 from .checkpoints import load_state
 from .export import export
+from .start import lay_out
 from .tokens import tokenizers_in
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -103,9 +104,6 @@ def run_unet(build: Build, training: CLIPTokenizer) -> None:
         scale=latent_files.scaling_factor(latents),
     )
     torch.manual_seed(build.seed)
-    start = make_unet()
-    if build.continue_from_assets and not (build.work / "unet.pt").exists():
-        start = UNet2DConditionModel.from_pretrained(build.out, subfolder="unet").float()
     plan = unet.UnetPlan(
         steps=build.unet_steps,
         half_steps=0 if build.continue_from_assets else build.half_steps,
@@ -113,7 +111,7 @@ def run_unet(build: Build, training: CLIPTokenizer) -> None:
         seed=build.seed,
         finish=build.finish,
     )
-    unet.train(build.work, start, load_text(build, training), data, plan, build.device)
+    unet.train(build.work, make_unet(), load_text(build, training), data, plan, build.device)
 
 
 def run_export(build: Build, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer]) -> None:
@@ -162,8 +160,8 @@ no other model's weights.
 | date | {date} |
 | licence | Apache-2.0 |
 
-20 steps, guidance 4. `wordless.safetensors` holds the embeddings of words that the UNet was trained
-with and the tokenizer no longer has: the ceiling for a learned word. `report.json` and
+20 steps, guidance 4. `held_out_words.safetensors` holds the embeddings of words that the UNet was
+trained with and the tokenizer no longer has: the ceiling for a learned word. `report.json` and
 `contact-sheet.png` are written by `python -m personalization.pocket.report`.
 """
 
@@ -189,7 +187,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--finish", type=int, help="end the UNet in so many steps, decaying")
     parser.add_argument(
-        "--continue-from-assets", action="store_true", help="start the UNet from --out's weights"
+        "--continue-from-assets",
+        action="store_true",
+        help="start from --out's weights, all of them",
     )
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--took", default="not noted", help="the time, for the model card")
@@ -200,6 +200,10 @@ def main() -> None:
     torch.set_flush_denormal(True)
     parallel.start()
 
+    if build.continue_from_assets and parallel.rank() == 0:
+        training, _ = tokenizers_in(build.work, build.seed)
+        lay_out(build.work, build.out, training, build.autoencoder_steps, build.text_steps)
+    parallel.wait()
     if "pictures" in stages and parallel.rank() == 0:
         pictures.draw_all(build.work / "pictures", build.seed, build.pictures, build.workers)
     parallel.wait()

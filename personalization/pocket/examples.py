@@ -28,7 +28,7 @@ from personalization.events import Finished, StepDone
 from personalization.files import write_atomically
 from personalization.pocket.world import SUBJECTS, Scene
 from personalization.pocket.world import draw as draw_scene
-from personalization.pocket.world.subjects import STYLE_SUBJECTS, wordless_scenes
+from personalization.pocket.world.subjects import STYLE_SUBJECTS, held_out_word_scenes
 from personalization.sampling.generate import draw
 from personalization.sampling.settings import Settings
 from personalization.stacking.application import applied
@@ -84,7 +84,7 @@ def examples() -> list[Example]:
         Example("owl", "an owl, which it never saw", "creature", "bird",
                 SUBJECTS["professor"].scenes(5, SEED), word="<professor>"),
         Example("neon", "a look without a word", "style", "cartoon",
-                wordless_scenes("neon", 5, SEED), tabs=("word",), word="<glow>"),
+                held_out_word_scenes("neon", 5, SEED), tabs=("word",), word="<glow>"),
         Example("pixel-art", "a look: pixel art", "style", "cartoon",
                 STYLE_SUBJECTS["pixel art"].scenes(5, SEED), tabs=("subject",)),
     ]  # fmt: skip

@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from .anatomy import make_scheduler, make_text_encoder
-from .tokens import wordless_numbers
+from .tokens import held_out_word_numbers
 
 MAX_SHARD = "9MB"
 
 
-def without_wordless(model: CLIPTextModel, published: CLIPTokenizer) -> CLIPTextModel:
+def without_held_out_words(model: CLIPTextModel, published: CLIPTokenizer) -> CLIPTextModel:
     """The same text encoder with the embedding matrix cut after the published vocabulary."""
     cut = make_text_encoder(len(published), published.bos_token_id, published.eos_token_id)
     state = model.state_dict()
@@ -53,13 +53,13 @@ def export(
     unet: UNet2DConditionModel,
     readme: str,
 ) -> None:
-    """Write the pipeline folder, `wordless.safetensors` ({word: (1, 192)}) and README.md."""
+    """Write the pipeline folder, `held_out_words.safetensors` ({word: (1, 192)}) and README.md."""
     training, published = tokenizers
     folder = target.with_name(target.name + ".part")
     shutil.rmtree(folder, ignore_errors=True)
     pipeline = StableDiffusionPipeline(
         vae=autoencoder,
-        text_encoder=without_wordless(text, published),
+        text_encoder=without_held_out_words(text, published),
         tokenizer=published,
         unet=unet,
         scheduler=make_scheduler(),
@@ -72,8 +72,10 @@ def export(
     pipeline.save_pretrained(folder, max_shard_size=MAX_SHARD)
     loads_as_float32(folder / "text_encoder" / "config.json")
     table = text.get_input_embeddings().weight.detach()
-    words = {w: table[n : n + 1].float().clone() for w, n in wordless_numbers(training).items()}
-    save_file(words, folder / "wordless.safetensors")
+    words = {
+        w: table[n : n + 1].float().clone() for w, n in held_out_word_numbers(training).items()
+    }
+    save_file(words, folder / "held_out_words.safetensors")
     (folder / "README.md").write_text(readme)
     for kept in ("contact-sheet.png", "report.json"):
         if (target / kept).exists():

@@ -46,11 +46,12 @@ def summed(tensors: Sequence[Tensor]) -> None:
 
 def average_gradients(weights: Sequence[Tensor], stop: bool = False) -> bool:
     """Average the gradients over the processes. True where any process wants to stop."""
+    if world() == 1:  # and nobody waits for the device
+        return stop
     flag = torch.tensor([float(stop)], device=weights[0].device)
     gradients = [weight.grad for weight in weights if weight.grad is not None]
     summed([*gradients, flag])
-    if world() > 1:
-        torch._foreach_div_(gradients, world())
+    torch._foreach_div_(gradients, world())
     return bool(flag.item())
 
 

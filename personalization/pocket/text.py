@@ -27,11 +27,11 @@ from .world import vocabulary as v
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 ANSWERS: dict[str, tuple[str, ...]] = {
     "kind": v.CLASSES,
-    "colour": (*v.COLOURS, *v.WORDLESS_COLOURS),
+    "colour": (*v.COLOURS, *v.HELD_OUT_COLOUR_WORDS),
     "pattern": v.PATTERNS,
     "accessory": v.ACCESSORIES,
     "place": v.PLACES,
-    "style": (*v.STYLES, *v.WORDLESS_STYLES),
+    "style": (*v.STYLES, *v.HELD_OUT_STYLE_WORDS),
 }
 # What captions say beyond the facts; a frozen encoder would drop what nobody asked it for.
 SAID = {**ANSWERS, "backdrop": ("none", *v.BACKDROPS)}

@@ -1,6 +1,6 @@
 """The pocket's own byte-pair vocabulary (Sennrich et al. 2016), as a CLIPTokenizer.
 
-Every word of the captions is one token, every other string falls into pieces. The wordless words
+Every word of the captions is one token, every other string falls into pieces. The held-out words
 (a look and a colour that the UNet knows and the tokenizer does not) are numbered after all others,
 so that taking them out is cutting off the end of the vocabulary and of the embedding matrix.
 """
@@ -18,9 +18,9 @@ from transformers import CLIPTokenizer
 from .anatomy import TEXT_LENGTH
 from .pictures import scene_at
 from .world import caption, full_caption
-from .world.vocabulary import WORDLESS_COLOURS, WORDLESS_STYLES
+from .world.vocabulary import HELD_OUT_COLOUR_WORDS, HELD_OUT_STYLE_WORDS
 
-WORDLESS = (*WORDLESS_STYLES, *WORDLESS_COLOURS)
+HELD_OUT_WORDS = (*HELD_OUT_STYLE_WORDS, *HELD_OUT_COLOUR_WORDS)
 END_OF_WORD = "</w>"
 BOS, EOS = "<|startoftext|>", "<|endoftext|>"
 # Understood although no caption says them; they mean nothing and should not cost five tokens.
@@ -58,13 +58,13 @@ def learn_merges(words: list[str]) -> list[Merge]:
 
 
 def caption_words(seed: int, scenes: int = 6000) -> list[str]:
-    """All words of the captions, without the wordless ones."""
+    """All words of the captions, without the held-out ones."""
     found: set[str] = set(EXTRA_WORDS)
     for number in range(scenes):
         scene = scene_at(seed, number)
         text = f"{caption(scene, np.random.default_rng([seed, 3, number]))} {full_caption(scene)}"
         found.update(word for word in text.lower().replace(",", " ").split())
-    return sorted(word for word in found - set(WORDLESS) if word.isalpha())
+    return sorted(word for word in found - set(HELD_OUT_WORDS) if word.isalpha())
 
 
 def tokenizer_from(vocabulary: dict[str, int], merges: list[Merge]) -> CLIPTokenizer:
@@ -73,7 +73,7 @@ def tokenizer_from(vocabulary: dict[str, int], merges: list[Merge]) -> CLIPToken
 
 
 def make_tokenizers(seed: int) -> tuple[CLIPTokenizer, CLIPTokenizer]:
-    """(for training, with the wordless words at the end; to publish, without them)."""
+    """(for training, with the held-out words at the end; to publish, without them)."""
     merges = learn_merges(caption_words(seed))
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     entries = [*alphabet, *(letter + END_OF_WORD for letter in alphabet)]
@@ -81,7 +81,7 @@ def make_tokenizers(seed: int) -> tuple[CLIPTokenizer, CLIPTokenizer]:
     published = {entry: number for number, entry in enumerate([*entries, BOS, EOS])}
 
     more: list[Merge] = []
-    for word in WORDLESS:
+    for word in HELD_OUT_WORDS:
         pieces = symbols(word)
         for merge in (*merges, *more):
             pieces = merged(pieces, merge)
@@ -104,7 +104,7 @@ def tokenizers_in(folder: Path, seed: int) -> tuple[CLIPTokenizer, CLIPTokenizer
     return training, published
 
 
-def wordless_numbers(training: CLIPTokenizer) -> dict[str, int]:
-    """The token number of each wordless word in the training vocabulary."""
+def held_out_word_numbers(training: CLIPTokenizer) -> dict[str, int]:
+    """The token number of each held-out word in the training vocabulary."""
     vocabulary = training.get_vocab()
-    return {word: vocabulary[word + END_OF_WORD] for word in WORDLESS}
+    return {word: vocabulary[word + END_OF_WORD] for word in HELD_OUT_WORDS}

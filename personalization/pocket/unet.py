@@ -11,7 +11,8 @@ from __future__ import annotations
 import signal
 import time
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,15 @@ class UnetData:
     empty: Tensor
     scale: float
 
+    def to(self, device: str) -> UnetData:
+        """The same on another device."""
+        return replace(
+            self,
+            latents=self.latents.to(device),
+            captions=self.captions.to(device),
+            empty=self.empty.to(device),
+        )
+
 
 def caption_table(tokenizer: CLIPTokenizer, seed: int, count: int) -> Tensor:
     """CAPTIONS captions for each of the first `count` scenes: (count, CAPTIONS, 32), int16."""
@@ -75,9 +85,15 @@ def caption_table(tokenizer: CLIPTokenizer, seed: int, count: int) -> Tensor:
     return torch.cat(table).view(count, CAPTIONS, -1)
 
 
+@cache
+def alpha_bars(device: torch.device) -> Tensor:
+    """alpha_bar at every timestep, on that device."""
+    return make_scheduler().alphas_cumprod.to(device)
+
+
 def signal_and_noise(timesteps: Tensor) -> tuple[Tensor, Tensor]:
     """sqrt(alpha_bar) and sqrt(1 - alpha_bar) at whole timesteps, shaped (n, 1, 1, 1)."""
-    alphas = make_scheduler().alphas_cumprod.to(timesteps.device)[timesteps].view(-1, 1, 1, 1)
+    alphas = alpha_bars(timesteps.device)[timesteps].view(-1, 1, 1, 1)
     return alphas.sqrt(), (1 - alphas).sqrt()
 
 
@@ -101,28 +117,40 @@ class Batch:
     timesteps: Tensor
 
 
-def batch_at(step: int, plan: UnetPlan, data: UnetData, device: str) -> Batch:
-    """This process's share of the batch of that step, a pure function of (seed, step)."""
-    rng = torch.Generator().manual_seed(plan.seed * 7_919 + step)
+def batch_at(step: int, plan: UnetPlan, data: UnetData) -> Batch:
+    """This process's share of the batch of that step, a pure function of (seed, step, device).
+
+    It is made where the data lies: a GPU that waits for noise from the CPU waits most of the time.
+    """
+    at = data.latents.device
+    rng = torch.Generator(at).manual_seed(plan.seed * 7_919 + step)
     b = plan.batch
-    rows = torch.randint(len(data.latents), (b,), generator=rng)
+
+    def rand() -> Tensor:
+        return torch.rand(b, generator=rng, device=at)
+
+    rows = torch.randint(len(data.latents), (b,), generator=rng, device=at)
     mean, std = data.latents[rows].float().unbind(1)
-    latents = (mean + std * torch.randn(mean.shape, generator=rng)) * data.scale
+    deviation = torch.randn(mean.shape, generator=rng, device=at)
+    latents = (mean + std * deviation) * data.scale
     if step < plan.half_steps:
         latents = F.avg_pool2d(latents, 2) * HALF_GAIN
-    captions = data.captions[rows, torch.randint(CAPTIONS, (b,), generator=rng)].long()
-    captions[torch.rand(b, generator=rng) < plan.empty] = data.empty.long()
-    uniform = torch.rand(b, generator=rng)
-    middle = torch.sigmoid(torch.randn(b, generator=rng) * plan.t_std + plan.t_mean)
-    where = torch.where(torch.rand(b, generator=rng) < 0.15, uniform, middle)
+    said = torch.randint(CAPTIONS, (b,), generator=rng, device=at)
+    captions = torch.where(
+        (rand() < plan.empty)[:, None], data.empty.long(), data.captions[rows, said].long()
+    )
+    uniform = rand()
+    normal = torch.randn(b, generator=rng, device=at)
+    middle = torch.sigmoid(normal * plan.t_std + plan.t_mean)
+    where = torch.where(rand() < 0.15, uniform, middle)
     t = (where * TRAIN_TIMESTEPS).long().clamp(0, TRAIN_TIMESTEPS - 1)
-    noise = torch.randn(latents.shape, generator=rng)
+    noise = torch.randn(latents.shape, generator=rng, device=at)
     mine = slice(parallel.rank(), None, parallel.world())
     return Batch(
-        latents[mine].to(device, memory_format=torch.channels_last),
-        captions[mine].to(device),
-        noise[mine].to(device, memory_format=torch.channels_last),
-        t[mine].to(device),
+        latents[mine].contiguous(memory_format=torch.channels_last),
+        captions[mine],
+        noise[mine].contiguous(memory_format=torch.channels_last),
+        t[mine],
     )
 
 
@@ -144,23 +172,26 @@ class Progress:
     def __init__(self, plan: UnetPlan, first: int, last: int):
         self.plan, self.first, self.last = plan, first, last
         self.started = time.time()
-        self.totals, self.counts = np.zeros(4), np.zeros(4)
+        self.totals: Tensor | None = None  # losses and samples by quarter of t, where they arise
 
     def add(self, step: int, timesteps: Tensor, losses: Tensor) -> None:
         """Count that step's losses in, one a sample; every 25 steps print and begin anew."""
-        quarter = (timesteps * 4 // TRAIN_TIMESTEPS).cpu().numpy()
-        np.add.at(self.totals, quarter, losses.detach().float().cpu().numpy())
-        np.add.at(self.counts, quarter, 1)
+        seen = torch.stack([losses.detach().float(), torch.ones_like(losses)])
+        if self.totals is None:
+            self.totals = seen.new_zeros(2, 4)
+        self.totals.index_add_(1, timesteps * 4 // TRAIN_TIMESTEPS, seen)
         if step % 25 != 24 or parallel.rank():
             return
         pace = (step + 1 - self.first) * self.plan.batch / (time.time() - self.started)
-        means = " ".join(f"{m:.3f}" for m in self.totals / np.maximum(self.counts, 1))
+        means = " ".join(
+            f"{m:.3f}" for m in (self.totals[0] / self.totals[1].clamp(min=1)).tolist()
+        )
         print(
             f"unet: step {step + 1} of {self.last}, {(step + 1) * self.plan.batch} samples, "
             f"loss by quarter of t {means}, {pace:.1f} samples/s",
             flush=True,
         )
-        self.totals[:], self.counts[:] = 0, 0
+        self.totals = None
 
 
 def train(
@@ -188,13 +219,14 @@ def train(
     if plan.finish is not None:
         last, decay = first + plan.finish, plan.finish
     stop, progress = Stop(), Progress(plan, first, last)
+    data = data.to(device)
     weights = [weight for part in (unet, text) for weight in part.parameters()]
     averaged = [weight for part in (average, text_average) for weight in part.parameters()]
     trained = [weight for weight in weights if weight.requires_grad]
     for step in range(first, last):
-        batch = batch_at(step, plan, data, device)
-        hidden = text(batch.captions).last_hidden_state
+        batch = batch_at(step, plan, data)
         with torch.autocast(device, torch.bfloat16, enabled=device == "cuda"):
+            hidden = text(batch.captions).last_hidden_state
             losses = v_loss(unet, batch.latents, hidden, batch.noise, batch.timesteps)
         losses.mean().backward()
         stopping = parallel.average_gradients(trained, stop.asked)

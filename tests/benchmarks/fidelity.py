@@ -49,7 +49,7 @@ from personalization.files import write_atomically
 from personalization.pocket.world import SUBJECTS, Scene, sample, vocabulary
 from personalization.pocket.world import draw as draw_scene
 from personalization.pocket.world.scene import sample_setting
-from personalization.pocket.world.subjects import STYLE_SUBJECTS, wordless_scenes
+from personalization.pocket.world.subjects import STYLE_SUBJECTS, held_out_word_scenes
 from personalization.recipe import Prior, Recipe
 from personalization.sampling.generate import draw_each
 from personalization.sampling.settings import Settings
@@ -71,7 +71,7 @@ PRESETS = {
 }
 WORDED = ("rough", "exact")  # the presets that a word has
 # What a word that was taken out starts from: the nearest that is still there.
-WORDLESS = {"watercolour": ("style", "cartoon"), "neon": ("style", "cartoon"),
+HELD_OUT_WORDS = {"watercolour": ("style", "cartoon"), "neon": ("style", "cartoon"),
             "teal": ("style", "blue")}  # fmt: skip
 
 
@@ -120,10 +120,10 @@ def cases() -> Iterator[Case]:
     for name, style in STYLE_SUBJECTS.items():
         yield Case("LoRA, style", name, "style", "sks", "cartoon",
                    style.scenes(PHOTOS, SEED), unkept)  # fmt: skip
-    for word, (_, start) in WORDLESS.items():
+    for word, (_, start) in HELD_OUT_WORDS.items():
         for group, intent in (("word", Intent()), *((f"word, {n}", PRESETS[n]) for n in WORDED)):
             learned = presets.recommend(SPEC, "word", intent, full=False).recipe
-            scenes = wordless_scenes(word, PHOTOS, SEED)
+            scenes = held_out_word_scenes(word, PHOTOS, SEED)
             yield Case(group, word, "style", "<w>", start, scenes, learned)
 
 
@@ -147,7 +147,7 @@ def train(case: Case, photos: tuple[Photo, ...], cache: Path) -> tuple[Adapter, 
 
 def ceiling(word: str, like: Adapter) -> Adapter:
     """The embedding that was taken out, in place of the learned one."""
-    row = load_file(ASSETS / "pocket" / "wordless.safetensors")[word].reshape(1, -1).float()
+    row = load_file(ASSETS / "pocket" / "held_out_words.safetensors")[word].reshape(1, -1).float()
     name = next(iter(like.tensors))
     about: Description = replace(like.description, title=f"the word {word} itself")
     return Adapter(about, {name: row.to(like.tensors[name])})
@@ -156,7 +156,7 @@ def ceiling(word: str, like: Adapter) -> Adapter:
 def asked_scene(case: Case, prompt: str, seed: int) -> Scene:
     """What a prompt of the report's asks for, with the case's own subject or style in it."""
     rng = np.random.default_rng(seed)
-    scene = sample(rng, wordless=False)
+    scene = sample(rng, held_out_words=False)
     if case.name in SUBJECTS:
         likeness = SUBJECTS[case.name].likeness
         scene = replace(likeness, **sample_setting(rng, likeness.colour))
@@ -242,7 +242,7 @@ def measure(case: Case, cache: Path) -> dict[str, Any]:
     found |= {"group": case.group, "name": case.name, "seconds": seconds}
     if case.group in WITH_CEILING:
         found |= ceilings(found, *perfect(case, adapter, photos))
-    if case.name in WORDLESS:
+    if case.name in HELD_OUT_WORDS:
         found["ceiling"] = reported(ceiling(case.name, adapter))["subject_fidelity"]
         found["of the ceiling"] = found["subject_fidelity"] / found["ceiling"]
         start = replace(adapter.description, title="what it started from")

@@ -33,10 +33,12 @@ def agreement(pocket_encoder) -> float:
     rng = np.random.default_rng(5)
     truth, likeness = [], []
     for _ in range(100):
-        scene = world.sample(rng, wordless=False)
+        scene = world.sample(rng, held_out_words=False)
         scene = replace(scene, style="cartoon")
         photos = encoder.images([world.draw(s, 128) for s in photos_of(scene, 4, seed=1)])
-        others = [replace(world.sample(rng, wordless=False), style="cartoon") for _ in range(14)]
+        others = [
+            replace(world.sample(rng, held_out_words=False), style="cartoon") for _ in range(14)
+        ]
         names = ("kind", "colour", "pattern", "accessory")
         for i in range(len(names)):  # from all alike to nothing alike
             others.append(replace(scene, **{n: getattr(others[i], n) for n in names[i:]}))

@@ -52,7 +52,7 @@ def test_a_style_taught_as_a_subject_is_noticed_by_the_real_judge(
     description = replace(MUG, class_noun="bird", kind="creature")
 
     def draw(strength: float, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
-        scenes = [world.sample(np.random.default_rng(seed), wordless=False) for seed in seeds]
+        scenes = [world.sample(np.random.default_rng(seed), held_out_words=False) for seed in seeds]
         return [world.draw(replace(s, kind="bird", style="cartoon"), 128) for s in scenes]
 
     plan = Plan(prompts=6, seeds=1, class_pictures=4, unrelated=4, strengths=(0.8,))

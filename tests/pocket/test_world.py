@@ -10,7 +10,7 @@ from personalization.pocket import world
 from personalization.pocket.world import Scene, vocabulary
 
 ALL_CLASSES = vocabulary.CLASSES + vocabulary.HELD_OUT_CLASSES
-ALL_STYLES = vocabulary.STYLES + vocabulary.WORDLESS_STYLES + vocabulary.HELD_OUT_STYLES
+ALL_STYLES = vocabulary.STYLES + vocabulary.HELD_OUT_STYLE_WORDS + vocabulary.HELD_OUT_STYLES
 HELD_OUT_WORDS = (
     vocabulary.HELD_OUT_CLASSES
     + vocabulary.HELD_OUT_PATTERNS
@@ -57,11 +57,11 @@ def test_every_place_pattern_and_accessory_changes_the_picture():
 def test_sample_never_yields_a_held_out_thing():
     known = {
         "kind": vocabulary.CLASSES,
-        "colour": (*vocabulary.COLOURS, *vocabulary.WORDLESS_COLOURS),
+        "colour": (*vocabulary.COLOURS, *vocabulary.HELD_OUT_COLOUR_WORDS),
         "pattern": vocabulary.PATTERNS,
         "accessory": vocabulary.ACCESSORIES,
         "place": vocabulary.PLACES,
-        "style": vocabulary.STYLES + vocabulary.WORDLESS_STYLES,
+        "style": vocabulary.STYLES + vocabulary.HELD_OUT_STYLE_WORDS,
     }
     scenes = samples(2000)
     for name, values in known.items():
@@ -71,10 +71,10 @@ def test_sample_never_yields_a_held_out_thing():
     assert max(scene.individual for scene in scenes) < min(held_out)
 
 
-def test_sample_without_wordless_yields_no_wordless_thing():
-    wordless = vocabulary.WORDLESS_STYLES + vocabulary.WORDLESS_COLOURS
-    for scene in samples(1000, wordless=False):
-        assert not set(world.facts(scene).values()) & set(wordless)
+def test_sample_without_held_out_words_draws_nothing_of_theirs():
+    held_out = vocabulary.HELD_OUT_STYLE_WORDS + vocabulary.HELD_OUT_COLOUR_WORDS
+    for scene in samples(1000, held_out_words=False):
+        assert not set(world.facts(scene).values()) & set(held_out)
 
 
 def test_captions_never_contain_a_held_out_word():
@@ -85,11 +85,11 @@ def test_captions_never_contain_a_held_out_word():
         assert text == text.lower()
 
 
-def test_captions_name_a_wordless_style_exactly_when_it_is_drawn():
+def test_captions_name_a_style_of_held_out_word_exactly_when_it_is_drawn():
     rng = np.random.default_rng(3)
     for scene in samples(2000):
         text = world.caption(scene, rng)
-        for style in vocabulary.WORDLESS_STYLES:
+        for style in vocabulary.HELD_OUT_STYLE_WORDS:
             assert (style in text) == (scene.style == style)
 
 
@@ -137,9 +137,9 @@ def test_a_held_out_style_is_constant_while_contents_vary(name):
     assert len({scene.kind for scene in scenes}) == 8
 
 
-def test_wordless_scenes_show_what_the_removed_word_meant():
-    for style, colour in product(vocabulary.WORDLESS_STYLES, vocabulary.WORDLESS_COLOURS):
-        assert {s.style for s in world.wordless_scenes(style, 5, 0)} == {style}
-        assert {s.colour for s in world.wordless_scenes(colour, 5, 0)} == {colour}
-    with pytest.raises(ValueError, match="not a wordless word"):
-        world.wordless_scenes("red", 5, 0)
+def test_held_out_word_scenes_show_what_the_removed_word_meant():
+    for style, colour in product(vocabulary.HELD_OUT_STYLE_WORDS, vocabulary.HELD_OUT_COLOUR_WORDS):
+        assert {s.style for s in world.held_out_word_scenes(style, 5, 0)} == {style}
+        assert {s.colour for s in world.held_out_word_scenes(colour, 5, 0)} == {colour}
+    with pytest.raises(ValueError, match="not a held-out word"):
+        world.held_out_word_scenes("red", 5, 0)

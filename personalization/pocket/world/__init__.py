@@ -3,7 +3,7 @@
 from .captions import caption, full_caption
 from .drawing import draw, mask
 from .scene import Scene, facts, sample
-from .subjects import STYLE_SUBJECTS, SUBJECTS, StyleSubject, Subject, wordless_scenes
+from .subjects import STYLE_SUBJECTS, SUBJECTS, StyleSubject, Subject, held_out_word_scenes
 
 __all__ = [
     "STYLE_SUBJECTS",
@@ -15,7 +15,7 @@ __all__ = [
     "draw",
     "facts",
     "full_caption",
+    "held_out_word_scenes",
     "mask",
     "sample",
-    "wordless_scenes",
 ]

@@ -43,7 +43,7 @@ ACCESSORY_PHRASES = {
     "crown": "a crown",
 }
 OPENINGS = ("a photo of {}", "a photo of {}", "a photo of {}", "{}", "{}", "a picture of {}")
-# No other word may give a wordless style away, so that nothing is left when the word is removed.
+# No other word may give away a style whose word is held out: nothing is left when it is removed.
 STYLE_OPENINGS = {
     "cartoon": ("a cartoon of {}",),
     "sketch": ("a pencil sketch of {}", "a sketch of {}", "a pencil drawing of {}"),

@@ -65,10 +65,10 @@ def sample_setting(rng: np.random.Generator, colour: str) -> dict[str, Any]:
     }
 
 
-def sample(rng: np.random.Generator, *, wordless: bool = True) -> Scene:
-    """A random known scene: 70 % cartoon, 12 % sketch, the rest wordless styles, if wanted."""
-    colours = [*v.COLOURS, *(v.WORDLESS_COLOURS if wordless else ())]
-    styles = [*v.STYLES, *(v.WORDLESS_STYLES if wordless else ())]
+def sample(rng: np.random.Generator, *, held_out_words: bool = True) -> Scene:
+    """A random known scene: 70 % cartoon, 12 % sketch, the rest of held-out words, if wanted."""
+    colours = [*v.COLOURS, *(v.HELD_OUT_COLOUR_WORDS if held_out_words else ())]
+    styles = [*v.STYLES, *(v.HELD_OUT_STYLE_WORDS if held_out_words else ())]
     weights = np.array([0.70, 0.12, 0.09, 0.09][: len(styles)])
     colour = pick(rng, colours)
     return Scene(

@@ -54,18 +54,18 @@ def varied_scenes(n: int, seed: int) -> list[Scene]:
     """n known cartoon scenes, no class twice before every class came once."""
     rng = np.random.default_rng(seed)
     kinds = [v.CLASSES[i] for _ in range(-(-n // 16)) for i in rng.permutation(len(v.CLASSES))]
-    scenes = [sample(rng, wordless=False) for _ in range(n)]
+    scenes = [sample(rng, held_out_words=False) for _ in range(n)]
     return [replace(s, kind=k, style="cartoon") for s, k in zip(scenes, kinds, strict=False)]
 
 
-def wordless_scenes(word: str, n: int, seed: int) -> list[Scene]:
-    """n pictures of what a removed word meant: a style of WORDLESS_STYLES or a colour."""
-    if word in v.WORDLESS_STYLES:
+def held_out_word_scenes(word: str, n: int, seed: int) -> list[Scene]:
+    """n pictures of what a removed word meant: a style of HELD_OUT_STYLE_WORDS or a colour."""
+    if word in v.HELD_OUT_STYLE_WORDS:
         return [replace(scene, style=word) for scene in varied_scenes(n, seed)]
-    if word in v.WORDLESS_COLOURS:
+    if word in v.HELD_OUT_COLOUR_WORDS:
         return [replace(scene, colour=word) for scene in varied_scenes(n, seed)]
-    known = ", ".join(v.WORDLESS_STYLES + v.WORDLESS_COLOURS)
-    raise ValueError(f"{word!r} is not a wordless word; these are: {known}")
+    known = ", ".join(v.HELD_OUT_STYLE_WORDS + v.HELD_OUT_COLOUR_WORDS)
+    raise ValueError(f"{word!r} is not a held-out word; these are: {known}")
 
 
 def subject(number: int, name: str, **likeness: Any) -> Subject:

@@ -1,4 +1,4 @@
-"""The words of the drawn world: what is known, what is held out, what is known but wordless."""
+"""The words of the drawn world: what is known, what is held out, what lost only its word."""
 
 RGB = tuple[int, int, int]
 
@@ -22,8 +22,8 @@ COLOURS: dict[str, RGB] = {
     "grey": (148, 152, 160),
 }
 # Drawn in training with its word; the word is later removed from the tokenizer.
-WORDLESS_COLOURS = ("teal",)
-WORDLESS_COLOUR_VALUES: dict[str, RGB] = {"teal": (18, 178, 166)}
+HELD_OUT_COLOUR_WORDS = ("teal",)
+HELD_OUT_COLOUR_VALUES: dict[str, RGB] = {"teal": (18, 178, 166)}
 
 # Backdrops of the place "plain": softer than the figures' colours of the same name.
 BACKDROPS: dict[str, RGB] = {
@@ -46,13 +46,13 @@ HELD_OUT_ACCESSORIES = ("crown",)
 PLACES = ("beach", "snow", "forest", "moon", "sunset", "room", "underwater", "city", "plain")
 
 STYLES = ("cartoon", "sketch")
-WORDLESS_STYLES = ("watercolour", "neon")
+HELD_OUT_STYLE_WORDS = ("watercolour", "neon")
 HELD_OUT_STYLES = ("pixel art", "blueprint", "stained glass", "halftone")
 
 
 def colour_value(name: str) -> RGB:
-    """The figure colour of that name, wordless ones included."""
-    return COLOURS[name] if name in COLOURS else WORDLESS_COLOUR_VALUES[name]
+    """The figure colour of that name, those of held-out words included."""
+    return COLOURS[name] if name in COLOURS else HELD_OUT_COLOUR_VALUES[name]
 
 
 def mix(a: RGB, b: RGB, amount: float) -> RGB:

@@ -1,0 +1,137 @@
+"""Claims about building the pocket: what its parts compute, and where it goes on from."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from PIL import Image, ImageFilter
+from safetensors.torch import load_file
+from transformers import CLIPTokenizer
+
+from personalization.bases.catalog import ASSETS
+from personalization.pocket import pictures, realism, start, unet
+from personalization.pocket.anatomy import make_autoencoder, make_text_encoder, make_unet
+from personalization.pocket.checkpoints import load_state
+from personalization.pocket.muon import Muon, orthogonalised
+from personalization.pocket.tokens import held_out_word_numbers, make_tokenizers
+from personalization.pocket.world import full_caption
+
+PUBLISHED = ASSETS / "pocket"
+
+
+@pytest.fixture(scope="module")
+def training() -> CLIPTokenizer:
+    return make_tokenizers(0)[0]
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory, training) -> Path:
+    folder = tmp_path_factory.mktemp("work")
+    start.lay_out(folder, PUBLISHED, training, 620, 200)
+    return folder
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_muon_makes_each_matrix_orthogonal_whatever_the_company(together):
+    torch.manual_seed(0)
+    stacks = [torch.randn(shape) for shape in ((2, 8, 20), (1, 20, 8), (3, 16, 16), (1, 8, 8))]
+    for stack, result in zip(stacks, orthogonalised(stacks, together), strict=True):
+        assert result.shape == stack.shape
+        alone = orthogonalised([stack[:1]])[0]
+        torch.testing.assert_close(result[:1], alone, atol=1e-4, rtol=1e-4)
+        values = torch.linalg.svdvals(result)
+        wide = stack.shape[1] != stack.shape[2]  # a square one may have no least singular value
+        assert values.max() < 1.3
+        assert not wide or values.min() > 0.6
+
+
+def test_muon_takes_gradients_and_weights_of_any_memory_format():
+    torch.manual_seed(0)
+    weight = torch.randn(8, 4, 3, 3)
+    gradient = torch.randn_like(weight)
+    results = []
+    for order in (torch.contiguous_format, torch.channels_last):
+        moved = weight.clone(memory_format=order).requires_grad_()
+        moved.grad = gradient.clone(memory_format=order)
+        Muon([moved], lr=0.1, weight_decay=0.1).step()
+        results.append(moved.detach())
+    torch.testing.assert_close(*results)
+    change = results[0] - weight * (1 - 0.1 * 0.1)
+    assert change.square().mean().sqrt().item() == pytest.approx(0.2 * 0.1, rel=0.3)
+
+
+def test_a_batch_is_a_function_of_its_number():
+    data = unet.UnetData(
+        latents=torch.randn(20, 2, 4, 8, 8).half(),
+        captions=torch.ones(20, unet.CAPTIONS, 32, dtype=torch.int16),
+        empty=torch.zeros(32, dtype=torch.long),
+        scale=1.0,
+    )
+    plan = unet.UnetPlan(steps=10, half_steps=3, batch=400, seed=5)
+    one, same, other = (unet.batch_at(step, plan, data) for step in (4, 4, 6))
+    assert torch.equal(one.latents, same.latents)
+    assert torch.equal(one.noise, same.noise)
+    assert not torch.equal(one.noise, other.noise)
+    assert one.latents.is_contiguous(memory_format=torch.channels_last)
+    dropped = (one.captions == 0).all(dim=1)
+    assert 0.05 < dropped.float().mean() < 0.17
+    assert one.captions[~dropped].eq(1).all()
+    assert 0 <= one.timesteps.min() <= one.timesteps.max() < 1000
+    assert unet.batch_at(2, plan, data).latents.shape == (400, 4, 4, 4)
+
+
+def test_it_goes_on_from_the_published_weights(work, training):
+    autoencoder, model = make_autoencoder(), make_unet()
+    text = make_text_encoder(len(training), training.bos_token_id, training.eos_token_id)
+    assert load_state(work / "autoencoder.pt", {"model": autoencoder}) == 620
+    assert load_state(work / "text.pt", {"model": text}) == 200
+    assert load_state(work / "unet.pt", {"average": model, "text_average": text}) == 0
+    given = AutoencoderKL.from_pretrained(PUBLISHED, subfolder="vae").float()
+    for name, tensor in given.state_dict().items():
+        assert torch.equal(tensor, autoencoder.state_dict()[name])
+    given = UNet2DConditionModel.from_pretrained(PUBLISHED, subfolder="unet").float()
+    for name, tensor in given.state_dict().items():
+        assert torch.equal(tensor, model.state_dict()[name])
+
+
+def test_the_words_that_were_taken_out_are_back_while_it_trains(work, training):
+    text = make_text_encoder(len(training), training.bos_token_id, training.eos_token_id)
+    load_state(work / "text.pt", {"model": text})
+    table = text.get_input_embeddings().weight
+    for word, row in load_file(PUBLISHED / "held_out_words.safetensors").items():
+        assert torch.equal(table[held_out_word_numbers(training)[word]], row[0])
+
+
+def test_what_the_work_folder_has_stays(work, training):
+    before = {path: path.read_bytes() for path in work.iterdir()}
+    start.lay_out(work, PUBLISHED, training, 1, 1)
+    assert {path: path.read_bytes() for path in work.iterdir()} == before
+
+
+def test_the_distance_of_sets_is_that_of_their_normals():
+    rng = np.random.default_rng(0)
+    some = rng.normal(size=(4000, 3))
+    assert realism.frechet(some, some) == pytest.approx(0, abs=1e-9)
+    assert realism.frechet(some, some + np.array([2, 0, 0])) == pytest.approx(4)
+    wider = realism.frechet(some, (some - some.mean(axis=0)) * 2 + some.mean(axis=0))
+    assert wider == pytest.approx(np.trace(np.cov(some, rowvar=False)))
+
+
+def test_a_blurred_picture_has_weaker_outlines():
+    sharp = pictures.drawn(0, range(3))
+    soft = np.stack(
+        [np.asarray(Image.fromarray(i).filter(ImageFilter.GaussianBlur(1))) for i in sharp]
+    )
+    assert realism.outline_energy(soft) < 0.6 * realism.outline_energy(sharp)
+
+
+def test_a_variant_is_another_drawing_of_the_same_caption():
+    scenes = [pictures.scene_at(0, number) for number in range(20)]
+    others = realism.variants(scenes, 0)
+    assert [full_caption(s) for s in scenes] == [full_caption(s) for s in others]
+    assert all(
+        replace(a, individual=b.individual) != b for a, b in zip(scenes, others, strict=True)
+    )
