@@ -6,7 +6,10 @@ module's name in a string (`import_module`).
 
 import ast
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "personalization"
@@ -110,6 +113,12 @@ def test_every_folder_is_a_stage_that_is_known():
     assert folders == {*FLOORS, "pocket"}
 
 
+def test_every_folder_has_its_twin_among_the_tests():
+    folders = {path.parent.name for path in PACKAGE.glob("*/*.py")}
+    tested = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
+    assert folders <= tested
+
+
 # What knows what
 
 
@@ -121,6 +130,15 @@ def test_nothing_imports_what_lies_higher():
         if floor(other) > floor(name)
     }
     assert higher == set()
+
+
+def test_no_circle_of_imports():
+    try:
+        TopologicalSorter(
+            {name: arrows & set(MODULES) for name, arrows in ARROWS.items()}
+        ).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
 
 
 def test_the_pocket_knows_no_page_and_nothing_knows_the_pocket():
