@@ -156,7 +156,8 @@ class DinoEncoder:
 
     def _images(self, pictures: Sequence[Image.Image]) -> Tensor:
         pixels = self.processor(images=list(pictures), return_tensors="pt")["pixel_values"]
-        return self.model(pixel_values=pixels.to(self.device)).last_hidden_state[:, 0]
+        features: Tensor = self.model(pixel_values=pixels.to(self.device)).last_hidden_state[:, 0]
+        return features
 
 
 class DebiasedFeatures:

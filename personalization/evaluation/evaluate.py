@@ -21,10 +21,11 @@ from personalization.data.photos import crop
 from personalization.errors import PersonalizationError
 from personalization.evaluation import encoders, report_html
 from personalization.evaluation.encoders import EncoderPair
-from personalization.evaluation.measure import TrainedAdapter, measuring
+from personalization.evaluation.measure import measuring
 from personalization.evaluation.plan import SECONDS, Budget
 from personalization.evaluation.renderer import Drawing, ImageCache, Renderer, never
 from personalization.evaluation.report import Report
+from personalization.evaluation.trained_adapter import TrainedAdapter
 from personalization.events import SliceEnded, Stage
 from personalization.files import write_atomically
 from personalization.sampling import generate

@@ -10,89 +10,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from PIL import Image
-from torch import Tensor
 
-from personalization.adapters.adapter import Adapter, Description
-from personalization.bases.base import Base
-from personalization.data.photos import Photo
 from personalization.errors import PhotoError
 from personalization.evaluation import metrics, verdict
 from personalization.evaluation.encoders import EncoderPair
-from personalization.evaluation.figures import Copying, Drift, Figures, Level, Stability
+from personalization.evaluation.figures import Drift, Figures
 from personalization.evaluation.metrics import interval
 from personalization.evaluation.plan import SEED, TRIED_FIRST, Budget, Plan, seeds_of
-from personalization.evaluation.prompts import Prompt, eval_prompts, unrelated, with_article
+from personalization.evaluation.prompts import Prompt, unrelated, with_article
 from personalization.evaluation.renderer import OutOfTimeError, Renderer
-from personalization.evaluation.report import Cost, Report, Shot
-from personalization.evaluation.verdict import TrainedConcept
+from personalization.evaluation.report import Report, Shot
+from personalization.evaluation.scorer import Scorer, Sweep, copying_of
+from personalization.evaluation.trained_adapter import TrainedAdapter
 from personalization.events import SliceEnded, Stage
-from personalization.training.run import LossRow, Run
 
 SWEPT_PROMPTS = 3  # shown at every strength
 UNMEASURED_PROMPTS = 8  # shown where nothing can be measured
-
-
-@dataclass(frozen=True)
-class TrainedAdapter:
-    """What is measured: an adapter with the photos that it was made from, and what it cost."""
-
-    adapter: Adapter
-    photos: Sequence[Photo]
-    cost: Cost
-    losses: tuple[LossRow, ...] = ()
-
-    @classmethod
-    def of_run(cls, run: Run, adapter: Adapter, base: Base) -> TrainedAdapter:
-        """A finished run with what it trained."""
-        cost = Cost(
-            seconds=run.state.seconds,
-            gpu_seconds=run.state.seconds if base.device.type != "cpu" else 0.0,
-            memory=run.state.memory,
-            size=run.adapter_path.stat().st_size,
-            steps=run.state.step,
-            device=base.device.type,
-            whole=2 * sum(p.numel() for m in base.modules.values() for p in m.parameters()),
-        )
-        return cls(adapter, run.concept.photos, cost, tuple(run.losses()))
-
-    @classmethod
-    def of_adapter(cls, adapter: Adapter, photos: Sequence[Photo]) -> TrainedAdapter:
-        """An adapter whose run is not here: what it cost is not known but for its size."""
-        size = sum(tensor.numel() * tensor.element_size() for tensor in adapter.tensors.values())
-        return cls(adapter, tuple(photos), Cost(size=size))
-
-    @property
-    def description(self) -> Description:
-        """What the adapter's file says of itself."""
-        return self.adapter.description
-
-    @property
-    def is_word(self) -> bool:
-        """Whether it is a learned word: with one strength, and no weights changed."""
-        return self.description.method == "textual_inversion"
-
-    @property
-    def concept(self) -> TrainedConcept:
-        """What was taught, as the report says it."""
-        about = self.description
-        prior = about.recipe.get("prior")
-        return TrainedConcept(
-            trigger=about.trigger,
-            class_noun=about.class_noun,
-            kind=about.kind or "object",
-            method=about.method,
-            rank=about.rank,
-            prior=str(prior.get("kind", "")) if isinstance(prior, dict) else "",
-        )
-
-    def prompts(self, count: int, *, poses: bool) -> list[Prompt]:
-        """The first `count` prompts that it is asked for."""
-        captions = [photo.caption or "" for photo in self.photos]
-        return eval_prompts(self.description, count, captions, poses=poses)
 
 
 def measuring(
@@ -122,7 +58,7 @@ def measuring(
         else:
             plan = yield from _choose_plan(trained, renderer, budget, poses=poses)
             prompts = trained.prompts(plan.prompts, poses=poses)
-            scorer = _Scorer(encoder_pair, photos, prompts)
+            scorer = Scorer(encoder_pair, photos, prompts)
             yield (yield from _measured(trained, photos, renderer, scorer, plan))
     except OutOfTimeError:
         yield SliceEnded(renderer.done, max(renderer.done, renderer.total))
@@ -176,7 +112,7 @@ def _measured(
     trained: TrainedAdapter,
     photos: Sequence[Image.Image],
     renderer: Renderer,
-    scorer: _Scorer,
+    scorer: Scorer,
     plan: Plan,
 ) -> Generator[Stage, None, Report]:
     strengths = (1.0,) if trained.is_word else plan.strengths
@@ -191,24 +127,19 @@ def _measured(
         gained=interval(scorer.by_prompt(chosen.subject_fidelity - sweep.base.subject_fidelity)),
         reference=scorer.reference,
         drift=drift,
-        copying=_copying(chosen.pictures, photos),
+        copying=copying_of(chosen.pictures, photos),
         stability=scorer.stability(sweep),
         by_prompt=scorer.fidelities(chosen),
         encoders=(scorer.encoder_pair.subject.name, scorer.encoder_pair.prompt.name),
         pictures=renderer.done,
     )
-    best_first = scorer.products(sweep).argsort(descending=True).tolist()
     return Report(
         concept=trained.concept,
         cost=trained.cost,
         losses=trained.losses,
         figures=figures,
-        shots=tuple(scorer.shot(chosen, i, sweep.balance) for i in best_first),
-        sweep=tuple(
-            scorer.shot(scores, i, strength)
-            for i in range(min(len(scorer.prompts), SWEPT_PROMPTS))
-            for strength, scores in sweep.by_strength.items()
-        ),
+        shots=scorer.best_first(sweep),
+        sweep=scorer.at_each_strength(sweep, SWEPT_PROMPTS),
         limits=verdict.limits(trained.concept, figures, scorer.among_photos.tolist()),
         evidence={
             "encoders": list(dict.fromkeys(figures.encoders)),
@@ -217,107 +148,9 @@ def _measured(
     )
 
 
-@dataclass(frozen=True)
-class _Scores:
-    """Pictures of every prompt, round by round, and what the encoders say of each."""
-
-    pictures: Sequence[Image.Image]
-    subject_fidelity: Tensor  # (rounds * prompts,)
-    prompt_fidelity: Tensor  # (rounds * prompts,)
-
-
-@dataclass(frozen=True)
-class _Sweep:
-    """The same prompts and seeds by the base, at every strength, and again at the chosen one."""
-
-    base: _Scores
-    by_strength: dict[float, _Scores]  # one round each
-    levels: tuple[Level, ...]
-    balance: float  # the chosen strength
-    chosen: _Scores  # every round
-
-
-class _Scorer:
-    """Scores pictures of the prompts against the photos and the untouched base."""
-
-    def __init__(
-        self,
-        encoder_pair: EncoderPair,
-        photos: Sequence[Image.Image],
-        prompts: Sequence[Prompt],
-    ):
-        self.encoder_pair = encoder_pair
-        self.prompts = prompts
-        self.photos = encoder_pair.subject.images(photos)
-        self.texts = encoder_pair.prompt.texts([prompt.of_class for prompt in prompts])
-        self.among_photos = metrics.among_themselves(self.photos)
-        # One photo has no other to be like: then identity stands in for the reference.
-        self.reference = float(self.among_photos.mean()) if len(self.among_photos) else 1.0
-
-    def scores(self, pictures: Sequence[Image.Image]) -> _Scores:
-        """What the encoders say of pictures of all prompts, round by round."""
-        texts = self.texts.repeat(len(pictures) // len(self.texts), 1)
-        return _Scores(
-            pictures,
-            metrics.subject_fidelity(self.encoder_pair.subject.images(pictures), self.photos),
-            metrics.prompt_fidelity(self.encoder_pair.prompt.images(pictures), texts),
-        )
-
-    def by_prompt(self, values: Tensor) -> Tensor:
-        """(rounds * prompts,) to (prompts,): pictures of one prompt are not independent."""
-        return values.reshape(-1, len(self.texts)).mean(0)
-
-    def level(self, strength: float, scores: _Scores, untouched: _Scores) -> Level:
-        """Both fidelities at one strength, beside the base's of the same prompts and seeds."""
-        subject = self.by_prompt(scores.subject_fidelity)
-        prompt = self.by_prompt(scores.prompt_fidelity)
-        base = self.by_prompt(untouched.prompt_fidelity[: len(scores.prompt_fidelity)])
-        return Level(
-            strength,
-            interval(subject),
-            interval(prompt),
-            interval(subject / self.reference),
-            interval(prompt, over=base),
-        )
-
-    def fidelities(self, scores: _Scores) -> dict[str, tuple[float, float]]:
-        """Subject and prompt fidelity by prompt."""
-        subject = self.by_prompt(scores.subject_fidelity).tolist()
-        prompt = self.by_prompt(scores.prompt_fidelity).tolist()
-        texts = [each.of_class for each in self.prompts]
-        return dict(zip(texts, zip(subject, prompt, strict=True), strict=True))
-
-    def products(self, sweep: _Sweep) -> Tensor:
-        """(rounds * prompts,): both fidelities of each chosen picture as one number."""
-        chosen, base = sweep.chosen, sweep.base.prompt_fidelity.mean()
-        return chosen.subject_fidelity / self.reference * (chosen.prompt_fidelity / base)
-
-    def stability(self, sweep: _Sweep) -> Stability:
-        """How much the product of both fidelities varies, and where it is lowest."""
-        by_round = self.products(sweep).reshape(-1, len(self.prompts))
-        by_prompt = by_round.mean(0)
-        return Stability(
-            over_prompts=float(by_prompt.std()),
-            over_seeds=float(by_round.std(0).mean()) if len(by_round) > 1 else None,
-            worst=self.prompts[int(by_prompt.argmin())].of_subject,
-        )
-
-    def shot(self, scores: _Scores, i: int, strength: float) -> Shot:
-        """Picture i with what was asked for and what is said of it."""
-        n = len(self.prompts)
-        return Shot(
-            scores.pictures[i],
-            self.prompts[i % n].of_subject,
-            seeds_of(n, 1 + i // n)[i],
-            strength,
-            float(scores.subject_fidelity[i]),
-            float(scores.prompt_fidelity[i]),
-        )
-
-
 def _sweep(
-    renderer: Renderer, scorer: _Scorer, strengths: Sequence[float], rounds: int
-) -> Generator[Stage, None, _Sweep]:
+    renderer: Renderer, scorer: Scorer, strengths: Sequence[float], rounds: int
+) -> Generator[Stage, None, Sweep]:
     """Draw the prompts by the base and at each strength; at the best, with all seeds."""
     by_word = [prompt.of_subject for prompt in scorer.prompts]
     by_class = [prompt.of_class for prompt in scorer.prompts]
@@ -335,11 +168,11 @@ def _sweep(
         torch.tensor([level.prompt_share.mean for level in levels]),
     )
     pictures = yield from renderer.draw("more seeds", strengths[best], by_word * rounds, seeds)
-    return _Sweep(base, by_strength, levels, strengths[best], scorer.scores(pictures))
+    return Sweep(base, by_strength, levels, strengths[best], scorer.scores(pictures))
 
 
 def _drift(
-    trained: TrainedAdapter, renderer: Renderer, scorer: _Scorer, plan: Plan, strength: float
+    trained: TrainedAdapter, renderer: Renderer, scorer: Scorer, plan: Plan, strength: float
 ) -> Generator[Stage, None, Drift]:
     """What the adapter does to prompts that do not name the concept.
 
@@ -373,18 +206,4 @@ def _drift(
         base_diversity=interval(metrics.diversity(was[of_class])),
         unrelated=interval(metrics.moved(now[: len(others)], was[: len(others)])),
         none_by_design=trained.is_word,
-    )
-
-
-def _copying(outputs: Sequence[Image.Image], photos: Sequence[Image.Image]) -> Copying:
-    nearest, similarity, threshold = metrics.copying(
-        metrics.thumbs(outputs), metrics.thumbs(photos)
-    )
-    closest = int(similarity.argmax())
-    return Copying(
-        photo=int(nearest[closest]) + 1,
-        similarity=float(similarity[closest]),
-        threshold=threshold,
-        copies=int((similarity >= threshold).sum()),
-        outputs=len(outputs),
     )

@@ -11,9 +11,8 @@ import io
 from collections.abc import Sequence
 from functools import cache
 from itertools import groupby
-from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 from PIL import Image
 
@@ -84,7 +83,7 @@ def rows(figures: Figures) -> list[tuple[str, Estimate | None, Estimate | None]]
 
 
 @cache
-def _template(name: str) -> Any:
+def _template(name: str) -> Template:
     environment = Environment(
         loader=PackageLoader("personalization.evaluation"),
         autoescape=True,

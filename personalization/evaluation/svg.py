@@ -237,7 +237,7 @@ def round_ticks(low: float, high: float, about: int) -> list[tuple[float, str]]:
 def nice_above(value: float) -> float:
     """The next round number, where an axis may end."""
     scale = 10 ** math.floor(math.log10(value))
-    return next(s for s in (1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10) if s * scale >= value) * scale
+    return float(next(s for s in (1, 1.2, 1.6, 2, 3, 4, 5, 6, 8, 10) if s * scale >= value) * scale)
 
 
 def percent(value: float) -> str:

@@ -39,11 +39,12 @@ from personalization.data.concept import Concept, Kind
 from personalization.data.photos import Photo, crop
 from personalization.evaluation import encoders
 from personalization.evaluation.evaluate import SAMPLING, evaluate
-from personalization.evaluation.measure import TrainedAdapter, measuring
+from personalization.evaluation.measure import measuring
 from personalization.evaluation.metrics import interval
 from personalization.evaluation.plan import PLANS, Budget, Plan
 from personalization.evaluation.renderer import Drawing, Renderer
 from personalization.evaluation.report import Report
+from personalization.evaluation.trained_adapter import TrainedAdapter
 from personalization.events import Finished
 from personalization.files import write_atomically
 from personalization.pocket.world import SUBJECTS, Scene, sample, vocabulary

@@ -41,9 +41,9 @@ from personalization.bases.catalog import ASSETS, CATALOG
 from personalization.data.concept import Concept
 from personalization.data.photos import crop, open_photos
 from personalization.evaluation.evaluate import evaluate
-from personalization.evaluation.measure import TrainedAdapter
 from personalization.evaluation.metrics import interval
 from personalization.evaluation.plan import PLANS, Budget
+from personalization.evaluation.trained_adapter import TrainedAdapter
 from personalization.events import Finished, StepDone
 from personalization.recipe import LearnedEmbedding, LowRank, Prior, Recipe
 from personalization.sampling.sweep import STRENGTHS

@@ -11,9 +11,9 @@ import torch
 from personalization.adapters.adapter import Adapter, Description, read
 from personalization.errors import AdapterError
 from personalization.evaluation import evaluate, report_html
-from personalization.evaluation.measure import TrainedAdapter
 from personalization.evaluation.plan import Budget
 from personalization.evaluation.report import Report
+from personalization.evaluation.trained_adapter import TrainedAdapter
 from personalization.events import SliceEnded, Stage
 from personalization.recipe import LowRank, Recipe
 from personalization.training.run import LossRow, Run, State

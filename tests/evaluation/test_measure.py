@@ -20,10 +20,11 @@ from personalization.evaluation.encoders import (
     EncoderPair,
 )
 from personalization.evaluation.figures import Estimate
-from personalization.evaluation.measure import TrainedAdapter, measuring
+from personalization.evaluation.measure import measuring
 from personalization.evaluation.plan import Budget, Plan
 from personalization.evaluation.renderer import ImageCache, Renderer
 from personalization.evaluation.report import Cost, Report
+from personalization.evaluation.trained_adapter import TrainedAdapter
 from personalization.events import SliceEnded
 from personalization.pocket import world
 from tests.support import tiny

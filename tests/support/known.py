@@ -17,11 +17,12 @@ from torch.nn.functional import normalize
 from personalization.adapters.adapter import Adapter, Description
 from personalization.data.photos import Photo
 from personalization.evaluation.encoders import EncoderPair
-from personalization.evaluation.measure import TrainedAdapter, measuring
+from personalization.evaluation.measure import measuring
 from personalization.evaluation.plan import Budget, Plan
 from personalization.evaluation.prompts import eval_prompts
 from personalization.evaluation.renderer import ImageCache, Renderer
 from personalization.evaluation.report import Cost, Report
+from personalization.evaluation.trained_adapter import TrainedAdapter
 from personalization.events import Stage
 from personalization.training.run import LossRow
 

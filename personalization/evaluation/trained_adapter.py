@@ -1,0 +1,73 @@
+"""What is measured: an adapter, the photos that it was made from, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from personalization.adapters.adapter import Adapter, Description
+from personalization.bases.base import Base
+from personalization.data.photos import Photo
+from personalization.evaluation.prompts import Prompt, eval_prompts
+from personalization.evaluation.report import Cost
+from personalization.evaluation.verdict import TrainedConcept
+from personalization.training.run import LossRow, Run
+
+
+@dataclass(frozen=True)
+class TrainedAdapter:
+    """What is measured: an adapter with the photos that it was made from, and what it cost."""
+
+    adapter: Adapter
+    photos: Sequence[Photo]
+    cost: Cost
+    losses: tuple[LossRow, ...] = ()
+
+    @classmethod
+    def of_run(cls, run: Run, adapter: Adapter, base: Base) -> TrainedAdapter:
+        """A finished run with what it trained."""
+        cost = Cost(
+            seconds=run.state.seconds,
+            gpu_seconds=run.state.seconds if base.device.type != "cpu" else 0.0,
+            memory=run.state.memory,
+            size=run.adapter_path.stat().st_size,
+            steps=run.state.step,
+            device=base.device.type,
+            whole=2 * sum(p.numel() for m in base.modules.values() for p in m.parameters()),
+        )
+        return cls(adapter, run.concept.photos, cost, tuple(run.losses()))
+
+    @classmethod
+    def of_adapter(cls, adapter: Adapter, photos: Sequence[Photo]) -> TrainedAdapter:
+        """An adapter whose run is not here: what it cost is not known but for its size."""
+        size = sum(tensor.numel() * tensor.element_size() for tensor in adapter.tensors.values())
+        return cls(adapter, tuple(photos), Cost(size=size))
+
+    @property
+    def description(self) -> Description:
+        """What the adapter's file says of itself."""
+        return self.adapter.description
+
+    @property
+    def is_word(self) -> bool:
+        """Whether it is a learned word: with one strength, and no weights changed."""
+        return self.description.method == "textual_inversion"
+
+    @property
+    def concept(self) -> TrainedConcept:
+        """What was taught, as the report says it."""
+        about = self.description
+        prior = about.recipe.get("prior")
+        return TrainedConcept(
+            trigger=about.trigger,
+            class_noun=about.class_noun,
+            kind=about.kind or "object",
+            method=about.method,
+            rank=about.rank,
+            prior=str(prior.get("kind", "")) if isinstance(prior, dict) else "",
+        )
+
+    def prompts(self, count: int, *, poses: bool) -> list[Prompt]:
+        """The first `count` prompts that it is asked for."""
+        captions = [photo.caption or "" for photo in self.photos]
+        return eval_prompts(self.description, count, captions, poses=poses)
