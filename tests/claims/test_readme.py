@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 
-from personalization.sampling.generate import read_record
+from personalization.sampling.picture_record import read_record
 from tests.support.server import ROOT, running
 
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,7 +31,9 @@ def test_the_lines_for_a_program_run_as_they_stand_there(tmp_path):
         exec(lines, found)
     assert found["status"]["state"] == "finished"
     assert [adapter["weight"] for adapter in found["records"][0]["adapters"]] == [0.8]
-    assert read_record(found["pictures"][0]["image"]) == found["records"][0]
+    record = read_record(Path(found["pictures"][0]["image"]))
+    assert record
+    assert record.to_dict() == found["records"][0]
 
 
 def test_what_the_documents_link_to_is_there():
