@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
@@ -17,7 +17,7 @@ import gradio as gr
 import spaces  # noqa: F401 - before torch: on ZeroGPU it takes the devices' place
 
 from personalization.bases.catalog import ASSETS
-from personalization.errors import PersonalizationError, WorkspaceError
+from personalization.errors import WorkspaceError
 from personalization.page import html
 from personalization.page.base import BaseChoice
 from personalization.page.endpoints import build_endpoints
@@ -25,9 +25,8 @@ from personalization.page.event_options import UNQUEUED
 from personalization.page.loaded import ON_ZERO, compute, device, spec_of, wait_until_ready
 from personalization.page.messages import collected, user_message
 from personalization.page.report import last_result
-from personalization.page.runs import showcase
 from personalization.page.session import Values, Visit, remembered, workspaces
-from personalization.page.stack_tab import StackTab, remember
+from personalization.page.stack_tab import StackTab
 from personalization.page.theme import THEME
 from personalization.page.training_tab import SUBJECT, WORD, Remembered, TrainingTab
 from personalization.workspaces.workspace import LIFETIME
@@ -89,24 +88,13 @@ def place_result(visitor: str, base: str) -> str:
     return say_head(Visit.open(visitor, base))
 
 
-def send_to_stack(
-    visitor: str, base: str, current: str, adapter_list: list, *weights: float
-) -> dict:
-    """What was just learned, onto the rack; and over to it."""
-    workspace = workspaces().open(visitor)
-    run = workspace.run(current)
-    library = workspace.library
-    kept = library.copies(run.adapter_path) or (library.add(run.adapter_path, run.concept.name),)
-    adapter_list = remember(adapter_list, *weights)
-    try:
-        board = stack_tab.adapter_list.with_row(workspace, base, adapter_list, kept[0].name)
-    except PersonalizationError as error:  # learned on another base than the one in use
-        board = stack_tab.adapter_list.show(workspace, adapter_list, [user_message(error)])
-    return {
-        **board,
-        tabs: gr.Tabs(selected="stack"),
-        stack_tab.prompt: showcase(run)[0],
-    }
+def sender(current: gr.State) -> Callable[[Values], dict]:
+    """What puts the `current` run's adapter onto the stack, and leads there."""
+
+    def send(values: Values) -> dict:
+        return {**stack_tab.take_run(values, values[current]), tabs: gr.Tabs(selected="stack")}
+
+    return send
 
 
 def forget(visitor: str) -> str:
@@ -130,7 +118,8 @@ with gr.Blocks(
 ) as demo:
     # Outside the tabs: a browser's memory inside a tab is not read before that tab is opened.
     browser = remembered("visitor", "")
-    kept_rack, kept_drawing = remembered("rack", []), remembered("drawing", [])
+    kept_list = remembered("rack", [])  # as version 0.1.0 called it
+    kept_drawing = remembered("drawing", [])
     kept_word, kept_subject = Remembered.of(WORD), Remembered.of(SUBJECT)
     base_choice = BaseChoice()
     base_name = base_choice.name
@@ -140,33 +129,29 @@ with gr.Blocks(
         with gr.Tab(SUBJECT.title, id="subject"):
             subject_tab = TrainingTab(SUBJECT, browser, base_name, kept_subject)
         with gr.Tab("Stack adapters", id="stack"):
-            stack_tab = StackTab(browser, base_name, kept_rack, kept_drawing)
+            stack_tab = StackTab(browser, base_name, kept_list, kept_drawing)
     with gr.Row(elem_classes="foot"):
         gr.HTML(html.privacy(LIFETIME))
         forget_me = gr.Button("Forget me", size="sm", scale=0, min_width=110, elem_id="forget-me")
     build_endpoints()
 
     for tab in (word_tab, subject_tab):
-        sent = [browser, base_name, tab.run_panel.current, kept_rack, *stack_tab.weights]
+        current, listed = tab.run_panel.current, stack_tab.adapter_list.inputs
         onto = [*stack_tab.board, stack_tab.prompt, tabs]
-        stack_tab.then_meet(tab.run_panel.send.click(send_to_stack, sent, onto, **UNQUEUED))
+        sent = tab.run_panel.send.click(sender(current), {*listed, current}, onto, **UNQUEUED)
+        stack_tab.then_meet(sent)
         for grown in (tab.run_panel.turn.change, tab.run_panel.extract.done.then):
-            grown(
-                stack_tab.refresh,
-                [browser, kept_rack, *stack_tab.weights],
-                stack_tab.board,
-                **UNQUEUED,
-            )
+            grown(stack_tab.refresh, listed, stack_tab.board, **UNQUEUED)
         tab.run_panel.report.turn.change(
             place_result, [browser, base_name], base_choice.head, **UNQUEUED
         )
     forget_me.click(forget, browser, browser, js=ASK_FIRST, **UNQUEUED).then(
         None, browser, None, js=START_ANEW
     )
-    stored = {browser, base_name, *kept_word, *kept_subject, kept_rack, kept_drawing}
+    stored = {browser, base_name, *kept_word, *kept_subject, kept_list, kept_drawing}
     base_choice.wire(
         choose_base,
-        {*stored, *stack_tab.weights},
+        stored,
         [browser, *word_tab.rebased, *subject_tab.rebased, *stack_tab.rebased],
     )
     restored = [

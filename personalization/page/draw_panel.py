@@ -1,9 +1,9 @@
-"""The right of the stack tab: a prompt, pictures drawn with the rack, sweeps, and their records."""
+"""The right of the stack tab: a prompt, pictures drawn with the list, sweeps, and their records."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,19 +15,20 @@ from personalization.bases import schedulers
 from personalization.bases.catalog import BaseSpec
 from personalization.errors import PersonalizationError
 from personalization.sampling.picture_record import PictureRecord, read_record
-from personalization.sampling.settings import MAX_COUNT, Settings
+from personalization.sampling.settings import MAX_COUNT, Settings, Start
 from personalization.stacking.stack import COMBINATIONS, MAX_SLOTS
 from personalization.training.base_selection import POCKET
 from personalization.workspaces.library import Entry
 
 from . import html
 from .adapter_list import AdapterList
+from .combining import Combining
 from .event_options import ON_GPU, UNQUEUED
 from .loaded import spec_of
 from .messages import collected, user_message
 from .pictures import brushed, canvas, gallery, painted
 from .records import rows_of, start_from, start_of
-from .session import workspaces
+from .session import Values
 from .stacks import draw_with, sweep_with
 from .uploads import publish_pictures
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from personalization.sampling.sweep import Axis
 
 CALL_WORD = "(prompt, word) => prompt.includes(word) ? prompt : `${prompt} ${word}`.trim()"
-SAY_DARK = "(_, ...others) => [document.body.classList.contains('dark'), ...others]"
+SAY_DARK = "() => document.body.classList.contains('dark')"
 MAX_STEPS, MAX_GUIDANCE = 60, 15  # of the sliders
 GUIDANCES = (0.25, 0.5, 1, 1.5, 2)  # of the base's own
 
@@ -43,8 +44,8 @@ GUIDANCES = (0.25, 0.5, 1, 1.5, 2)  # of the base's own
 class DrawPanel:
     """A prompt, how to draw, and what was drawn."""
 
-    def __init__(self, adapter_list: AdapterList):
-        self.adapter_list = adapter_list
+    def __init__(self, adapter_list: AdapterList, combining: Combining) -> None:
+        self.adapter_list, self.combining = adapter_list, combining
         self.records = gr.State([])
         gr.HTML(html.section(2, "Picture"))
         self.build_asking()
@@ -52,7 +53,6 @@ class DrawPanel:
         self.build_settings()
 
     def build_asking(self) -> None:
-
         self.prompt = gr.Textbox(
             placeholder="What to draw",
             container=False,
@@ -164,37 +164,32 @@ class DrawPanel:
         sampling = [self.steps, self.guidance, self.scheduler]
         return [self.prompt, self.negative, self.seed, self.vary, self.count, *sampling]
 
-    def wire(self, outputs: list[Any], then: Any) -> None:
-        """`outputs` are the rack's, which a picture's record restores too."""
-        self.form = [
-            *(self.prompt, self.negative, self.seed, self.vary, self.count, self.steps),
-            *(self.guidance, self.scheduler, self.task, self.strength),
-        ]
+    def wire(self, outputs: list[Any], then: Callable[[Any], None]) -> None:
+        """`outputs` are the list's, which a picture's record restores too."""
+        form = [*self.kept, self.task, self.strength]
         shown = [self.gallery, self.sheet, self.records, self.record, self.notes, self.seed]
-        draw_panel = [self.image, self.editor, self.strength]
         work: dict[str, Any] = {"api_visibility": "private", **ON_GPU}
         for chip in self.chips:
             chip.click(None, [self.prompt, chip], self.prompt, js=CALL_WORD)
-        self.task.change(self.choose_task, self.task, draw_panel, **UNQUEUED)
-        given = [*self.form, self.image, self.editor, *self.adapter_list.given]
-        sheets = [self.dark, *given]
-        gr.on([self.draw.click, self.prompt.submit], self.paint, given, shown, **work)
-        self.compare.click(self.paint_each, sheets, shown, js=SAY_DARK, **work)
-        axes = [*sheets, self.across, self.down]
-        self.sweep.click(self.paint_sweep, axes, shown, js=SAY_DARK, **work)
+        starts = [self.image, self.editor, self.strength]
+        self.task.change(self.choose_task, self.task, starts, **UNQUEUED)
+        values = {*form, self.image, self.editor, *self.combining.inputs}
+        gr.on([self.draw.click, self.prompt.submit], self.paint, values, shown, **work)
+        # The sheet's colours are those of the page at that moment.
+        self.compare.click(None, None, self.dark, js=SAY_DARK).then(
+            self.paint_each, {*values, self.dark}, shown, **work
+        )
+        self.sweep.click(None, None, self.dark, js=SAY_DARK).then(
+            self.paint_sweep, {*values, self.dark, self.across, self.down}, shown, **work
+        )
         self.gallery.select(self.say_record, self.records, self.record, **UNQUEUED)
-        dropped = [self.adapter_list.visitor, self.adapter_list.base, self.restored]
-        adapter_list = [
-            self.adapter_list.combine,
-            self.adapter_list.density,
-            self.adapter_list.rank,
-        ]
+        dropped: set[Any] = {self.adapter_list.visitor, self.adapter_list.base, self.restored}
         start = [self.image, self.editor, self.notes, self.restored]
-        back = [*outputs, *adapter_list, *self.form, *start]
-        then(self.restored.upload(self.take_record, dropped, back, **UNQUEUED))
+        back = [*outputs, *self.combining.how, *form, *start]
+        then(self.restored.upload(self.take_record, dropped, list(dict.fromkeys(back)), **UNQUEUED))
 
     def show(self, entries: Sequence[Entry]) -> dict:
-        """What there is to call and to sweep with these adapters on the rack."""
+        """What there is to call and to sweep with these adapters on the list."""
 
         words = [entry.description.trigger if entry.description else "" for entry in entries]
         words += [""] * (MAX_SLOTS - len(words))
@@ -214,40 +209,47 @@ class DrawPanel:
     # Pictures
 
     def choose_task(self, task: str) -> dict:
+        """What a picture starts from, where it starts from one."""
         return {
             self.image: gr.update(visible=task == "image"),
             self.editor: gr.update(visible=task == "inpaint"),
             self.strength: gr.update(visible=task != "text"),
         }
 
-    def asked(self, given: Sequence[Any]) -> tuple[Settings, Image.Image | None, Any]:
-        """What the form says: settings, the picture to start from, its mask."""
-        prompt, negative, seed, vary, count, steps, guidance = given[:7]
-        scheduler, task, strength, image, editor = given[7:12]
-        settings = Settings(
-            prompt or "",
-            negative or "",
-            seed=secrets.randbelow(2**32 - MAX_COUNT) if vary else int(seed or 0),
-            count=int(count),
-            steps=int(steps),
-            guidance=guidance,
-            scheduler=scheduler or None,
-            task=task,
-            strength=strength,
+    def settings(self, values: Values) -> Settings:
+        """What the form says."""
+        seed = int(values[self.seed] or 0)
+        return Settings(
+            values[self.prompt] or "",
+            values[self.negative] or "",
+            seed=secrets.randbelow(2**32 - MAX_COUNT) if values[self.vary] else seed,
+            count=int(values[self.count]),
+            steps=int(values[self.steps]),
+            guidance=values[self.guidance],
+            scheduler=values[self.scheduler] or None,
+            task=values[self.task],
+            strength=values[self.strength],
         )
-        mask = None
-        if task == "inpaint":
-            image, mask = (editor or {}).get("background"), painted(editor)
-        return settings, image if task != "text" else None, mask
 
-    def paint(self, *given: Any) -> dict:
-        """Draw with the rack as it stands."""
+    def start(self, values: Values) -> Start | None:
+        """What the pictures start from, kept in the workspace. Raises `WorkspaceError`."""
+        image: Image.Image | None = values[self.image]
+        mask: Image.Image | None = None
+        if values[self.task] == "inpaint":
+            editor = values[self.editor]
+            image, mask = (editor or {}).get("background"), painted(editor)
+        if values[self.task] == "text" or image is None:
+            return None
+        visit = self.adapter_list.visit(values)
+        return start_from(visit.workspace, visit.base, image, mask)
+
+    def paint(self, values: Values) -> dict:
+        """Draw with the list as it stands."""
         try:
-            settings, image, mask = self.asked(given)
-            workspace, base, _, stack = self.adapter_list.taken(*given[12:])
+            settings, stack = self.settings(values), self.combining.stack(values)
             # Before the drawing: where there is no room to keep it, no picture is drawn in vain.
-            start = start_from(workspace, base, image, mask) if image else None
-            pictures = draw_with(base, stack, [settings], start)
+            start = self.start(values)
+            pictures = draw_with(values[self.adapter_list.base], stack, [settings], start)
         except (PersonalizationError, gr.Error) as error:
             return {self.notes: html.problems([user_message(error)])}
         words = [slot.adapter.description.trigger for slot in stack.active]
@@ -261,29 +263,29 @@ class DrawPanel:
             self.seed: settings.seed,
         }
 
-    def paint_sweep(self, dark: bool, *given: Any) -> dict:
+    def paint_sweep(self, values: Values) -> dict:
         """The same picture along one or two settings."""
-        across, down = given[-2:]
-        return self.paint_grid(dark, given[:-2], across, down if down != across else "")
+        across, down = values[self.across], values[self.down]
+        return self.paint_grid(values, across, down if down != across else "")
 
-    def paint_each(self, dark: bool, *given: Any) -> dict:
+    def paint_each(self, values: Values) -> dict:
         """The same picture by the base, by each adapter alone, and by all of them."""
-        return self.paint_grid(dark, given, "", "")
+        return self.paint_grid(values, "", "")
 
-    def paint_grid(self, dark: bool, given: Sequence[Any], across: str, down: str) -> dict:
+    def paint_grid(self, values: Values, across: str, down: str) -> dict:
         """A labelled sheet; without `across` the adapters side by side."""
         from personalization.sampling.sweep import Sweep, side_by_side
 
+        base = values[self.adapter_list.base]
         try:
-            settings, _, _ = self.asked(given)
-            settings = replace(settings, task="text")
-            _, base, _, stack = self.adapter_list.taken(*given[12:])
+            settings = replace(self.settings(values), task="text")
+            stack = self.combining.stack(values)
             axis = _axis(across, base) if across else side_by_side(stack)
             other = _axis(down, base) if down else None
             grid = sweep_with(base, Sweep(stack, settings, axis, other))
         except (PersonalizationError, gr.Error) as error:
             return {self.notes: html.problems([user_message(error)])}
-        sheet = publish_pictures([grid.sheet(dark=dark)])[0][0]
+        sheet = publish_pictures([grid.sheet(dark=values[self.dark])])[0][0]
         return {
             self.gallery: gr.update(visible=False),
             self.sheet: gr.update(value=sheet, visible=True),
@@ -299,26 +301,40 @@ class DrawPanel:
         """How the chosen picture came to be."""
         return html.record(records[event.index]) if event.index < len(records) else ""
 
-    def take_record(self, visitor: str, base: str, file: str) -> dict:
+    def take_record(self, values: Values) -> dict:
         """The form as it was when this picture was drawn; the base stays the chosen one."""
-        record = read_record(Path(file))
-        Path(file).unlink(missing_ok=True)
+        file = Path(values[self.restored])
+        record = read_record(file)
+        file.unlink(missing_ok=True)
         if record is None:
             return {self.notes: html.problems([html.NO_RECORD]), self.restored: None}
-        workspace, spec = workspaces().open(visitor), spec_of(base)
-        rows = rows_of(record)
+        visit = self.adapter_list.visit(values)
+        spec = spec_of(visit.base)
         photo, warnings = None, html.other_base(record.base, spec)
         if record.task != "text":
             with collected(warnings):
-                photo = start_of(workspace, record.start)
+                photo = start_of(visit.workspace, record.start)
+        board = self.adapter_list.show(visit, rows_of(record))
+        board[self.combining.combine] |= {"value": record.combine}
+        return {
+            **board,
+            **self.fill(record, spec),
+            self.image: photo.image if photo and record.task == "image" else gr.skip(),
+            self.editor: brushed(photo.image, photo.mask)
+            if photo and record.task == "inpaint"
+            else gr.skip(),
+            self.notes: html.warnings(warnings),
+            self.restored: None,
+        }
+
+    def fill(self, record: PictureRecord, spec: BaseSpec) -> dict:
+        """The fields as the record has them, within what the form can say."""
         steps, guidance = record.steps or spec.sampling.steps, record.guidance
         guidance = spec.sampling.guidance if guidance is None else guidance
         known = record.scheduler in schedulers.names(spec.module)
         return {
-            **self.adapter_list.show(workspace, rows),
-            self.adapter_list.combine: gr.update(value=record.combine, visible=len(rows) > 1),
-            self.adapter_list.density: record.density,
-            self.adapter_list.rank: record.rank,
+            self.combining.density: record.density,
+            self.combining.rank: record.rank,
             self.prompt: record.prompt,
             self.negative: record.negative,
             self.seed: record.seed,
@@ -329,12 +345,6 @@ class DrawPanel:
             self.scheduler: record.scheduler if known else "",
             self.task: record.task,
             self.strength: record.strength,
-            self.image: photo.image if photo and record.task == "image" else gr.skip(),
-            self.editor: brushed(photo.image, photo.mask)
-            if photo and record.task == "inpaint"
-            else gr.skip(),
-            self.notes: html.warnings(warnings),
-            self.restored: None,
         }
 
 
@@ -343,11 +353,11 @@ def scheduler_choices(spec: BaseSpec) -> list[tuple[str, str]]:
     return [("the base’s own", ""), *((name, name) for name in schedulers.names(spec.module))]
 
 
-def _axis(said: str, base: str) -> Axis:
+def _axis(choice: str, base: str) -> Axis:
     """What a choice of the sweep's lists stands for: "weight 1", "guidance", "combine"."""
     from personalization.sampling.sweep import STRENGTHS, Axis
 
-    what, _, slot = said.partition(" ")
+    what, _, slot = choice.partition(" ")
     if what == "weight":
         return Axis("weight", STRENGTHS, slot=int(slot))
     if what == "combine":

@@ -1,4 +1,4 @@
-"""What comes onto the rack from the Hub, and what leaves it as files."""
+"""What comes onto the list from the Hub, and what leaves it as files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from gradio.utils import get_space
 
 from personalization.errors import PersonalizationError
 from personalization.workspaces.library import Entry, Library, slug
-from personalization.workspaces.workspace import Workspace
 
 from . import html
-from .adapter_list import AdapterList, receive, remember
+from .adapter_list import AdapterList
+from .adapter_rows import receive
+from .combining import Combining
 from .gpu import gpu_merge
 from .messages import collected, user_message
-from .session import workspaces
+from .session import Values, Visit, workspaces
 from .uploads import publish_file
 
 if TYPE_CHECKING:
@@ -31,14 +32,14 @@ CAN_SIGN_IN = bool(get_space() and os.environ.get("OAUTH_CLIENT_ID"))
 BUSY: dict[str, Any] = {"api_visibility": "private", "concurrency_limit": 4}
 
 
-def take_from_hub(base: str, workspace: Workspace, found: hub.Found, token: str | None) -> Entry:
+def take_from_hub(visit: Visit, found: hub.Found, token: str | None) -> Entry:
     """Download, check and keep an adapter. Raises `HubError`, `AdapterError`, `WorkspaceError`."""
     from personalization.sharing import hub
 
-    workspace.make_room(found.size)
-    with tempfile.TemporaryDirectory(dir=workspace.folder) as folder:
+    visit.workspace.make_room(found.size)
+    with tempfile.TemporaryDirectory(dir=visit.workspace.folder) as folder:
         path = hub.fetch(found, Path(folder), token)
-        return receive(base, workspace.library, path, found.title)
+        return receive(visit.base, visit.workspace.library, path, found.title)
 
 
 def files_of(library: Library, name: str) -> tuple[list[str], list[str]]:
@@ -57,7 +58,7 @@ def files_of(library: Library, name: str) -> tuple[list[str], list[str]]:
 
 
 class FromHub:
-    """A repository's name; its adapters; one of them, into the library and onto the rack."""
+    """A repository's name; its adapters; one of them, into the library and onto the list."""
 
     def __init__(self, adapter_list: AdapterList):
         self.adapter_list = adapter_list
@@ -84,15 +85,8 @@ class FromHub:
     def wire(self, outputs: list[Any], then: Callable[[Any], None]) -> None:
         listed = [self.found, self.choice, self.add, self.notes]
         gr.on([self.look.click, self.name.submit], self.list_files, self.name, listed, **BUSY)
-        given = [
-            self.adapter_list.visitor,
-            self.adapter_list.base,
-            self.adapter_list.adapter_list,
-            self.found,
-            self.choice,
-            *self.adapter_list.weights,
-        ]
-        then(self.add.click(self.take, given, [*outputs, self.notes], **BUSY))
+        chosen = {*self.adapter_list.inputs, self.found, self.choice}
+        then(self.add.click(self.take, chosen, [*outputs, self.notes], **BUSY))
 
     def list_files(self, name: str, token: gr.OAuthToken | None) -> dict:
         """What the repository has, each file as its header describes it."""
@@ -116,34 +110,24 @@ class FromHub:
             self.notes: broken,
         }
 
-    def take(
-        self,
-        visitor: str,
-        base: str,
-        adapter_list: list,
-        found: list[hub.Found],
-        number: int,
-        token: gr.OAuthToken | None,
-        *weights: float,
-    ) -> dict:
-        """Download the chosen one, and put it onto the rack."""
+    def take(self, values: Values, token: gr.OAuthToken | None) -> dict:
+        """Download the chosen one, and put it onto the list."""
+        listed = self.adapter_list
+        found = values[self.found][values[self.choice]]
         try:
-            workspace = workspaces().open(visitor)
-            signed = token.token if token else None
-            entry = take_from_hub(base, workspace, found[number], signed)
-            on = self.adapter_list.with_row(
-                workspace, base, remember(adapter_list, *weights), entry.name
-            )
+            visit = listed.visit(values)
+            entry = take_from_hub(visit, found, token.token if token else None)
+            shown = listed.with_row(visit, listed.rows_in(values), entry.name)
         except PersonalizationError as error:
             return {self.notes: html.problems([user_message(error)])}
-        return {**on, self.notes: ""}
+        return {**shown, self.notes: ""}
 
 
 class TakeAway:
     """One adapter as files for other programs; the whole stack as one adapter."""
 
-    def __init__(self, adapter_list: AdapterList):
-        self.adapter_list = adapter_list
+    def __init__(self, combining: Combining) -> None:
+        self.combining, self.adapter_list = combining, combining.adapter_list
         with gr.Accordion("Take away", open=False, elem_id="stack-take"):
             with gr.Row(elem_classes="ask"):
                 self.which = gr.Dropdown(
@@ -171,7 +155,7 @@ class TakeAway:
             self.notes = gr.HTML(elem_id="take-notes")
 
     def show(self, entries: Sequence[Entry]) -> dict:
-        """The adapters on the rack."""
+        """The adapters on the list."""
         choices = [(html.called(entry), entry.name) for entry in entries]
         value = entries[0].name if entries else None
         return {self.which: gr.update(choices=choices, value=value)}
@@ -182,7 +166,7 @@ class TakeAway:
         gr.on(
             [self.save.click, self.title.submit],
             self.keep_stack,
-            [self.title, *self.adapter_list.given],
+            {self.title, *self.combining.inputs},
             [self.notes, self.title, self.adapter_list.add],
             api_visibility="private",
             concurrency_id="gpu",
@@ -201,18 +185,18 @@ class TakeAway:
             self.notes: html.warnings(errors),
         }
 
-    def keep_stack(self, title: str, *given: Any) -> dict:
+    def keep_stack(self, values: Values) -> dict:
         """The stack as one adapter, into the library."""
+        listed = self.adapter_list
         try:
-            workspace, base, rows, stack = self.adapter_list.taken(*given)
-            called = title.strip() or " + ".join(slot.name for slot in stack.active)
-            result = gpu_merge(base, stack, called)
-            workspace.library.add(result.adapter, called)
+            visit, stack = listed.visit(values), self.combining.stack(values)
+            title = values[self.title].strip() or " + ".join(slot.name for slot in stack.active)
+            result = gpu_merge(visit.base, stack, title)
+            visit.workspace.library.add(result.adapter, title)
         except (PersonalizationError, gr.Error) as error:
             return {self.notes: html.problems([user_message(error)])}
-        board = self.adapter_list.show(workspace, rows)
         return {
-            self.notes: html.hint(html.saved(called, result.residual)),
+            self.notes: html.hint(html.saved(title, result.residual)),
             self.title: "",
-            self.adapter_list.add: board[self.adapter_list.add],
+            listed.add: listed.show(visit, listed.rows_in(values))[listed.add],
         }

@@ -53,7 +53,7 @@ EXTRACT = (
     '<p class="hint">This file holds the model’s own weights as they became. Other programs want '
     "an adapter: extract one, small enough to share and to stack.</p>"
 )
-EMPTY_RACK = '<p class="rack-empty">Nothing on the rack: pictures come from the base as it is.</p>'
+EMPTY_LIST = '<p class="list-empty">Nothing on the list: pictures come from the base as it is.</p>'
 RESTORE_HINT = (
     '<p class="hint">A picture from here holds its settings. Drop it to get them back.</p>'
 )
@@ -65,7 +65,7 @@ SIGN_IN_HINT = (
     '<p class="hint">A private repository opens to who is signed in. The token is used to look and '
     "to fetch, and kept nowhere.</p>"
 )
-NOTHING_TO_TAKE = "There is nothing on the rack to take away. Add an adapter first."
+NOTHING_TO_TAKE = "There is nothing on the list to take away. Add an adapter first."
 NO_START = (
     "The picture that it started from is no longer in your workspace: add it under “Start from”, "
     "or on the canvas."
@@ -215,7 +215,7 @@ def called(entry: Entry) -> str:
 
 
 def adapter_row(entry: Entry, picture: Path | None = None) -> str:
-    """An adapter in the rack: a picture of it or a sign, its word, and what it is."""
+    """An adapter in the list: a picture of it or a sign, its word, and what it is."""
     if entry.description is None:
         return f'<div class="adapter"><b>{escape(entry.name)}</b><p>{escape(entry.error)}</p></div>'
     about = entry.description

@@ -11,12 +11,12 @@ from personalization.sampling.settings import Start
 from personalization.workspaces.workspace import Workspace
 
 from . import html
-from .adapter_list import Row
+from .adapter_rows import Row
 from .loaded import spec_of
 
 
 def rows_of(record: PictureRecord) -> list[Row]:
-    """The adapters; the rack says of one that it does not know."""
+    """The adapters; the list says of one that it does not know."""
     return [Row(a.name, a.weight, a.text_weight, dict(a.blocks)) for a in record.adapters]
 
 

@@ -11,12 +11,12 @@ from personalization.errors import RecipeError
 from personalization.sampling.settings import Settings
 from personalization.stacking.stack import Stack, check_count
 
-from .adapter_list import Row, stacked
+from .adapter_rows import Row, stacked
 from .event_options import ON_GPU
 from .exchange import files_of, take_from_hub
 from .gpu import gpu_merge
 from .messages import raised
-from .session import workspace_of
+from .session import Visit, workspace_of
 from .stacks import draw_with, sweep_with
 from .uploads import publish_pictures
 
@@ -236,7 +236,7 @@ def add_from_hub(
         chosen = next((each for each in found if file in ("", each.name)), None)
         if chosen is None:
             raise RecipeError(f"There is no adapter “{file[:60]}” in {repository}.", field="file")
-        entry = take_from_hub(base, workspace, chosen, signed)
+        entry = take_from_hub(Visit(workspace, base), chosen, signed)
         held = formats.contents(entry.path)
     said = ("trigger", "method", "family")
     return {"session": workspace.id, "name": entry.name, "modules": held.modules} | {

@@ -1,23 +1,24 @@
-"""The stack tab: a rack of adapters on the left, an easel on the right."""
+"""The stack tab: the list of adapters on the left, the draw panel on the right."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
 
+from personalization.errors import PersonalizationError
 from personalization.workspaces.library import Entry
 
 from . import html
-from .adapter_list import AdapterList, Row, remember
+from .adapter_list import AdapterList
+from .adapter_rows import Row
+from .combining import Combining
 from .draw_panel import DrawPanel, scheduler_choices
-from .event_options import UNQUEUED
 from .exchange import FromHub, TakeAway
 from .loaded import spec_of
-from .session import Values, Visit, keep, recalled, workspaces
-
-__all__ = ["StackTab", "remember"]
+from .runs import showcase
+from .session import Values, Visit, keep, recalled
 
 
 class StackTab:
@@ -36,81 +37,94 @@ class StackTab:
             with gr.Column(scale=5, min_width=320, elem_classes="form-column"):
                 self.adapter_list = AdapterList(visitor, base, adapter_list)
                 self.hub = FromHub(self.adapter_list)
-                self.adapter_list.build_together()
-                self.take = TakeAway(self.adapter_list)
+                self.combining = Combining(self.adapter_list)
+                self.take = TakeAway(self.combining)
             with gr.Column(scale=6, min_width=320, elem_classes="panel-column"):
-                self.draw_panel = DrawPanel(self.adapter_list)
-        self.adapter_list.said = self.said
-        # Everything that changes with what is on the rack.
-        self.board = [*self.adapter_list.parts, *self.draw_panel.parts, self.take.which]
+                self.draw_panel = DrawPanel(self.adapter_list, self.combining)
+        self.adapter_list.follow = self.follow
+        # Everything that changes with what is on the list.
+        self.board = [
+            *(*self.adapter_list.parts, *self.combining.parts, *self.draw_panel.parts),
+            self.take.which,
+        ]
         # And with the base.
         sampling = [self.draw_panel.steps, self.draw_panel.guidance, self.draw_panel.scheduler]
-        self.rebased = [*self.adapter_list.blocks, self.adapter_list.notes, *sampling]
+        self.rebased = [*self.combining.blocks, self.adapter_list.notes, *sampling]
+        # What the browser remembers beside the list, the prompts first.
+        self.kept = [*self.draw_panel.kept, *self.combining.how]
         self.restored = [*self.board, *self.rebased, *self.kept]
         self.adapter_list.wire(self.board, self.then_meet)
         self.hub.wire(self.board, self.then_meet)
+        self.combining.wire()
         self.take.wire()
         self.draw_panel.wire(self.board, self.then_meet)
         keep(drawing, [base, *self.kept])
 
     @property
-    def weights(self) -> list[gr.Slider]:
-        return self.adapter_list.weights
-
-    @property
-    def kept(self) -> list[Any]:
-        """What the browser remembers beside the rack, the prompts first."""
-        adapter_list = self.adapter_list
-        return [
-            *self.draw_panel.kept,
-            adapter_list.combine,
-            adapter_list.density,
-            adapter_list.rank,
-        ]
-
-    @property
     def prompt(self) -> gr.Textbox:
+        """What to draw."""
         return self.draw_panel.prompt
 
-    def said(self, entries: Sequence[Entry]) -> dict:
-        """What follows from these adapters being on the rack."""
-        return self.draw_panel.show(entries) | self.take.show(entries)
+    @property
+    def then_meet(self) -> Callable[[Any], None]:
+        """Wires what follows an event that may have changed the list."""
+        return self.combining.then_meet
 
-    def then_meet(self, event: Any) -> None:
-        """After `event`, which may have changed the rack: how its adapters meet."""
-        adapter_list = self.adapter_list
-        given = [adapter_list.visitor, adapter_list.adapter_list, adapter_list.met]
-        event.then(adapter_list.meet, given, [adapter_list.met, adapter_list.meeting], **UNQUEUED)
+    def follow(self, entries: Sequence[Entry]) -> dict:
+        """What follows from these adapters being on the list."""
+        return {
+            **self.combining.show(entries),
+            **self.draw_panel.show(entries),
+            **self.take.show(entries),
+        }
 
     def rebase(self, visit: Visit, values: Values) -> dict:
         """The tab for another base: how it draws, its parts, and what is not for it."""
-        return self.for_base(visit, values[self.adapter_list.adapter_list])
+        return self.for_base(visit, self.rows_stored(values))
 
-    def for_base(self, visit: Visit, rows: Sequence[Any]) -> dict:
+    def for_base(self, visit: Visit, rows: Sequence[Row]) -> dict:
         """What the visit's base decides, with these rows on the list."""
         spec = spec_of(visit.base)
         return {
-            **self.adapter_list.rebase(visit.workspace, visit.base, rows),
+            **self.combining.rebase(visit.base),
+            self.adapter_list.notes: html.problems(self.adapter_list.misfits(visit, rows)),
             self.draw_panel.steps: spec.sampling.steps,
             self.draw_panel.guidance: spec.sampling.guidance,
             self.draw_panel.scheduler: gr.update(choices=scheduler_choices(spec), value=""),
         }
 
-    def refresh(self, visitor: str, adapter_list: list, *weights: float) -> dict:
+    def rows_stored(self, values: Values) -> list[Row]:
+        """The rows as the browser keeps them."""
+        return [Row(*row) for row in values[self.adapter_list.stored]]
+
+    def refresh(self, values: Values) -> dict:
         """The same rows before a library that has grown."""
-        return self.adapter_list.show(workspaces().open(visitor), remember(adapter_list, *weights))
+        return self.adapter_list.show(
+            self.adapter_list.visit(values), self.adapter_list.rows_in(values)
+        )
+
+    def take_run(self, values: Values, name: str) -> dict:
+        """What the run of that name has learned, onto the list; and a prompt for it."""
+        visit, rows = self.adapter_list.visit(values), self.adapter_list.rows_in(values)
+        run, library = visit.workspace.run(name), visit.workspace.library
+        copies = library.copies(run.adapter_path)
+        entry = copies[0] if copies else library.add(run.adapter_path, run.concept.name)
+        try:
+            board = self.adapter_list.with_row(visit, rows, entry.name)
+        except PersonalizationError as error:  # learned on another base than the one in use
+            board = self.adapter_list.show(visit, rows, [str(error)])
+        return {**board, self.prompt: showcase(run)[0]}
 
     def restore(self, visit: Visit, values: Values) -> dict:
         """The adapters and the form as they were left."""
-        rows = values[self.adapter_list.adapter_list]
+        rows = self.rows_stored(values)
         base_then, *drawing = values[self.drawing] or [None]
-        misfits = self.adapter_list.misfits(visit.workspace, visit.base, rows)
-        shown = self.adapter_list.show(visit.workspace, rows, misfits)
         fields = recalled(self.kept, drawing)
         if base_then != visit.base:  # steps and the like were another base's
             fields = {part: fields[part] for part in self.draw_panel.prompts if part in fields}
-        if combine := fields.pop(self.adapter_list.combine, None):
-            shown[self.adapter_list.combine] |= {"value": combine}
+        shown = self.adapter_list.show(visit, rows, self.adapter_list.misfits(visit, rows))
+        if combine := fields.pop(self.combining.combine, None):
+            shown[self.combining.combine] |= {"value": combine}
         return {**self.for_base(visit, rows), **shown, **fields}
 
     def welcome(self, visit: Visit) -> dict:
@@ -128,5 +142,5 @@ class StackTab:
         weights = [about.strength * (1 if about.kind == "style" else share) for _, about in ready]
         rows = [Row(name, round(20 * w) / 20) for (name, _), w in zip(ready, weights, strict=True)]
         prompt = f"{' and '.join(things) or 'a dog'}{''.join(looks) or ' on the beach'}"
-        shown = self.adapter_list.show(visit.workspace, rows)
+        shown = self.adapter_list.show(visit, rows)
         return {**self.for_base(visit, rows), **shown, self.prompt: prompt}

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from personalization.adapters import formats
 from personalization.adapters.adapter import Adapter
 from personalization.errors import StackError
-from personalization.page.adapter_list import Row, kept, remember, stacked
+from personalization.page.adapter_rows import Row, as_json, stacked
 from personalization.page.draw_panel import _axis
 from personalization.page.exchange import files_of
 from personalization.page.interference import interference, suggested
@@ -47,10 +47,30 @@ def ready(workspace) -> Adapter:
     return workspace.library.get("crowned-dog")
 
 
-def test_a_rack_survives_the_browser_and_one_of_an_older_page_is_read() -> None:
+def listed(tab, workspace, rows: list[Row], base: str = "") -> dict:
+    """What the page sends of the list: whose it is, the rows, and every slider."""
+    adapter_list = tab.adapter_list
+    weights = [row.weight for row in rows] + [1.0] * (len(adapter_list.weights) - len(rows))
+    return {
+        adapter_list.visitor: workspace.id,
+        adapter_list.base: base,
+        adapter_list.stored: as_json(rows),
+        **dict(zip(adapter_list.weights, weights, strict=True)),
+    }
+
+
+def combined(tab, workspace, rows: list[Row], combine="sum", density=0.5, rank=0) -> dict:
+    how = dict(zip(tab.combining.how, (combine, density, rank), strict=True))
+    return listed(tab, workspace, rows) | how
+
+
+def test_a_list_survives_the_browser_and_one_of_an_older_page_is_read(tab, workspace) -> None:
     rows = [Row("a", 0.5, None, {"mid_block": 0.0}), Row("b", -1.0, 0.3)]
-    assert remember(json.loads(json.dumps(kept(rows))), 0.5, -1.0) == rows
-    assert remember([["a", 1.0]], 0.7, 1.0, 1.0) == [Row("a", 0.7)]
+    values = listed(tab, workspace, rows)
+    values[tab.adapter_list.stored] = json.loads(json.dumps(as_json(rows)))
+    assert tab.adapter_list.rows_in(values) == rows
+    older = listed(tab, workspace, [Row("a", 0.7)]) | {tab.adapter_list.stored: [["a", 1.0]]}
+    assert tab.adapter_list.rows_in(older) == [Row("a", 0.7)]
 
 
 def test_weights_inside_an_adapter_reach_the_stack(workspace) -> None:
@@ -61,13 +81,18 @@ def test_weights_inside_an_adapter_reach_the_stack(workspace) -> None:
         stacked("", workspace.library, [Row("crowned-dog", 1.5, None, {"mid_block": 2.0})])
 
 
-def test_fine_weights_are_shown_and_kept_for_the_chosen_adapter_alone(tab) -> None:
-    adapter_list = tab.adapter_list
-    stored = kept([Row("a", 1.0), Row("b", 0.5)])
-    changed = adapter_list.keep_fine("", stored, "b", 0.2, 1.0, 0.0, None, 1.0, 0.5)
+def test_fine_weights_are_shown_and_kept_for_the_chosen_adapter_alone(tab, workspace) -> None:
+    combining, rows = tab.combining, [Row("a", 1.0), Row("b", 0.5)]
+    fields = [combining.text, *combining.blocks]
+    entered = dict(zip(fields, (0.2, 1.0, 0.0, None), strict=True))
+    changed = combining.keep_fine(
+        listed(tab, workspace, rows) | entered | {combining.fine_for: "b"}
+    )
     assert changed == [["a", 1.0, None, None], ["b", 0.5, 0.2, {"mid_block": 0.0}]]
-    assert adapter_list.show_fine("", changed, "b") == [0.2, 1.0, 0.0, 1.0]
-    assert adapter_list.show_fine("", changed, "a") == [None, 1.0, 1.0, 1.0]
+    rows = [Row(*row) for row in changed]
+    for name, factors in (("b", [0.2, 1.0, 0.0, 1.0]), ("a", [None, 1.0, 1.0, 1.0])):
+        shown = combining.show_fine(listed(tab, workspace, rows) | {combining.fine_for: name})
+        assert [shown[field] for field in fields] == factors
 
 
 def bad_files(folder: Path, good: Adapter) -> dict[str, str]:
@@ -97,18 +122,18 @@ def bad_files(folder: Path, good: Adapter) -> dict[str, str]:
 def test_a_bad_file_gets_its_own_sentence_and_the_rest_of_the_stack_stays(
     tab, workspace, ready, tmp_path
 ) -> None:
-    stored = kept([Row("crowned-dog", 0.7)])
+    values = listed(tab, workspace, [Row("crowned-dog", 0.7)])
     before = [entry.name for entry in workspace.library.list()]
     for name, said in bad_files(tmp_path, ready).items():
         file = str(tmp_path / f"{name}.safetensors")
-        reply = tab.adapter_list.take_file(workspace.id, "", stored, file, 0.7)
+        reply = tab.adapter_list.take_file(values | {tab.adapter_list.upload: file})
         assert set(reply) == {tab.adapter_list.notes}
         assert said in reply[tab.adapter_list.notes], name
     assert [entry.name for entry in workspace.library.list()] == before
     good = tab.adapter_list.take_file(
-        workspace.id, "", stored, str(tmp_path / "good.safetensors"), 0.7
+        values | {tab.adapter_list.upload: str(tmp_path / "good.safetensors")}
     )
-    assert [row[:2] for row in good[tab.adapter_list.adapter_list]] == [
+    assert [row[:2] for row in good[tab.adapter_list.stored]] == [
         ["crowned-dog", 0.7],
         ["good", ready.description.strength],
     ]
@@ -117,34 +142,31 @@ def test_a_bad_file_gets_its_own_sentence_and_the_rest_of_the_stack_stays(
 def test_two_adapters_of_one_word_are_named_and_stay_on_the_rack(tab, workspace) -> None:
     word = workspace.library.get("neon")
     workspace.library.add(word.described(title="another"), "another")
-    rows = kept([Row("neon", 1.0), Row("another", 1.0)])
+    rows = [Row("neon", 1.0), Row("another", 1.0)]
     with pytest.raises(StackError, match="both define the word"):
-        tab.adapter_list.taken(workspace.id, "", rows, "sum", 0.5, 0, 1.0, 1.0)
-    assert (
-        tab.adapter_list.taken(workspace.id, "", rows, "sum", 0.5, 0, 1.0, 0.0)[2][1].weight == 0.0
-    )
+        tab.combining.stack(combined(tab, workspace, rows))
+    rows[1] = Row("another", 0.0)
+    assert tab.combining.stack(combined(tab, workspace, rows)).slots[1].weight == 0.0
 
 
 def test_suggested_weights_go_onto_the_sliders_and_words_stay(tab, workspace, ready) -> None:
     workspace.library.add(ready.described(title="twin", placeholder_token="zwx"), "twin")
     names = ["crowned-dog", "neon", "twin"]
-    reply = tab.adapter_list.suggest_weights(
-        workspace.id, "", kept([Row(n, 1.0) for n in names]), 1, 1, 1
-    )
+    reply = tab.combining.suggest_weights(listed(tab, workspace, [Row(n, 1.0) for n in names]))
     half = ready.description.strength / 2
-    assert [row[1] for row in reply[tab.adapter_list.adapter_list]] == [half, 1.0, half]
-    assert f"Lowered to {half:.0%}" in reply[tab.adapter_list.said_of_weights]
+    assert [row[1] for row in reply[tab.adapter_list.stored]] == [half, 1.0, half]
+    assert f"Lowered to {half:.0%}" in reply[tab.combining.suggestion]
     assert "already" in suggested([0.4], [0.4])
 
 
 def test_overlap_is_said_once_for_the_same_adapters(tab, workspace, ready) -> None:
     workspace.library.add(ready.described(title="twin", placeholder_token="zwx"), "twin")
-    adapter_list = kept([Row("crowned-dog", 1.0), Row("twin", 0.2)])
-    reply = tab.adapter_list.meet(workspace.id, adapter_list, [])
-    assert "nearly the same" in reply[tab.adapter_list.meeting]
-    assert tab.adapter_list.meeting not in tab.adapter_list.meet(
-        workspace.id, adapter_list, reply[tab.adapter_list.met]
-    )
+    combining = tab.combining
+    values = listed(tab, workspace, [Row("crowned-dog", 1.0), Row("twin", 0.2)])
+    reply = combining.meet(values | {combining.met: []})
+    assert "nearly the same" in reply[combining.meeting]
+    again = combining.meet(values | {combining.met: reply[combining.met]})
+    assert combining.meeting not in again
 
 
 def test_interference_is_drawn_by_layer_and_what_was_named_stays_text() -> None:
@@ -195,9 +217,9 @@ def test_the_sweeps_choices_are_axes() -> None:
 PROMPT = "a photo of sks dog and zwx dog"
 
 
-def given(tab, workspace, rows: list[Row], **form) -> list:
-    """The inputs of the easel's buttons, as the page sends them."""
-    values = {
+def drawing(tab, workspace, rows: list[Row], combine: str = "ties", **changed) -> dict:
+    """The inputs of the draw panel's buttons, as the page sends them."""
+    fields = {
         "prompt": PROMPT,
         "negative": "blur",
         "seed": 7,
@@ -210,10 +232,13 @@ def given(tab, workspace, rows: list[Row], **form) -> list:
         "strength": 0.7,
         "image": None,
         "editor": None,
-    } | form
-    how = (form.pop("combine", "ties"), 0.3, 5)
-    stack = [workspace.id, "", kept(rows), *how, *[row.weight for row in rows]]
-    return [*[v for key, v in values.items() if key != "combine"], *stack]
+    } | changed
+    panel = {getattr(tab.draw_panel, name): value for name, value in fields.items()}
+    return panel | combined(tab, workspace, rows, combine, 0.3, 5)
+
+
+def dropped(tab, workspace, file: str) -> dict:
+    return listed(tab, workspace, []) | {tab.draw_panel.restored: file}
 
 
 @pytest.mark.parametrize("task", ["text", "image", "inpaint"])
@@ -225,9 +250,9 @@ def test_a_picture_dropped_back_brings_everything_back(tab, workspace, ready, ta
     layer = Image.new("RGBA", (128, 128))
     ImageDraw.Draw(layer).rectangle((0, 0, 64, 128), fill=(0, 0, 0, 255))
     editor = {"background": photo, "layers": [layer], "composite": photo}
-    drawn = draw_panel.paint(*given(tab, workspace, rows, task=task, image=photo, editor=editor))
+    drawn = draw_panel.paint(drawing(tab, workspace, rows, task=task, image=photo, editor=editor))
     file = drawn[draw_panel.gallery]["value"][0][0]
-    back = draw_panel.take_record(workspace.id, "", file)
+    back = draw_panel.take_record(dropped(tab, workspace, file))
     said = {
         part: back[getattr(draw_panel, part)]
         for part in ("prompt", "negative", "seed", "steps", "guidance")
@@ -239,11 +264,11 @@ def test_a_picture_dropped_back_brings_everything_back(tab, workspace, ready, ta
         0.7,
     )
     assert (
-        back[adapter_list.combine]["value"],
-        back[adapter_list.density],
-        back[adapter_list.rank],
+        back[tab.combining.combine]["value"],
+        back[tab.combining.density],
+        back[tab.combining.rank],
     ) == ("ties", 0.3, 5)
-    assert [Row(*row) for row in back[adapter_list.adapter_list]] == rows
+    assert [Row(*row) for row in back[adapter_list.stored]] == rows
     if task == "image":
         assert back[draw_panel.image].tobytes() == photo.tobytes()
     if task == "inpaint":
@@ -257,10 +282,10 @@ def test_a_picture_dropped_back_brings_everything_back(tab, workspace, ready, ta
 def test_a_picture_whose_start_is_gone_says_so_and_the_rest_is_restored(tab, workspace) -> None:
     draw_panel = tab.draw_panel
     photo = Image.new("RGB", (128, 128), (200, 30, 30))
-    form = given(tab, workspace, [], task="image", image=photo, combine="sum")
-    file = draw_panel.paint(*form)[draw_panel.gallery]["value"][0][0]
+    form = drawing(tab, workspace, [], task="image", image=photo, combine="sum")
+    file = draw_panel.paint(form)[draw_panel.gallery]["value"][0][0]
     workspace.delete_photos(workspace.photo_keys())
-    back = draw_panel.take_record(workspace.id, "", file)
+    back = draw_panel.take_record(dropped(tab, workspace, file))
     assert "no longer in your workspace" in back[draw_panel.notes]
     assert (back[draw_panel.task], back[draw_panel.prompt]) == ("image", PROMPT)
 
@@ -286,7 +311,7 @@ def test_a_record_that_anyone_may_have_written_sets_nothing_it_should_not(
     info, file = PngInfo(), tmp_path / "x.png"
     info.add_text(KEY, json.dumps(nonsense))
     Image.new("RGB", (8, 8)).save(file, pnginfo=info)
-    back = tab.draw_panel.take_record(workspace.id, "", str(file))
+    back = tab.draw_panel.take_record(dropped(tab, workspace, str(file)))
     draw_panel, adapter_list = tab.draw_panel, tab.adapter_list
     assert (back[draw_panel.prompt], back[draw_panel.seed], back[draw_panel.steps]) == ("", 0, 20)
     assert (back[draw_panel.task], back[draw_panel.scheduler], back[draw_panel.guidance]) == (
@@ -295,9 +320,9 @@ def test_a_record_that_anyone_may_have_written_sets_nothing_it_should_not(
         4.0,
     )
     assert (
-        back[adapter_list.combine]["value"],
-        back[adapter_list.density],
-        back[adapter_list.rank],
+        back[tab.combining.combine]["value"],
+        back[tab.combining.density],
+        back[tab.combining.rank],
     ) == ("sum", 1, 0)
-    assert back[adapter_list.adapter_list] == []
+    assert back[adapter_list.stored] == []
     assert "no longer in the library" in back[adapter_list.notes]

@@ -77,7 +77,7 @@ def test_what_was_measured_is_the_stacks_own_weight(workspace, report):
     adapter_list = app.stack_tab.adapter_list
 
     def strength() -> float:
-        return adapter_list.with_row(workspace, "", [], entry.name)[adapter_list.weights[0]][
+        return adapter_list.with_row(Visit(workspace, ""), [], entry.name)[adapter_list.weights[0]][
             "value"
         ]
 
