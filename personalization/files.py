@@ -30,7 +30,11 @@ _KINDS: tuple[tuple[bytes, str], ...] = (
     (b"RIFF", "is a picture or a sound (RIFF), and no adapter. Ask for a .safetensors file."),
     (b"GIF8", "is a picture (GIF), and no adapter. Ask for a .safetensors file."),
     (b"%PDF", "is a PDF document, and no adapter. Ask for a .safetensors file."),
-    (b"PK", "is a zip archive. Unpack it, and give the .safetensors file in it."),
+    (
+        b"PK",
+        "is a zip archive: a pickle in it could run code, and it is not opened. "
+        "Where a .safetensors file lies in it, unpack it and give that.",
+    ),
     (b"7z\xbc\xaf", "is a 7z archive. Unpack it, and give the .safetensors file in it."),
     (b"Rar!", "is a RAR archive. Unpack it, and give the .safetensors file in it."),
     (b"\x1f\x8b", "is a gzip archive. Unpack it, and give the .safetensors file in it."),

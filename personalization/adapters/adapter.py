@@ -24,12 +24,11 @@ from personalization.files import Header, read_header, write_atomically
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 2
 HEADER = "personalization"  # the key of our JSON in the file's metadata
 
 
 def _renamed(method: Any) -> Any:
-    """Files of format 1 called a learned word so."""
+    """Version 0.1.0 called a learned word so."""
     return "textual_inversion" if method == "word" else method
 
 
@@ -51,11 +50,11 @@ class Description:
     alpha: float = 0.0
     strength: float = 1.0  # recommended weight
     title: str = ""
+    trigger_words: list[str] = field(default_factory=list, hash=False)  # that others' files name
     recipe: dict[str, Any] = field(default_factory=dict, hash=False)
     report: dict[str, Any] = field(default_factory=dict, hash=False)
     software: dict[str, str] = field(default_factory=dict, hash=False)
     created: str = ""
-    format: int = FORMAT
 
     @property
     def trigger(self) -> str:
@@ -116,23 +115,39 @@ def embedded_description(header: Header) -> Description | None:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors, on the CPU; refuses NaN and infinity. Raises `AdapterError` by file name."""
+    """All tensors, on the CPU, those of 8 bits in float32, which holds every value of theirs.
+
+    Refuses NaN, infinity and what is no number in a form that can be computed with. Raises
+    `AdapterError` by file name.
+    """
     from safetensors.torch import load as load_tensors
 
     path = Path(path)
     read_header(path)
     try:
         tensors = load_tensors(path.read_bytes())
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise AdapterError(f"{path.name} is damaged ({error}).", field="adapter") from error
-    for name, tensor in tensors.items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise AdapterError(
-                f"{path.name} holds values that are no numbers (in {name}): "
-                "its training has failed, and it would draw black pictures.",
-                field="adapter",
-            )
-    return tensors
+    return {name: _finite(tensor, name, path.name) for name, tensor in tensors.items()}
+
+
+def _finite(tensor: Tensor, name: str, file: str) -> Tensor:
+    """The tensor, fit to compute with. Raises `AdapterError`."""
+    if tensor.dtype.itemsize == 1 and tensor.is_floating_point():
+        tensor = tensor.float()
+    if tensor.is_complex() or (tensor.dim() > 0 and not tensor.is_floating_point()):
+        raise AdapterError(
+            f"{file} holds {str(tensor.dtype).removeprefix('torch.')} values (in {name}), which "
+            "mean something to the program that wrote them alone. Ask for it in 16 bits.",
+            field="adapter",
+        )
+    if tensor.is_floating_point() and not tensor.isfinite().all():
+        raise AdapterError(
+            f"{file} holds values that are no numbers (in {name}): "
+            "its training has failed, and it would draw black pictures.",
+            field="adapter",
+        )
+    return tensor
 
 
 def read(path: Path) -> Adapter:

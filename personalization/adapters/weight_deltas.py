@@ -1,6 +1,6 @@
 """What each weight of a base changes by.
 
-    LoRADelta | LoHaDelta | LoKrDelta, DoRADelta around any; FullDelta -> delta(W0)
+    LoRADelta | LoHaDelta | LoKrDelta, DoRADelta around any; DifferenceDelta; FullDelta -> delta(W0)
 
 A change is small, but for a full fine-tune's; its delta has the shape of the weight. Every change
 is linear in its strength: a weight w asks for W0 + w * delta, also for DoRA, so that weight zero is
@@ -105,25 +105,29 @@ class LoKrDelta:
     """scale * W1 (x) W2 (LoKr, Yeh et al. 2023, arXiv 2309.14859), either factor itself a product.
 
     w1, w2: a matrix (w2 of a convolution has its kernel), or a pair of factors, or, for w2, a
-    pair and a core (rank, rank, kh, kw).
+    pair and a core (rank, rank, kh, kw). rows: the share that a weight has of the product, where
+    the adapter is of a layer that stands for several; None for all of it.
     """
 
     w1: tuple[Tensor, ...]
     w2: tuple[Tensor, ...]
     rank: int
     scale: float
+    rows: tuple[int, int] | None = None
 
     @property
     def size(self) -> tuple[int, int]:
         """See `WeightDelta`."""
         (out1, in1), (out2, in2) = (_assembled_size(f) for f in (self.w1, self.w2))
-        return out1 * out2, in1 * in2
+        start, end = self.rows or (0, out1 * out2)
+        return end - start, in1 * in2
 
     def delta(self, weight: Tensor) -> Tensor:
         """See `WeightDelta`."""
         w1, w2 = (assembled(_fine_all(weight, factors)) for factors in (self.w1, self.w2))
         w1 = w1.reshape(*w1.shape, *[1] * (w2.dim() - w1.dim()))
-        return torch.kron(w1, w2.contiguous()).mul_(self.scale).reshape(weight.shape)
+        product = torch.kron(w1, w2.contiguous())[slice(*self.rows or (None,))]
+        return product.mul_(self.scale).reshape(weight.shape)
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,27 @@ class DoRADelta:
         shape = [-1 if i == axis else 1 for i in range(weight.dim())]
         norm: Tensor = torch.linalg.vector_norm(directed, dim=others, keepdim=True)
         return directed * (magnitude.reshape(shape) / norm) - weight
+
+
+@dataclass(frozen=True)
+class DifferenceDelta:
+    """W - W0 as it is, of a norm, a bias or whatever else has no small rank."""
+
+    difference: Tensor
+
+    @property
+    def rank(self) -> int:
+        """See `WeightDelta`."""
+        return min(self.size)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """See `WeightDelta`."""
+        return self.difference.shape[0], self.difference[0].numel()
+
+    def delta(self, weight: Tensor) -> Tensor:
+        """See `WeightDelta`."""
+        return _fine(weight, self.difference).reshape(weight.shape).clone()
 
 
 @dataclass(frozen=True)

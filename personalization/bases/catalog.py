@@ -271,3 +271,8 @@ CATALOG: dict[str, BaseSpec] = {
         architecture="flux2-klein",
     ),
 }
+
+
+def has_family(family: str) -> bool:
+    """Whether a base in the catalog is of this family."""
+    return any(spec.family == family for spec in CATALOG.values())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from personalization.adapters.adapter import Adapter
-from personalization.bases.catalog import BaseSpec
+from personalization.bases.catalog import BaseSpec, has_family
 from personalization.errors import AdapterError, StackError
 
 if TYPE_CHECKING:
@@ -92,9 +92,12 @@ class Slot:
                 )
         family = self.adapter.description.family
         if family and family != spec.family:
+            remedy = (
+                "choose a base of its family, or" if has_family(family) else "no base here is, so"
+            )
             raise AdapterError(
                 f"“{self.name}” was made for {family}, and {spec.title} is {spec.family}: "
-                "choose a base of its family, or take it out.",
+                f"{remedy} take it out.",
                 field="adapter",
             )
 

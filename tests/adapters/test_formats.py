@@ -347,7 +347,7 @@ SDXL = {
 @pytest.mark.parametrize("flat", SDXL)
 def test_names_of_sdxl_are_those_of_sd_scripts(flat: str) -> None:
     component, _, path = SDXL[flat].partition(".")
-    assert kohya.split(f"{flat}.lora_up.weight") == (ModuleKey(component, path), "lora_up.weight")
+    assert names.parse(f"{flat}.lora_up.weight") == (ModuleKey(component, path), "lora_B.weight")
     assert kohya.flat_name(ModuleKey(component, path), "sdxl") == flat
 
 
@@ -393,7 +393,7 @@ def test_every_module_has_one_name_in_kohyas_format_and_comes_back(
         flat = {kohya.flat_name(place, kind): place for place in places}
         assert len(flat) == len(places)
         for name, place in flat.items():
-            assert kohya.split(f"{name}.alpha") == (place, "alpha")
+            assert names.parse(f"{name}.alpha") == (place, "alpha")
 
 
 def test_diffusers_maps_our_sdxl_names_back_to_the_same_modules(
@@ -502,13 +502,13 @@ def lora_header(place: str, width: int, spelling: str = "lora_A") -> dict[str, T
         ("lora_te2_text_model_encoder_layers_0_mlp_fc1", 1280, "lora_down", "sdxl"),
         ("lora_te_text_model_encoder_layers_0_self_attn_q_proj", 768, "lora_down", "sd1"),
         ("unet.mid_block.attentions.0.transformer_blocks.0.attn1.to_k", 1280, "lora_A", ""),
-        ("transformer.single_transformer_blocks.0.attn.to_q", 3072, "lora_A", "flux"),
-        ("lora_unet_double_blocks_0_img_attn_qkv", 3072, "lora_down", "flux"),
+        ("transformer.single_transformer_blocks.0.attn.to_q", 3072, "lora_A", "FLUX.1"),
+        ("lora_unet_double_blocks_0_img_attn_qkv", 3072, "lora_down", ""),
         ("transformer.transformer_blocks.0.attn.add_q_proj", 1536, "lora_A", "sd3"),
         ("transformer.transformer_blocks.0.attn.add_q_proj", 3072, "lora_A", ""),
         ("transformer.single_transformer_blocks.0.attn.to_qkv_mlp_proj", 3072, "lora_A", "flux2"),
         ("lora_unet_joint_blocks_0_x_block_attn_qkv", 1536, "lora_down", "sd3"),
-        ("diffusion_model.layers.0.attention.qkv", 3840, "lora_A", "transformer"),
+        ("diffusion_model.layers.0.attention.qkv", 3840, "lora_A", "Z-Image"),
     ],
 )
 def test_the_family_is_told_by_names_and_widths(
@@ -567,12 +567,12 @@ def test_what_is_no_adapter_is_refused_by_name_and_reason(tmp_path: Path, base: 
         "nothing": ({}, "it is empty"),
         "checkpoint": (
             {"unet.conv_in.weight": torch.zeros(2, 2), "unet.conv_in.bias": torch.zeros(2)},
-            "which is no part of a LoRA",
+            "They look like a whole model",
         ),
         "half": ({one: lora.tensors[one]}, "lacks a counterpart"),
         "oft": (
             {"lora_unet_mid_block_proj_in.oft_blocks": torch.zeros(2, 2, 2)},
-            "which is no part of a LoRA",
+            "They look like an OFT",
         ),
         "nowhere": (
             {
@@ -641,12 +641,14 @@ def test_a_file_for_another_family_is_told_before_its_tensors_are_read(
     save_file(lora_header("transformer.single_transformer_blocks.0.attn.to_q", 3072), path)
     adapter = formats.read(path)
     assert formats.contents(path).modules == 1
-    with pytest.raises(AdapterError, match="was made for flux, and Pocket"):
+    with pytest.raises(AdapterError, match="was made for FLUX.1, and Pocket"):
         Stack((Slot(adapter),)).check(base.spec)
-    with pytest.raises(AdapterError, match="made for flux: choose a base of that family"):
+    with pytest.raises(
+        AdapterError, match=r"made for FLUX.1, and Pocket.* is tiny: no base here is of it"
+    ):
         formats.read(path, base)
-    save_file(lora_header("lora_unet_double_blocks_0_img_attn_qkv", 3072, "lora_down"), path)
-    with pytest.raises(AdapterError, match="Ask for a file in the format of diffusers"):
+    save_file(lora_header("lora_unet_double_blocks_18_img_attn_qkv", 3072, "lora_down"), path)
+    with pytest.raises(AdapterError, match=r"was made for FLUX.1"):
         formats.read(path, base)
 
 

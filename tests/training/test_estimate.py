@@ -11,7 +11,7 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
-from personalization.adapters.formats import kohya
+from personalization.adapters.formats import kohya, names
 from personalization.adapters.module_keys import ModuleKey
 from personalization.bases import CATALOG, memory
 from personalization.bases.architectures import ARCHITECTURES
@@ -91,7 +91,7 @@ def test_a_lora_adapts_the_layers_that_the_field_knows(name: str) -> None:
         family = CATALOG[name].family
         for path in layers:
             flat = kohya.flat_name(ModuleKey("unet", path), family)
-            assert kohya.split(f"{flat}.alpha") == (ModuleKey("unet", path), "alpha")
+            assert names.parse(f"{flat}.alpha") == (ModuleKey("unet", path), "alpha")
             if family == "sdxl":
                 assert flat.startswith(
                     (

@@ -9,172 +9,145 @@ others it is that of diffusers. Beside each pair of factors lies its ``alpha``.
 from __future__ import annotations
 
 import json
-import re
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from personalization.adapters.adapter import Adapter
-from personalization.adapters.adapter_deltas import WORD, deltas_of, split_name
+from personalization.adapters.adapter import Adapter, Description
+from personalization.adapters.adapter_deltas import (
+    MAGNITUDE,
+    TEXTUAL_INVERSION,
+    WORD,
+    deltas_of,
+    split_name,
+)
+from personalization.adapters.formats import (
+    canonical,
+    diffusers,
+    layers,
+    names,
+    original,
+    textual_inversion,
+)
+from personalization.adapters.formats.source import Source
 from personalization.adapters.module_keys import ModuleKey
-from personalization.adapters.weight_deltas import LoKrDelta, WeightDelta, without_magnitude
+from personalization.adapters.weight_deltas import (
+    DifferenceDelta,
+    DoRADelta,
+    LoHaDelta,
+    LoKrDelta,
+    LoRADelta,
+    WeightDelta,
+    without_magnitude,
+)
 from personalization.errors import AdapterError
 
-# A learned word inside a LoRA file, as A1111 reads it.
-BUNDLE = "bundle_emb."
-
-_PREFIXES = {
-    "lora_unet_": "unet",
-    "lora_te_": "text_encoder",
-    "lora_te1_": "text_encoder",
-    "lora_te2_": "text_encoder_2",
-}
 _PARTS = {
     "lora_A.weight": "lora_down.weight",
     "lora_B.weight": "lora_up.weight",
-    "lora_magnitude_vector": "dora_scale",
+    MAGNITUDE: "dora_scale",
 }
 _VERSIONS = {"sd1": "sd_v1", "sd2": "sd_v2", "sdxl": "sdxl_base_v1-0"}
-# The names in a path that have an underscore of their own.
-_COMPOUNDS = (
-    *("down_blocks", "mid_block", "up_blocks", "transformer_blocks", "time_embedding"),
-    *("add_embedding", "linear_1", "linear_2", "conv_in", "conv_out", "conv_shortcut"),
-    *("time_emb_proj", "proj_in", "proj_out", "to_q", "to_k", "to_v", "to_out"),
-    *("text_model", "self_attn", "q_proj", "k_proj", "v_proj", "out_proj", "text_projection"),
-    *("input_blocks", "middle_block", "output_blocks", "in_layers", "out_layers", "emb_layers"),
-    *("skip_connection", "time_embed", "label_emb"),
-)
-_WORD = re.compile(rf"(?:{'|'.join(sorted(_COMPOUNDS, key=len, reverse=True))})(?=_|$)|[^_]+")
-
-_OUTER = {
-    "time_embedding.linear_1": "time_embed.0",
-    "time_embedding.linear_2": "time_embed.2",
-    "add_embedding.linear_1": "label_emb.0.0",
-    "add_embedding.linear_2": "label_emb.0.2",
-    "conv_in": "input_blocks.0.0",
-    "conv_out": "out.2",
-}
-_RESNET = {
-    "conv1": "in_layers.2",
-    "conv2": "out_layers.3",
-    "time_emb_proj": "emb_layers.1",
-    "conv_shortcut": "skip_connection",
-}
 
 
-def split(name: str) -> tuple[ModuleKey, str] | None:
-    """Place and ending of "lora_unet_mid_block_attentions_0_proj_in.lora_up.weight", or None."""
-    flat, _, ending = name.partition(".")
-    for prefix, component in _PREFIXES.items():
-        if flat.startswith(prefix):
-            path = ".".join(_WORD.findall(flat.removeprefix(prefix)))
-            return ModuleKey(component, from_sgm(path) if component == "unet" else path), ending
-    return None
+def detect(source: Source) -> bool:
+    """Whether a module is named with underscores."""
+    return any(names.is_flat(name) for name in source.shapes)
 
 
-def flat_name(place: ModuleKey, family: str) -> str:
-    """What sd-scripts calls the module at `place` in a base of `family`."""
-    if place.component == "unet":
-        path = to_sgm(place.path) if family == "sdxl" else place.path
+def read(source: Source, description: Description) -> Adapter:
+    """A file in which each module has its alpha, or else its rank for one."""
+    scales = canonical.alpha_is_rank(description, is_own=source.own is not None)
+    return canonical.assembled(source, description, scales)
+
+
+def write(adapter: Adapter, path: Path) -> list[Path]:
+    """The one file, a LoRA's word inside; a word alone is called as the word is."""
+    if adapter.description.method == TEXTUAL_INVERSION:
+        return textual_inversion.write_for_file_name(adapter, path)
+    tensors, metadata = to_kohya(adapter)
+    return [Adapter(adapter.description, tensors).save(path, metadata)]
+
+
+def flat_name(key: ModuleKey, family: str) -> str:
+    """What sd-scripts calls a module in a base of `family`. Raises `AdapterError`."""
+    if key.component == "unet":
+        path = original.to_unet(key.path) if family == "sdxl" else key.path
         return f"lora_unet_{path}".replace(".", "_")
     prefix = {"text_encoder": "lora_te1" if family == "sdxl" else "lora_te"}
     prefix["text_encoder_2"] = "lora_te2"
-    if place.component not in prefix:
+    if key.component not in prefix:
         raise AdapterError(
-            f"kohya's format has no name for a {place.component}: export for diffusers instead.",
+            f"kohya's format has no name for a {key.component}: export for diffusers instead.",
             field="format",
         )
-    return f"{prefix[place.component]}_{place.path}".replace(".", "_")
-
-
-def from_sgm(path: str) -> str:
-    """A path in Stability's UNet of SDXL as diffusers counts it; any other path as it is."""
-    outer = {theirs: ours for ours, theirs in _OUTER.items()}
-    if path in outer:
-        return outer[path]
-    match path.split("."):
-        case ["input_blocks", n, "0", "op"]:
-            return f"down_blocks.{(int(n) - 1) // 3}.downsamplers.0.conv"
-        case ["input_blocks", n, kind, *rest]:
-            block, layer = divmod(int(n) - 1, 3)
-            return f"down_blocks.{block}.{_layer_from_sgm(kind, layer, rest)}"
-        case ["middle_block", "1", *rest]:
-            return ".".join(["mid_block.attentions.0", *rest])
-        case ["middle_block", n, *rest]:
-            return f"mid_block.{_layer_from_sgm('0', int(n) // 2, rest)}"
-        case ["output_blocks", n, _, "conv"]:
-            return f"up_blocks.{int(n) // 3}.upsamplers.0.conv"
-        case ["output_blocks", n, kind, *rest]:
-            block, layer = divmod(int(n), 3)
-            return f"up_blocks.{block}.{_layer_from_sgm(kind, layer, rest)}"
-    return path
-
-
-def _layer_from_sgm(kind: str, layer: int, rest: list[str]) -> str:
-    inner = ".".join(rest)
-    if kind == "1":
-        return f"attentions.{layer}.{inner}"
-    ours = next((ours for ours, theirs in _RESNET.items() if theirs == inner), inner)
-    return f"resnets.{layer}.{ours}"
-
-
-def to_sgm(path: str) -> str:
-    """A path in diffusers' UNet of SDXL as Stability's counts it."""
-    if path in _OUTER:
-        return _OUTER[path]
-    match path.split("."):
-        case ["down_blocks", n, "downsamplers", "0", "conv"]:
-            return f"input_blocks.{3 * int(n) + 3}.0.op"
-        case ["down_blocks", n, kind, layer, *rest]:
-            return f"input_blocks.{3 * int(n) + int(layer) + 1}.{_layer_to_sgm(kind, rest)}"
-        case ["mid_block", "attentions", "0", *rest]:
-            return ".".join(["middle_block.1", *rest])
-        case ["mid_block", "resnets", n, *rest]:
-            inner = ".".join(rest)
-            return f"middle_block.{2 * int(n)}.{_RESNET.get(inner, inner)}"
-        case ["up_blocks", n, "upsamplers", "0", "conv"]:
-            return f"output_blocks.{3 * int(n) + 2}.2.conv"
-        case ["up_blocks", n, kind, layer, *rest]:
-            return f"output_blocks.{3 * int(n) + int(layer)}.{_layer_to_sgm(kind, rest)}"
-    return path
-
-
-def _layer_to_sgm(kind: str, rest: list[str]) -> str:
-    inner = ".".join(rest)
-    return f"0.{_RESNET.get(inner, inner)}" if kind == "resnets" else f"1.{inner}"
+    return f"{prefix[key.component]}_{key.path}".replace(".", "_")
 
 
 def to_kohya(adapter: Adapter) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """The adapter's tensors and header as sd-scripts (LoRA) or LyCORIS (the others) write them."""
-    description = adapter.description
-    if description.method == "textual_inversion":
-        rows = adapter.tensors
-        return (rows if "clip_l" in rows else {"emb_params": next(iter(rows.values()))}), {}
-    family, by_place = description.family, deltas_of(adapter)
-    tensors: dict[str, Tensor] = {}
-    for place, change in by_place.items():
+    """The adapter's tensors and header as sd-scripts (LoRA) or LyCORIS (the others) write them.
+
+    A file holds one algorithm: what mixes several is written as the LoRA that does the same.
+    Raises `AdapterError` for differences of biases and norms, which neither holds beside a LoRA.
+    """
+    algorithms = {type(without_magnitude(delta)) for delta in deltas_of(adapter).values()}
+    if DifferenceDelta in algorithms:
+        raise AdapterError(
+            "This adapter changes biases or norms as well, which kohya's format has no place for: "
+            "keep the file that it came in.",
+            field="format",
+        )
+    if len(algorithms) > 1:
+        adapter = diffusers.to_diffusers(adapter)
+    family, deltas = adapter.description.family, deltas_of(adapter)
+    tensors = textual_inversion.bundled_for_a1111(adapter)
+    for key, delta in deltas.items():
         # LyCORIS takes whole Kronecker factors as they are, whatever alpha says.
-        alpha = change.rank if _is_whole(change) else description.alpha or change.rank
-        tensors[f"{flat_name(place, family)}.alpha"] = torch.tensor(float(alpha))
+        alpha = delta.rank if _is_whole(delta) else adapter.description.alpha or delta.rank
+        tensors[f"{flat_name(key, family)}.alpha"] = torch.tensor(float(alpha))
     for name, tensor in adapter.tensors.items():
-        if name.startswith(WORD):
-            vector = name.removeprefix(WORD)
-            vector = vector if vector.startswith("clip_") else "string_to_param.*"
-            tensors[f"{BUNDLE}{description.placeholder_token}.{vector}"] = tensor
-            continue
-        place, part = split_name(name)
-        if part == "lora_magnitude_vector":
-            factor = adapter.tensors.get(f"{place}.lora_A.weight", tensor)
-            ones = [1] * (factor.dim() - 2)
-            tensor = tensor.reshape(*tensor.shape if tensor.dim() == 2 else (-1, 1), *ones)
-        if part == "lokr_w1" and _is_whole(by_place[place]):
-            tensor = tensor.float() * without_magnitude(by_place[place]).scale
-        tensors[f"{flat_name(place, family)}.{_PARTS.get(part, part)}"] = tensor
+        if not name.startswith(WORD):
+            key, part = split_name(name)
+            spelled = f"{flat_name(key, family)}.{_PARTS.get(part, part)}"
+            tensors[spelled] = _as_lycoris(tensor, part, key, deltas[key], family)
     return dict(sorted(tensors.items())), _metadata(adapter)
 
 
-def _is_whole(change: WeightDelta) -> bool:
-    inner = without_magnitude(change)
+def _as_lycoris(
+    tensor: Tensor, part: str, key: ModuleKey, delta: WeightDelta, family: str
+) -> Tensor:
+    """A part in the shape that LyCORIS gives it."""
+    if part == MAGNITUDE:  # (out, 1) or (1, in), of a convolution with two ones more
+        shape = tensor.shape if tensor.dim() == 2 else (-1, 1)
+        return tensor.reshape(*shape, *[1] * _kernel_dims(key, delta, family))
+    if part == "lokr_w1" and _is_whole(delta):
+        scale: float = without_magnitude(delta).scale
+        return tensor.float() * scale
+    return tensor
+
+
+def _kernel_dims(key: ModuleKey, delta: WeightDelta, family: str) -> int:
+    """2 for a convolution, 0 for a linear layer. Raises `AdapterError` where nothing tells."""
+    inner = without_magnitude(delta)
+    if isinstance(inner, LoRADelta):
+        return inner.down.dim() - 2
+    if isinstance(inner, LoKrDelta) and inner.w2[-1].dim() == 4:
+        return 2
+    if isinstance(inner, LoHaDelta) and inner.t1 is not None:
+        return 2
+    kernel = layers.kernel(key, family)
+    if kernel is None and key.component == "unet":
+        raise AdapterError(
+            f"Whether {key} is a convolution is not told by this adapter, and kohya's format asks "
+            "for it.",
+            field="format",
+        )
+    return 2 if kernel else 0
+
+
+def _is_whole(delta: WeightDelta) -> bool:
+    inner = without_magnitude(delta)
     return isinstance(inner, LoKrDelta) and len(inner.w1) == len(inner.w2) == 1
 
 
@@ -189,9 +162,11 @@ def _metadata(adapter: Adapter) -> dict[str, str]:
     }
     if description.family in _VERSIONS:
         header["ss_base_model_version"] = _VERSIONS[description.family]
-    if description.method != "lora":
-        algorithm = {"dora": "lora"}.get(description.method, description.method)
-        arguments = {"algo": algorithm, "dora_wd": str(description.method == "dora")}
+    deltas = deltas_of(adapter).values()
+    is_dora = any(isinstance(delta, DoRADelta) for delta in deltas)
+    inner = {type(without_magnitude(delta)) for delta in deltas}
+    algorithm = {LoHaDelta: "loha", LoKrDelta: "lokr"}.get(next(iter(inner), LoRADelta), "lora")
+    if is_dora or algorithm != "lora":
         header["ss_network_module"] = "lycoris.kohya"
-        header["ss_network_args"] = json.dumps(arguments)
+        header["ss_network_args"] = json.dumps({"algo": algorithm, "dora_wd": str(is_dora)})
     return header
