@@ -43,11 +43,11 @@ def default(device: torch.device, free: int | None = None, *, shared: bool = Fal
     The pocket on a CPU. free: bytes, measured where it is not given; shared: a GPU lent by the
     minute, as ZeroGPU's, where the quicker base is the better. Raises `BaseError`.
     """
-    asked = os.environ.get(VARIABLE, "").strip()
-    if asked:
+    chosen = os.environ.get(VARIABLE, "").strip()
+    if chosen:
         from personalization.bases.loading import recognised
 
-        return CATALOG[asked] if asked in CATALOG else recognised(asked)
+        return CATALOG[chosen] if chosen in CATALOG else recognised(chosen)
     if device.type == "cpu":
         return POCKET
     from personalization.bases import memory
@@ -73,13 +73,13 @@ def named(text: str, device: torch.device) -> BaseSpec:
     return spec
 
 
-def options(own: BaseSpec, device: torch.device, free: int | None = None) -> list[Option]:
+def options(default: BaseSpec, device: torch.device, free: int | None = None) -> list[Option]:
     """The process's own base, then the catalog, with what stands against each.
 
     free: bytes, measured where it is not given.
     """
-    others = [spec for spec in CATALOG.values() if spec.name != own.name]
-    return [Option(own, ""), *(Option(spec, _why_not(spec, device, free)) for spec in others)]
+    others = [spec for spec in CATALOG.values() if spec.name != default.name]
+    return [Option(default, ""), *(Option(spec, _why_not(spec, device, free)) for spec in others)]
 
 
 def _why_not(spec: BaseSpec, device: torch.device, free: int | None) -> str:

@@ -43,7 +43,7 @@ class Recommendation:
 def recommend(
     spec: BaseSpec, purpose: Literal["word", "subject"], intent: Intent, *, full: bool
 ) -> Recommendation:
-    """What suits the wish on that base. `full`: whether a full fine-tune has room here."""
+    """What suits the intent on that base. `full`: whether a full fine-tune has room here."""
     if purpose == "word":
         recipe = _word(spec, intent.exact)
         return Recommendation(recipe, _word_why(recipe, intent.exact))
@@ -52,11 +52,11 @@ def recommend(
     return Recommendation(recipe, _why(intent, whole))
 
 
-def recipe_of(spec: BaseSpec, way: MethodName, intent: Intent) -> Recipe:
-    """The recipe for a way to teach a subject that the visitor names."""
-    recipe = spec.recipes["full" if way == "full" else "subject"]
-    if isinstance(recipe.method, LowRank) and way != "full":
-        method = replace(recipe.method, kind=way)
+def recipe_of(spec: BaseSpec, method_name: MethodName, intent: Intent) -> Recipe:
+    """The recipe for a method of teaching a subject that the visitor names."""
+    recipe = spec.recipes["full" if method_name == "full" else "subject"]
+    if isinstance(recipe.method, LowRank) and method_name != "full":
+        method = replace(recipe.method, kind=method_name)
         if intent.where == "stack":
             method = _scaled(method, 0.5)
         if intent.exact != "close":
@@ -82,8 +82,8 @@ def _of_kind(recipe: Recipe, kind: Kind) -> Recipe:
 def _word(spec: BaseSpec, exact: Exactness) -> Recipe:
     recipe = spec.recipes["word"]
     assert isinstance(recipe.method, LearnedEmbedding)
-    own = recipe.method.vectors
-    vectors = {"rough": 1, "close": own, "exact": max(4, 2 * own)}[exact]
+    usual = recipe.method.vectors
+    vectors = {"rough": 1, "close": usual, "exact": max(4, 2 * usual)}[exact]
     recipe = replace(recipe, method=replace(recipe.method, vectors=vectors))
     return _longer(recipe, {"rough": 0.6, "close": 1.0, "exact": 1.5}[exact]).check()
 

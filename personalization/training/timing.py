@@ -84,6 +84,7 @@ class TimeLeft:
         return max([least, *self.times[part], *cold])
 
     def seen(self, part: Part) -> list[float]:
+        """The last times of the part; of steps the cold ones while there are no others."""
         cold = self.cold if part == "step" else []
         return list(self.times[part]) or cold
 

@@ -65,7 +65,7 @@ class Library:
         *,
         describe: Callable[[Path], Description] = _describe,
         read: Callable[[Path], Adapter] = _read,
-        make_room: Callable[[int], None] = lambda size: None,
+        make_room: Callable[[int], None] = lambda _: None,
     ):
         self.folder = Path(folder)
         self.bundled = Path(bundled)
@@ -75,10 +75,10 @@ class Library:
 
     def list(self) -> list[Entry]:
         """The visitor's own, newest first, then the ready ones by name."""
-        own = sorted(_files(self.folder).values(), key=_modified, reverse=True)
-        hidden = {path.name for path in own}
-        bundled = [path for path in sorted(_files(self.bundled).values()) if path.name not in hidden]
-        return [self._entry(path) for path in chain(own, bundled)]
+        visitors = _files(self.folder)
+        bundled = [p for name, p in sorted(_files(self.bundled).items()) if name not in visitors]
+        newest_first = sorted(visitors.values(), key=_modified, reverse=True)
+        return [self._entry(path) for path in chain(newest_first, bundled)]
 
     def entry(self, name: str) -> Entry:
         """The adapter of this name. Raises `AdapterError` where there is none."""
@@ -143,10 +143,10 @@ class Library:
         return path
 
     def _free_path(self, title: str) -> Path:
-        taken = _files(self.bundled) | _files(self.folder)
+        existing = _files(self.bundled) | _files(self.folder)
         name = slug(title)
         names = chain([name], (f"{name}-{number}" for number in count(2)))
-        return self.folder / (next(free for free in names if free not in taken) + SUFFIX)
+        return self.folder / (next(free for free in names if free not in existing) + SUFFIX)
 
     def _entry(self, path: Path) -> Entry:
         own = path.parent == self.folder
@@ -161,8 +161,8 @@ class Library:
 def slug(title: str) -> str:
     """A name that is safe as a file's: letters and digits of any script, in lower case, and "-"."""
     text = unicodedata.normalize("NFKC", title).casefold()
-    kept = "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in text)
-    name = "-".join(kept.split()).encode()[:MAX_NAME].decode(errors="ignore")
+    words = "".join(c if unicodedata.category(c)[0] in "LMN" else " " for c in text)
+    name = "-".join(words.split()).encode()[:MAX_NAME].decode(errors="ignore")
     return name.strip("-") or "untitled"
 
 
@@ -199,9 +199,9 @@ def _glance(path: Path, size: int) -> Description | None:
         return None
 
 
-def _origin(told: Description) -> tuple[object, ...]:
+def _origin(description: Description) -> tuple[object, ...]:
     """When, of what and how a run has made it: what no later word about it changes."""
-    return told.created, told.trigger, told.fingerprint, told.recipe
+    return description.created, description.trigger, description.fingerprint, description.recipe
 
 
 def _modified(path: Path) -> int:

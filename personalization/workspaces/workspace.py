@@ -71,6 +71,7 @@ class Workspace:
 
     @property
     def id(self) -> str:
+        """What opens it again."""
         return self.folder.name
 
     @property
