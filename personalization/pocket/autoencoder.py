@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +15,10 @@ from . import parallel, pictures
 from .anatomy import make_autoencoder
 from .checkpoints import load_state, save_state
 from .muon import optimizers
-from .schedules import warmup_then_cosine
+from .schedules import cosine, course
 from .textures import texture
+
+WARMUP, SAVED = 30, 50  # steps
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class AutoencoderPlan:
     crops of a quarter: the same work, more variety."""
 
     steps: int = 620
+    seconds: float | None = None  # by the clock instead
     batch: int = 4
     crops_until: float = 0.65  # the share of steps on 64 px crops; the rest on whole pictures
     textures: float = 0.2
@@ -33,6 +35,8 @@ class AutoencoderPlan:
     kl: float = 2e-5
     halved: float = 0.25  # the share of batches whose latents are halved, see `loss`
     noise: float = 0.0  # on the latents; once they are standardised, in their deviations
+    decoder_only: bool = False  # the encoder stays, so latents and UNet stay valid
+    seed: int = 0
 
 
 def to_tensor(images: np.ndarray, device: torch.device | str = "cpu") -> Tensor:
@@ -80,15 +84,16 @@ def loss(
 class Batches:
     """Random crops or whole pictures, a share of them procedural textures."""
 
-    def __init__(self, drawings: np.ndarray, plan: AutoencoderPlan, seed: int) -> None:
-        self.drawings, self.plan, self.seed = drawings, plan, seed
-        rng = np.random.default_rng([seed, 1])
+    def __init__(self, drawings: np.ndarray, plan: AutoencoderPlan) -> None:
+        self.drawings, self.plan = drawings, plan
+        rng = np.random.default_rng([plan.seed, 1])
         self.textures = np.stack([texture(rng, pictures.SIZE) for _ in range(1500)])
 
-    def at(self, step: int) -> np.ndarray:
-        """This process's share of the batch of that step, a pure function of (seed, step)."""
-        rng = np.random.default_rng([self.seed, 2, step])
-        whole = step >= self.plan.crops_until * self.plan.steps
+    def at(self, step: int, progress: float) -> np.ndarray:
+        """This process's share of the batch of that step, a pure function of (seed, step) and of
+        whether it is time for whole pictures."""
+        rng = np.random.default_rng([self.plan.seed, 2, step])
+        whole = progress >= self.plan.crops_until
         size = pictures.SIZE if whole else pictures.SIZE // 2
         batch = []
         for _ in range(self.plan.batch * (1 if whole else 4)):
@@ -139,58 +144,63 @@ def standardise(model: AutoencoderKL, images: np.ndarray) -> None:
     quant.bias[channels:] -= 2 * scale.log()
 
 
-def train(
-    folder: Path,
-    drawings: np.ndarray,
-    plan: AutoencoderPlan,
-    seed: int,
-    device: str,
-    decoder_only: bool = False,
-) -> AutoencoderKL:
-    """Train or continue; the checkpoint lies in `folder`.
+class Pupil:
+    """The autoencoder with its optimizers and its checkpoint."""
 
-    decoder_only: the encoder stays, so latents and UNet stay valid, and the decoder gets better.
-    """
-    torch.manual_seed(seed)
-    model = make_autoencoder().to(device, memory_format=torch.channels_last)
-    path = folder / "autoencoder.pt"
-    if decoder_only:
-        load_state(path, {"model": model})
-        model.encoder.requires_grad_(False)
-        model.quant_conv.requires_grad_(False)
-        path = folder / "decoder.pt"
-    optims = optimizers(model, plan.lr)
-    first = load_state(path, {"model": model}, optims)
-    if first >= plan.steps:
-        return model.eval()
-    batches = Batches(drawings, plan, seed)
-    unseen = pictures.drawn(seed, range(pictures.UNSEEN, pictures.UNSEEN + 24))
-    started, running = time.time(), None
-    for step in range(first, plan.steps):
-        rng = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        halve = bool(torch.rand((), generator=rng) < plan.halved)
-        images = to_tensor(batches.at(step), device)
-        value = loss(model, images, plan.kl, halve, plan.noise)
+    def __init__(self, folder: Path, plan: AutoencoderPlan, device: str) -> None:
+        torch.manual_seed(plan.seed)
+        self.plan, self.device = plan, torch.device(device)
+        self.model = make_autoencoder().to(device, memory_format=torch.channels_last)
+        self.path = folder / "autoencoder.pt"
+        if plan.decoder_only:
+            load_state(self.path, {"model": self.model})
+            self.model.encoder.requires_grad_(False)
+            self.model.quant_conv.requires_grad_(False)
+            self.path = folder / "decoder.pt"
+        self.optims = optimizers(self.model, plan.lr)
+        self.trained = [weight for weight in self.model.parameters() if weight.requires_grad]
+        self.done = load_state(self.path, {"model": self.model}, self.optims)
+
+    def learn(self, images: np.ndarray, step: int, progress: float) -> Tensor:
+        """One step; its loss."""
+        rng = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + step)
+        halve = bool(torch.rand((), generator=rng) < self.plan.halved)
+        target = to_tensor(images, self.device)
+        value = loss(self.model, target, self.plan.kl, halve, self.plan.noise)
         value.backward()
-        trained = [weight for weight in model.parameters() if weight.requires_grad]
-        parallel.average_gradients(trained)
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
-        for optim in optims:
+        parallel.average_gradients(self.trained)
+        torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
+        for optim in self.optims:
             for group in optim.param_groups:
-                group["lr"] = plan.lr * warmup_then_cosine(step, plan.steps, warmup=30)
+                group["lr"] = self.plan.lr * min(1.0, (step + 1) / WARMUP) * cosine(progress)
             optim.step()
             optim.zero_grad(set_to_none=True)
-        if not halve:
-            running = value.item() if running is None else running * 0.95 + value.item() * 0.05
-        if step % 50 == 49 and parallel.rank() == 0:
-            pace = (step + 1 - first) / (time.time() - started)
-            done = f"step {step + 1}, loss {running:.4f}, {pace:.2f} steps/s"
-            print(f"autoencoder: {done}", flush=True)
-        if (step % 50 == 49 or step == plan.steps - 1) and parallel.rank() == 0:
-            quality = psnr(model.eval(), unseen)
-            model.train()
-            print(f"autoencoder: step {step + 1}, unseen drawings {quality:.2f} dB", flush=True)
-            if step == plan.steps - 1 and not decoder_only:
-                standardise(model, drawings[:300])
-            save_state(path, step + 1, {"model": model}, optims)
-    return model.eval()
+        return value.detach()
+
+    def save(self, step: int, unseen: np.ndarray, value: Tensor) -> None:
+        """Write the checkpoint, and say how good it is."""
+        quality = psnr(self.model.eval(), unseen)
+        self.model.train()
+        print(
+            f"autoencoder: step {step}, loss {float(value):.4f}, unseen drawings {quality:.2f} dB",
+            flush=True,
+        )
+        save_state(self.path, step, {"model": self.model}, self.optims)
+
+
+def train(folder: Path, drawings: np.ndarray, plan: AutoencoderPlan, device: str) -> AutoencoderKL:
+    """Train or continue; the checkpoint lies in `folder`."""
+    pupil, batches = Pupil(folder, plan, device), Batches(drawings, plan)
+    unseen = pictures.drawn(plan.seed, range(pictures.UNSEEN, pictures.UNSEEN + 24))
+    step, way = pupil.done, course(pupil.done, plan.steps, plan.seconds)
+    started = step
+    while (gone := parallel.agreed(way.progress(step), pupil.device)) < 1:
+        value = pupil.learn(batches.at(step, gone), step, gone)
+        step += 1
+        if step % SAVED == 0 and parallel.rank() == 0:
+            pupil.save(step, unseen, value)
+    if step > started and parallel.rank() == 0:
+        if not plan.decoder_only:
+            standardise(pupil.model, drawings[:300])
+        pupil.save(step, unseen, value)
+    return pupil.model.eval()

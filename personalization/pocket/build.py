@@ -1,13 +1,16 @@
 """Build the pocket: `python -m personalization.pocket.build`.
 
 Stages, each resumed or skipped by what lies in the work folder: pictures, autoencoder, latents,
-text, unet, export; then the judges, see judge.py. Run it again and it continues; stop it with
-SIGTERM and it saves first.
+text, unet, decoder, export; then the judges, see judge.py. Run it again and it continues; stop it
+with SIGTERM and it saves first. `--continue-from-assets` begins with the published weights.
 
 On a CPU, `python -m torch.distributed.run --nproc_per_node CORES -m personalization.pocket.build`
 is up to three times as fast, see parallel.py; on two cores the defaults take some hours. With CUDA
-it takes bf16, and is worth
-`--pictures 200000 --batch 256 --unet-steps 40000 --half-steps 10000 --autoencoder-steps 20000`.
+it takes bf16, and pictures are drawn while it trains. What an NVIDIA H200 does in ten minutes:
+
+    python -m personalization.pocket.build --continue-from-assets --pictures 240000 --batch 384
+        --lr 2e-3 --text-lr 4e-4 --seconds 330 --fall 0.65 --average 0.05 --compile
+        --decoder-seconds 100 --decoder-batch 32
 """
 
 from __future__ import annotations
@@ -15,25 +18,35 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shlex
+import sys
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from . import autoencoder as autoencoders
+from . import card, parallel, text, unet
 from . import latents as latent_files
-from . import parallel, pictures, text, unet
 from .anatomy import make_autoencoder, make_text_encoder, make_unet
 from .checkpoints import load_state
+from .dataset import Drawing, load_pictures
 from .export import export
 from .start import lay_out
-from .tokens import tokenizers_in
+from .tokens import tokenizers_in, training_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 STAGES = ("pictures", "autoencoder", "latents", "text", "unet", "decoder", "export")
+# The autoencoder learns from so many pictures at most; they lie in memory.
+AUTOENCODER_PICTURES = 24_000
+FIRST_PICTURES = 10_000  # on a GPU the UNet begins with so many, and more come
+
+Tokenizers = tuple[CLIPTokenizer, CLIPTokenizer]
 
 
 @dataclass(frozen=True)
@@ -47,14 +60,28 @@ class Build:
     pictures: int
     autoencoder_steps: int
     decoder_steps: int
+    decoder_seconds: float | None
+    decoder_batch: int
     text_steps: int
     unet_steps: int
     half_steps: int
     batch: int
+    lr: float
+    text_lr: float
+    fall: float
+    average: float
     finish: int | None
+    seconds: float | None
+    compile: bool
     continue_from_assets: bool
     workers: int
+    name: str
     took: str
+
+    @property
+    def cuda(self) -> bool:
+        """Whether it runs on a GPU, beside which the CPU has time to draw."""
+        return torch.device(self.device).type == "cuda"
 
 
 def load_autoencoder(build: Build) -> tuple[AutoencoderKL, int, int]:
@@ -76,173 +103,205 @@ def load_text(build: Build, training: CLIPTokenizer) -> CLIPTextModel:
 
 def scale_of(build: Build) -> float:
     """The autoencoder's scaling factor, one where no latents are yet."""
-    folder = build.work / "latents"
-    if not latent_files.path_of(folder, 0).exists():
-        return 1.0
-    return latent_files.scaling_factor(latent_files.load_all(folder, pictures.CHUNK))
+    path = latent_files.path_of(build.work / "latents", 0)
+    return latent_files.scaling_factor(np.load(path)) if path.exists() else 1.0
 
 
-def run_latents(build: Build) -> None:
-    """Encode the pictures."""
-    model, _, _ = load_autoencoder(build)
-    latent_files.encode_all(
-        model.to(build.device),
-        build.work / "pictures",
-        build.work / "latents",
-        build.pictures,
-        build.device,
-    )
+class Stages:
+    """What the stages do, one method each, in their order."""
+
+    def __init__(self, build: Build, tokenizers: Tokenizers, drawing: Drawing | None) -> None:
+        self.build, self.tokenizers, self.drawing = build, tokenizers, drawing
+
+    def wait_for(self, count: int) -> None:
+        """Until so many pictures are drawn, in all processes."""
+        if self.drawing:
+            self.drawing.wait_for(min(count, self.build.pictures))
+        parallel.wait()
+
+    def drawings(self) -> np.ndarray:
+        """What the autoencoder learns from."""
+        count = min(self.build.pictures, AUTOENCODER_PICTURES)
+        self.wait_for(count)
+        return load_pictures(self.build.work / "pictures", count)
+
+    def pictures(self) -> None:
+        """Begin to draw; beside a GPU the rest waits for the first ones only."""
+        self.wait_for(FIRST_PICTURES if self.build.cuda else self.build.pictures)
+
+    def autoencoder(self) -> None:
+        """Train the autoencoder, if it is not."""
+        build = self.build
+        if load_autoencoder(build)[1] < build.autoencoder_steps:
+            plan = autoencoders.AutoencoderPlan(steps=build.autoencoder_steps, seed=build.seed)
+            autoencoders.train(build.work, self.drawings(), plan, build.device)
+
+    def latents(self) -> None:
+        """Encode the pictures that are drawn."""
+        model = load_autoencoder(self.build)[0].to(self.build.device)
+        latent_files.encode_all(model, self.build.work, self.build.pictures)
+
+    def text(self) -> None:
+        """Teach the text encoder to read."""
+        build = self.build
+        text.train(build.work, self.tokenizers[0], build.seed, build.device, build.text_steps)
+
+    def unet(self) -> None:
+        """Train the UNet on what is encoded, and on more as it comes."""
+        build, training = self.build, self.tokenizers[0]
+        model = load_autoencoder(build)[0].to(build.device).requires_grad_(False)
+        pictures = latent_files.TrainingSet(model, build.work, build.pictures)
+        while pictures.grow():
+            pass
+        data = unet.UnetData(
+            pictures,
+            empty=text.tokens(training, [""])[0].to(build.device),
+            scale=latent_files.scaling_factor(pictures.latents),
+        )
+        torch.manual_seed(build.seed)
+        unet.train(build.work, make_unet(), load_text(build, training), data, unet_plan(build))
+
+    def decoder(self) -> None:
+        """Refine the decoder: the encoder stays, and the UNet with it."""
+        build = self.build
+        if not build.decoder_steps and not build.decoder_seconds:
+            return
+        plan = autoencoders.AutoencoderPlan(
+            steps=build.decoder_steps,
+            seconds=build.decoder_seconds,
+            batch=build.decoder_batch,
+            crops_until=0.0,
+            lr=2e-3,
+            halved=0.0,
+            noise=0.08,
+            decoder_only=True,
+            seed=build.seed + 1,
+        )
+        autoencoders.train(build.work, self.drawings(), plan, build.device)
+
+    def export(self) -> None:
+        """Write assets/pocket from what there is, trained to the end or not."""
+        if parallel.rank():
+            return
+        build = self.build
+        autoencoder, whole, decoder = load_autoencoder(build)
+        average = make_unet()
+        steps = load_state(build.work / "unet.pt", {"average": average})
+        before = card.sittings_in(build.out) if build.continue_from_assets else []
+        now = sitting(build, steps, f"{whole} steps, then {decoder} of its decoder alone")
+        text_encoder = load_text(build, self.tokenizers[0])
+        export(build.out, autoencoder, text_encoder, self.tokenizers, average)
+        card.write(build.out, [*before, now])
+        print(f"export: {build.out}, UNet of {steps} steps", flush=True)
 
 
-def run_unet(build: Build, training: CLIPTokenizer) -> None:
-    """Train the UNet on what is encoded."""
-    latents = latent_files.load_all(build.work / "latents", build.pictures)
-    data = unet.UnetData(
-        latents=latents,
-        captions=unet.caption_table(training, build.seed, len(latents)),
-        empty=text.tokens(training, [""])[0],
-        scale=latent_files.scaling_factor(latents),
-    )
-    torch.manual_seed(build.seed)
-    plan = unet.UnetPlan(
+def unet_plan(build: Build) -> unet.UnetPlan:
+    """How the UNet is trained; published weights are past half size."""
+    return unet.UnetPlan(
         steps=build.unet_steps,
         half_steps=0 if build.continue_from_assets else build.half_steps,
-        batch=build.batch,
-        seed=build.seed,
         finish=build.finish,
-    )
-    unet.train(build.work, make_unet(), load_text(build, training), data, plan, build.device)
-
-
-def run_export(build: Build, tokenizers: tuple[CLIPTokenizer, CLIPTokenizer]) -> None:
-    """Write assets/pocket from what there is, trained to the end or not."""
-    autoencoder, autoencoder_steps, decoder_steps = load_autoencoder(build)
-    average = make_unet()
-    steps = load_state(build.work / "unet.pt", {"average": average})
-    readme = README.format(
-        command="python -m personalization.pocket.build",
+        seconds=build.seconds,
+        batch=build.batch,
+        lr=build.lr,
+        text_lr=build.text_lr,
+        fall=build.fall,
+        average=build.average,
         seed=build.seed,
-        pictures=build.pictures,
-        autoencoder_steps=autoencoder_steps,
-        decoder_steps=decoder_steps,
-        took=build.took,
-        steps=steps,
-        half_steps=min(steps, build.half_steps),
-        samples=steps * build.batch,
-        machine=f"{platform.machine()}, {os.cpu_count()} cores, {build.device}",
-        date=time.strftime("%Y-%m-%d"),
+        compile=build.compile,
     )
-    export(build.out, autoencoder, load_text(build, tokenizers[0]), tokenizers, average, readme)
-    print(f"export: {build.out}, UNet of {steps} steps", flush=True)
 
 
-README = """---
-license: apache-2.0
-library_name: diffusers
-pipeline_tag: text-to-image
----
-# The pocket
-
-A text-to-image latent diffusion model of the anatomy of Stable Diffusion 1.x in miniature: 128 px,
-latents of 4 x 32 x 32, CLIP text encoder of 4 x 192, UNet of 12.5 M parameters. Trained from
-nothing but drawings that `personalization/pocket/world` makes; no photograph, no scraped picture,
-no other model's weights.
-
-| | |
-|---|---|
-| command | `{command}` |
-| seed | {seed} |
-| training pictures | {pictures} |
-| autoencoder | {autoencoder_steps} steps, then {decoder_steps} of its decoder alone |
-| UNet | {steps} steps ({half_steps} of them at half size), {samples} samples, averaged weights |
-| machine | {machine} |
-| time | {took} |
-| date | {date} |
-| licence | Apache-2.0 |
-
-20 steps, guidance 4. `held_out_words.safetensors` holds the embeddings of words that the UNet was
-trained with and the tokenizer no longer has: the ceiling for a learned word. `report.json` and
-`contact-sheet.png` are written by `python -m personalization.pocket.report`.
-"""
+def sitting(build: Build, steps: int, autoencoder: str) -> card.Sitting:
+    """What the model card says of this training."""
+    cores = f"{os.cpu_count()} CPU cores ({platform.machine()})"
+    return card.Sitting(
+        name=build.name,
+        date=time.strftime("%Y-%m-%d"),
+        command=shlex.join(["python", "-m", "personalization.pocket.build", *sys.argv[1:]]),
+        machine=f"one {torch.cuda.get_device_name()}" if build.cuda else cores,
+        time=build.took,
+        pictures=build.pictures,
+        samples=steps * build.batch,
+        autoencoder=autoencoder,
+    )
 
 
-def main() -> None:
-    """Read the options and run the stages."""
+def parsed() -> tuple[Build, list[str]]:
+    """The options, and the stages that are to run."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     cuda = torch.cuda.is_available()
-    parser.add_argument("--work", type=Path, default=REPOSITORY / "build" / "pocket")
-    parser.add_argument("--out", type=Path, default=REPOSITORY / "assets" / "pocket")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cuda" if cuda else "cpu")
-    parser.add_argument("--pictures", type=int, default=24_000, help="how many are drawn")
-    parser.add_argument("--autoencoder-steps", type=int, default=620)
-    parser.add_argument(
-        "--decoder-steps", type=int, default=600, help="after the UNet, decoder only"
+    add = parser.add_argument
+    add("--work", type=Path, default=REPOSITORY / "build" / "pocket")
+    add("--out", type=Path, default=REPOSITORY / "assets" / "pocket")
+    add("--seed", type=int, default=0)
+    add("--device", default="cuda" if cuda else "cpu")
+    add("--pictures", type=int, default=24_000, help="how many are drawn")
+    add("--autoencoder-steps", type=int, default=620)
+    add("--decoder-steps", type=int, default=600, help="after the UNet, decoder only")
+    add("--decoder-seconds", type=float, help="so long instead, by the clock")
+    add("--decoder-batch", type=int, default=4)
+    add("--text-steps", type=int, default=200)
+    add("--unet-steps", type=int, default=6000)
+    add("--half-steps", type=int, default=2500, help="of them at half size")
+    add("--finish", type=int, help="so many UNet steps from here, instead")
+    add("--seconds", type=float, help="train the UNet so long, by the clock, instead")
+    add("--batch", type=int, default=32)
+    add("--lr", type=float, default=1.5e-3)
+    add("--text-lr", type=float, default=3e-4)
+    add(
+        "--fall", type=float, default=0.1, help="the last share, in which the rates fall to nothing"
     )
-    parser.add_argument("--text-steps", type=int, default=200)
-    parser.add_argument("--unet-steps", type=int, default=6000)
-    parser.add_argument("--half-steps", type=int, default=2500, help="of them at half size")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--finish", type=int, help="end the UNet in so many steps, decaying")
-    parser.add_argument(
+    add("--average", type=float, default=0.08, help="the averaged weights' horizon, a share")
+    add("--compile", action="store_true", help="the UNet by torch.compile")
+    add(
         "--continue-from-assets",
         action="store_true",
         help="start from --out's weights, all of them",
     )
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--took", default="not noted", help="the time, for the model card")
-    parser.add_argument("--only", nargs="+", choices=STAGES, default=STAGES, metavar="STAGE")
+    add("--workers", type=int, default=max(1, (os.cpu_count() or 1) - (3 if cuda else 0)))
+    add("--name", default="unreleased", help="what the model card calls this training")
+    add("--took", default="not noted", help="the time, for the model card")
+    add("--only", nargs="+", choices=STAGES, default=list(STAGES), metavar="STAGE")
     options = vars(parser.parse_args())
     stages = options.pop("only")
-    build = Build(**options)
-    torch.set_flush_denormal(True)
-    parallel.start()
+    return Build(**options), stages
 
-    if build.continue_from_assets and parallel.rank() == 0:
+
+def begin(build: Build) -> Tokenizers:
+    """The work folder with what all stages need."""
+    if parallel.rank() == 0:
         training, _ = tokenizers_in(build.work, build.seed)
-        lay_out(build.work, build.out, training, build.autoencoder_steps, build.text_steps)
+        if build.continue_from_assets:
+            lay_out(build.work, build.out, training, build.autoencoder_steps, build.text_steps)
     parallel.wait()
-    if "pictures" in stages and parallel.rank() == 0:
-        pictures.draw_all(build.work / "pictures", build.seed, build.pictures, build.workers)
-    parallel.wait()
-    if "autoencoder" in stages:
-        autoencoders.train(
-            build.work,
-            pictures.load_all(build.work / "pictures", build.pictures),
-            autoencoders.AutoencoderPlan(steps=build.autoencoder_steps),
-            build.seed,
-            build.device,
-        )
-    parallel.wait()
-    if "latents" in stages:
-        run_latents(build)
-    parallel.wait()
-    if {"text", "unet", "export"} & set(stages):
-        if parallel.rank() == 0:
-            tokenizers_in(build.work, build.seed)
-        parallel.wait()
-        tokenizers = tokenizers_in(build.work, build.seed)
-    if "text" in stages:
-        text.train(build.work, tokenizers[0], build.seed, build.device, build.text_steps)
-        parallel.wait()
-    if "unet" in stages:
-        run_unet(build, tokenizers[0])
-    if "decoder" in stages and build.decoder_steps:
-        autoencoders.train(
-            build.work,
-            pictures.load_all(build.work / "pictures", build.pictures),
-            autoencoders.AutoencoderPlan(
-                steps=build.decoder_steps, crops_until=0.4, lr=2e-3, halved=0.0, noise=0.08
-            ),
-            build.seed + 1,
-            build.device,
-            decoder_only=True,
-        )
-    parallel.wait()
-    if "export" in stages and parallel.rank() == 0:
-        run_export(build, tokenizers)
+    return tokenizers_in(build.work, build.seed)
+
+
+def drawing_of(build: Build) -> AbstractContextManager[Drawing | None]:
+    """The pictures, being drawn by the first process."""
+    if parallel.rank():
+        return nullcontext()
+    tokenizer = training_folder(build.work)
+    folder = build.work / "pictures"
+    return Drawing(folder, tokenizer, build.seed, build.pictures, build.workers)
+
+
+def main() -> None:
+    """Read the options and run the stages."""
+    build, names = parsed()
+    torch.set_flush_denormal(True)
+    torch.backends.cudnn.benchmark = True
+    parallel.start()
+    tokenizers = begin(build)
+    with drawing_of(build) if "pictures" in names else nullcontext() as drawing:
+        stages = Stages(build, tokenizers, drawing)
+        for name in STAGES:
+            if name in names:
+                getattr(stages, name)()
+                parallel.wait()
 
 
 if __name__ == "__main__":

@@ -51,9 +51,11 @@ def export(
     text: CLIPTextModel,
     tokenizers: tuple[CLIPTokenizer, CLIPTokenizer],
     unet: UNet2DConditionModel,
-    readme: str,
 ) -> None:
-    """Write the pipeline folder, `held_out_words.safetensors` ({word: (1, 192)}) and README.md."""
+    """Write the pipeline folder, with `held_out_words.safetensors` ({word: (1, 192)}).
+
+    What tells of other weights, the card and the report, does not stay.
+    """
     training, published = tokenizers
     folder = target.with_name(target.name + ".part")
     shutil.rmtree(folder, ignore_errors=True)
@@ -76,10 +78,6 @@ def export(
         w: table[n : n + 1].float().clone() for w, n in held_out_word_numbers(training).items()
     }
     save_file(words, folder / "held_out_words.safetensors")
-    (folder / "README.md").write_text(readme)
-    for kept in ("contact-sheet.png", "report.json"):
-        if (target / kept).exists():
-            shutil.copy(target / kept, folder / kept)
     for file in folder.rglob("*.safetensors"):
         file.chmod(0o644)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -31,6 +31,7 @@ from .anatomy import TEXT_LENGTH
 from .autoencoder import to_tensor
 from .build import REPOSITORY
 from .checkpoints import load_state, save_state
+from .dataset import load_pictures
 from .export import loads_as_float32, swap_in
 from .muon import optimizers
 from .schedules import warmup_then_cosine
@@ -215,7 +216,7 @@ def main() -> None:
     parser.add_argument("--classifier-steps", type=int, default=2800)
     options = parser.parse_args()
     torch.set_flush_denormal(True)
-    drawings = pictures.load_all(options.work / "pictures", options.pictures)
+    drawings = load_pictures(options.work / "pictures", options.pictures)
     tokenizer = tokenizers_in(options.work, options.seed)[1]
     autoencoder = AutoencoderKL.from_pretrained(options.pocket, subfolder="vae")
     reader = classifier.train(

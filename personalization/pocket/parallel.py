@@ -55,6 +55,15 @@ def average_gradients(weights: Sequence[Tensor], stop: bool = False) -> bool:
     return bool(flag.item())
 
 
+def agreed(value: float, device: torch.device) -> float:
+    """The first process's value, for all: clocks differ, and weights must not."""
+    if world() == 1:
+        return value
+    shared = torch.tensor([value], dtype=torch.float64, device=device)
+    dist.broadcast(shared, 0)
+    return float(shared.item())
+
+
 def wait() -> None:
     """Until all processes are here."""
     if world() > 1:

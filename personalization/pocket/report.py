@@ -19,7 +19,7 @@ from diffusers import AutoencoderKL, StableDiffusionPipeline
 from PIL import Image, ImageDraw
 from transformers import CLIPModel, CLIPTokenizer
 
-from . import classifier, judge, pictures, realism
+from . import card, classifier, judge, pictures, realism
 from .autoencoder import psnr, to_images, to_tensor
 from .build import REPOSITORY
 from .text import tokens
@@ -234,6 +234,7 @@ def main() -> None:
     parser.add_argument("--columns", type=int, default=8)
     parser.add_argument("--json", type=Path, help="write the figures here, beside what is there")
     parser.add_argument("--sheet", type=Path, help="write the contact sheet here")
+    parser.add_argument("--card", action="store_true", help="take them into the pocket's card")
     options = parser.parse_args()
     pipeline = StableDiffusionPipeline.from_pretrained(options.pocket, safety_checker=None)
     pipeline.to(options.device)
@@ -249,6 +250,8 @@ def main() -> None:
     if options.json:
         before = json.loads(options.json.read_text()) if options.json.exists() else {}
         options.json.write_text(json.dumps(before | figures, indent=2) + "\n")
+    if options.card:
+        card.write(options.pocket, card.sittings_in(options.pocket))
 
 
 if __name__ == "__main__":

@@ -94,9 +94,14 @@ def make_tokenizers(seed: int) -> tuple[CLIPTokenizer, CLIPTokenizer]:
     return tokenizer_from(full, [*merges, *more]), tokenizer_from(published, merges)
 
 
+def training_folder(folder: Path) -> Path:
+    """Where the tokenizer for training lies in a work folder."""
+    return folder / "tokenizer-training"
+
+
 def tokenizers_in(folder: Path, seed: int) -> tuple[CLIPTokenizer, CLIPTokenizer]:
     """`make_tokenizers`, kept in the work folder: the build is stopped and continued often."""
-    homes = (folder / "tokenizer-training", folder / "tokenizer-published")
+    homes = (training_folder(folder), folder / "tokenizer-published")
     if not all((home / "tokenizer.json").exists() for home in homes):
         for home, tokenizer in zip(homes, make_tokenizers(seed), strict=True):
             tokenizer.save_pretrained(home)

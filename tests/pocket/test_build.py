@@ -1,5 +1,7 @@
 """Claims about building the pocket: what its parts compute, and where it goes on from."""
 
+import time
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
 from personalization.bases.catalog import ASSETS
-from personalization.pocket import pictures, realism, start, unet
+from personalization.pocket import card, dataset, latents, pictures, realism, schedules, start, unet
 from personalization.pocket.anatomy import make_autoencoder, make_text_encoder, make_unet
 from personalization.pocket.checkpoints import load_state
 from personalization.pocket.muon import Muon, orthogonalised
@@ -63,13 +65,17 @@ def test_muon_takes_gradients_and_weights_of_any_memory_format():
     assert change.square().mean().sqrt().item() == pytest.approx(0.2 * 0.1, rel=0.3)
 
 
-def test_a_batch_is_a_function_of_its_number():
-    data = unet.UnetData(
-        latents=torch.randn(20, 2, 4, 8, 8).half(),
-        captions=torch.ones(20, unet.CAPTIONS, 32, dtype=torch.int16),
-        empty=torch.zeros(32, dtype=torch.long),
-        scale=1.0,
-    )
+def data_of(folder: Path, count: int, size: int) -> unet.UnetData:
+    """Latents of noise, and captions of ones."""
+    pictures = latents.TrainingSet(make_autoencoder(), folder, count)
+    pictures.latents = torch.randn(count, 2, 4, size, size).half()
+    pictures.captions[:] = 1
+    pictures.count = count
+    return unet.UnetData(pictures, empty=torch.zeros(32, dtype=torch.long), scale=1.0)
+
+
+def test_a_batch_is_a_function_of_its_number(tmp_path):
+    data = data_of(tmp_path, 20, 8)
     plan = unet.UnetPlan(steps=10, half_steps=3, batch=400, seed=5)
     one, same, other = (unet.batch_at(step, plan, data) for step in (4, 4, 6))
     assert torch.equal(one.latents, same.latents)
@@ -81,6 +87,63 @@ def test_a_batch_is_a_function_of_its_number():
     assert one.captions[~dropped].eq(1).all()
     assert 0 <= one.timesteps.min() <= one.timesteps.max() < 1000
     assert unet.batch_at(2, plan, data).latents.shape == (400, 4, 4, 4)
+
+
+def test_the_rate_holds_and_falls_by_steps_as_by_the_clock():
+    steps, clock = schedules.course(30, 100, None), schedules.course(30, 100, 50.0)
+    assert steps.progress(75) == 0.75
+    clock = replace(clock, began=time.monotonic() - 37.5)
+    assert clock.progress(31) == pytest.approx(0.75, abs=0.01)
+    assert [schedules.hold_then_fall(p, 0.5) for p in (0, 0.5, 0.75, 1.1)] == [1, 1, 0.5, 0]
+
+
+def test_the_average_reaches_over_the_same_share_of_any_training():
+    for total in (1_000, 10_000):
+        keep = schedules.averaging(total // 2, 0.5, 0.05)
+        assert 1 / (1 - keep) == pytest.approx(0.05 * total)
+
+
+def test_training_by_the_clock_ends_and_goes_on_from_its_checkpoint(tmp_path, training):
+    torch.manual_seed(0)
+    data = data_of(tmp_path, 8, 8)
+    text = make_text_encoder(len(training), training.bos_token_id, training.eos_token_id)
+    plan = unet.UnetPlan(steps=0, half_steps=0, batch=2, seconds=1.0, warmup=1)
+    before = make_unet()
+    average = unet.train(tmp_path, deepcopy(before), text, data, plan)
+    trained = make_unet()
+    steps = load_state(tmp_path / "unet.pt", {"average": trained})
+    assert steps >= 1
+    states = (average.state_dict(), trained.state_dict(), before.state_dict())
+    assert all(
+        torch.equal(a, b) for a, b in zip(states[0].values(), states[1].values(), strict=True)
+    )
+    assert not all(map(torch.equal, states[1].values(), states[2].values()))
+    more = replace(plan, seconds=None, finish=1)
+    unet.train(tmp_path, make_unet(), text, data, more)
+    assert load_state(tmp_path / "unet.pt", {"average": trained}) == steps + 1
+
+
+def test_pictures_are_taken_in_while_they_are_drawn(tmp_path, training, monkeypatch):
+    monkeypatch.setattr(dataset, "CHUNK", 4)
+    monkeypatch.setattr(latents, "CHUNK", 4)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    training.save_pretrained(tmp_path / "tokenizer")
+    found = latents.TrainingSet(make_autoencoder().eval(), tmp_path, 6)
+    assert not found.grow()
+    for index, count in ((0, 4), (1, 6)):
+        dataset.draw_chunk(dataset.Chunk(folder, index, 0, tmp_path / "tokenizer"))
+        assert found.grow()
+        assert len(found) == count
+    assert not found.grow()
+    assert np.array_equal(np.load(dataset.picture_path(folder, 1))[0], pictures.drawn(0, [4])[0])
+    table = dataset.caption_table(training, 0, range(6))
+    assert np.array_equal(found.captions.numpy(), table)
+    again = latents.TrainingSet(
+        make_autoencoder().eval(), tmp_path, 6
+    )  # reads what the first wrote
+    again.grow()
+    assert torch.equal(again.latents[:4], found.latents[:4])
 
 
 def test_it_goes_on_from_the_published_weights(work, training):
@@ -135,3 +198,25 @@ def test_a_variant_is_another_drawing_of_the_same_caption():
     assert all(
         replace(a, individual=b.individual) != b for a, b in zip(scenes, others, strict=True)
     )
+
+
+def test_the_card_tells_of_each_sitting_and_what_came_of_it(tmp_path):
+    first = card.Sitting(
+        name="first",
+        date="2026-11-21",
+        command="build",
+        machine="two CPU cores",
+        time="an hour",
+        pictures=500,
+        samples=1_000,
+        autoencoder="620 steps",
+        figures={"kind right, pocket": 0.25},
+    )
+    (tmp_path / "report.json").write_text(
+        '{"kind right, pocket": 0.5, "kind right, real drawings": 1}'
+    )
+    card.write(tmp_path, [first, replace(first, name="second", samples=500, figures={})])
+    text = (tmp_path / "README.md").read_text()
+    assert "1,500 samples in all" in text
+    assert "| class as the caption says | 0.250 | 0.500 | 1.000 |" in text
+    assert card.sittings_in(tmp_path)[1].figures["kind right, pocket"] == 0.5
