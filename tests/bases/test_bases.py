@@ -296,6 +296,7 @@ def drawn(pipe: Any, prompt: str) -> Tensor:
     return latents
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "method"), TAUGHT)
 def test_what_is_taught_draws_alike_in_the_stack_and_in_an_untouched_pipeline(
     name: str, method: str, tmp_path: Path

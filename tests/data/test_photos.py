@@ -126,7 +126,8 @@ def test_where_a_photo_was_taken_stays_behind(tmp_path: Path):
     assert not image.info
     assert not image.getexif()
     image.save(tmp_path / "again.jpg")
-    assert not Image.open(tmp_path / "again.jpg").getexif()
+    with Image.open(tmp_path / "again.jpg") as again:
+        assert not again.getexif()
 
 
 def test_a_photo_larger_than_any_base_needs_is_brought_down(tmp_path: Path):

@@ -65,6 +65,7 @@ def parameters(base) -> dict[str, torch.Tensor]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_sliced_equals_unsliced_bit_for_bit(base, tmp_path, name):
     whole, sliced = (new_run(tmp_path / part, METHODS[name]) for part in ("whole", "sliced"))
@@ -168,6 +169,7 @@ for event in loop.train(base, Run.open(Path(sys.argv[1]))):
 """
 
 
+@pytest.mark.slow
 def test_a_run_killed_with_sigkill_continues(base, tmp_path):
     recipe = replace(METHODS["lora"], steps=12)
     killed, whole = new_run(tmp_path / "killed", recipe), new_run(tmp_path / "whole", recipe)
@@ -231,6 +233,7 @@ def test_a_full_disk_stops_with_a_sentence_and_the_run_continues(base, tmp_path,
     assert isinstance(list(loop.train(base, run))[-1], Finished)
 
 
+@pytest.mark.slow
 def test_a_run_whose_fixed_loss_has_settled_ends_early_and_says_so(base, tmp_path):
     # Without a learning rate to speak of, the first looks fall and the later ones cannot move.
     recipe = Recipe(
