@@ -38,6 +38,11 @@ def use(page: Page, steps: int | None) -> None:
     expect(page.locator("#subject-report img").first).to_be_visible(timeout=PATIENCE)
     expect(page.locator("#subject-verdict")).not_to_contain_text("is trained", timeout=PATIENCE)
     page.locator("#subject-send").click()
+    draw(page)
+
+
+def draw(page: Page) -> None:
+    """A picture with the stack; the page keeps none over a reload."""
     page.locator("#draw-button").click()
     expect(page.locator("#stack-gallery img").first).to_be_visible(timeout=PATIENCE)
 
@@ -72,6 +77,8 @@ def main() -> None:
                 with visiting(browser, app.url, **window) as page:
                     for name, title in TABS.items():
                         open_tab(page, title)
+                        if name == "stack":
+                            draw(page)
                         shoot(page, FOLDER / f"{name}-{look}{width}.webp")
 
 
