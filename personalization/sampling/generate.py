@@ -154,7 +154,7 @@ def _restored_outside(mask: Image.Image, before: Image.Image, after: Image.Image
 def draw_latents(base: Base, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
     """One batch, not decoded: (batch, channels, h, w) in the denoiser's scale, on the CPU."""
     with torch.inference_mode(), base.autocast():
-        latents = base.pipeline("text")(
+        latents: Tensor = base.pipeline("text")(
             prompt=list(prompts),
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             num_inference_steps=base.spec.sampling.steps,

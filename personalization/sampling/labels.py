@@ -62,7 +62,7 @@ class Typeface:
         ink: Colour,
         align: Align,
     ) -> None:
-        """Write one line; `at. is its middle in height, its middle or right end in width."""
+        """Write one line; `at` is its middle in height, its middle or right end in width."""
         x, middle = at
         x -= self.length(text) / (2 if align == "middle" else 1)
         ascent, descent = _font(FONTS[0], self.size).getmetrics()

@@ -58,7 +58,8 @@ def _clamped(value: Any, default: float | None, low: float, high: float) -> floa
         return default
     if isinstance(value, float) and not math.isfinite(value):
         return default
-    return min(max(value, low), high)
+    clamped: float = min(max(value, low), high)
+    return clamped
 
 
 def _text(length: int, default: str | None = "") -> BeforeValidator:
@@ -153,7 +154,8 @@ class PictureRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
-        return _RECORD.dump_python(self, mode="json")
+        values: dict[str, Any] = _RECORD.dump_python(self, mode="json")
+        return values
 
     @staticmethod
     def from_json(text: str) -> PictureRecord | None:

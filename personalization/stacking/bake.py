@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from personalization.bases.base import Base
 from personalization.errors import StackError
 from personalization.stacking import merged_weights
 from personalization.stacking.merged_weights import Factored, Layer
-from personalization.stacking.stack import IN_TIME, Slot, Stack, record
+from personalization.stacking.stack import IN_TIME, Slot, Stack
 
 
 @dataclass(frozen=True)
@@ -112,5 +113,16 @@ def _description(base: Base, stack: Stack, rank: int, title: str) -> Description
         kind=source.kind,
         rank=rank,
         title=title or " + ".join(slot.name for slot in stack.active),
-        recipe={"merged": [record(slot) for slot in stack.slots], "combine": stack.combine},
+        recipe={"merged": [_ingredient(slot) for slot in stack.slots], "combine": stack.combine},
     )
+
+
+def _ingredient(slot: Slot) -> dict[str, Any]:
+    """What the recipe says of an adapter in the stack."""
+    return {
+        "name": slot.name,
+        "sha256": slot.adapter.sha256,
+        "weight": slot.weight,
+        "text_weight": slot.text_weight,
+        "blocks": dict(slot.blocks),
+    }

@@ -35,7 +35,8 @@ def svd(deltas: Sequence[Tensor], weights: Sequence[float], rank: int) -> Tensor
     """The matrix of `rank` that is nearest to the weighted sum (Eckart and Young 1936)."""
     total = weighted_sum(deltas, weights)
     left, values, right = torch.linalg.svd(total.flatten(1), full_matrices=False)
-    return ((left[:, :rank] * values[:rank]) @ right[:rank]).reshape(total.shape)
+    nearest: Tensor = (left[:, :rank] * values[:rank]) @ right[:rank]
+    return nearest.reshape(total.shape)
 
 
 def ties_shares(deltas: Sequence[Tensor], weights: Sequence[float], density: float) -> list[Tensor]:
@@ -115,6 +116,7 @@ def svd_between(
 
 def orthonormal(columns: Tensor, least: float) -> Tensor:
     """A basis of the columns' span, without those that earlier ones leave shorter than `least`."""
+    q: Tensor
     q, r = torch.linalg.qr(columns)
     long = r.diagonal().abs() > least
     return q if bool(long.all()) else q[:, long]

@@ -84,15 +84,15 @@ class Factored:
 
 def layers(base: Base, stack: Stack) -> list[Layer]:
     """What the stack changes. Raises `AdapterError` for an adapter that does not fit the base."""
-    found: dict[nn.Parameter, Layer] = {}
+    by_parameter: dict[nn.Parameter, Layer] = {}
     for slot in stack.active:
         key = _key(slot.adapter)
         for parameter, (place, change) in _matches(base, slot, key).items():
             if weight := slot.weight_at(place):
-                others = found[parameter].parts if parameter in found else ()
+                others = by_parameter[parameter].parts if parameter in by_parameter else ()
                 part = Part(slot, key, change, weight)
-                found[parameter] = Layer(parameter, place, (*others, part))
-    return list(found.values())
+                by_parameter[parameter] = Layer(parameter, place, (*others, part))
+    return list(by_parameter.values())
 
 
 def values(base: Base, layers: Sequence[Layer], stack: Stack) -> Values:

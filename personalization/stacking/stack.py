@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from personalization.adapters.adapter import Adapter
 from personalization.bases.catalog import BaseSpec, has_family
@@ -153,17 +153,6 @@ class Stack:
                 "above 0 and up to 1, and the rank must not be negative.",
                 field="combine",
             )
-
-
-def record(slot: Slot) -> dict[str, Any]:
-    """What is written down of an adapter in the stack."""
-    return {
-        "name": slot.name,
-        "sha256": slot.adapter.sha256,
-        "weight": slot.weight,
-        "text_weight": slot.text_weight,
-        "blocks": dict(slot.blocks),
-    }
 
 
 def check_count(adapters: int) -> None:
