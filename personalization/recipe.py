@@ -201,6 +201,11 @@ class Recipe:
         return self.method if isinstance(self.method, LearnedEmbedding) else None
 
     @property
+    def trains_weights(self) -> bool:
+        """Whether more than a word is learned."""
+        return not isinstance(self.method, LearnedEmbedding)
+
+    @property
     def method_name(self) -> str:
         """``textual_inversion``, ``lora``, ``loha``, ``lokr``, ``dora`` or ``full``."""
         if isinstance(self.method, LowRank):

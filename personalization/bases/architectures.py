@@ -46,6 +46,7 @@ class Architecture:
 
     @property
     def denoiser(self) -> str:
+        """Its name."""
         return next(iter(self.parts))
 
 
@@ -118,6 +119,57 @@ _VAE_BLOCKS = {
 _VAE = Part("AutoencoderKL", {**_VAE_BLOCKS, "latent_channels": 4})
 
 ARCHITECTURES: dict[str, Architecture] = {
+    # assets/pocket, as `pocket.build` makes it.
+    "pocket": Architecture(
+        {
+            "unet": Part(
+                "UNet2DConditionModel",
+                {
+                    "sample_size": 32,
+                    "block_out_channels": (32, 64, 128, 256),
+                    "down_block_types": (
+                        "DownBlock2D",
+                        *("CrossAttnDownBlock2D",) * 2,
+                        "DownBlock2D",
+                    ),
+                    "up_block_types": ("UpBlock2D", *("CrossAttnUpBlock2D",) * 2, "UpBlock2D"),
+                    "layers_per_block": 1,
+                    "attention_head_dim": (1, 2, 4, 8),
+                    "cross_attention_dim": 192,
+                    "norm_num_groups": 8,
+                },
+            ),
+            "vae": Part(
+                "AutoencoderKL",
+                {
+                    "block_out_channels": (16, 32, 96),
+                    "down_block_types": ("DownEncoderBlock2D",) * 3,
+                    "up_block_types": ("UpDecoderBlock2D",) * 3,
+                    "latent_channels": 4,
+                    "norm_num_groups": 1,
+                    "mid_block_add_attention": False,
+                },
+            ),
+            "text_encoder": Part(
+                "CLIPTextModel",
+                {
+                    "vocab_size": 770,
+                    "hidden_size": 192,
+                    "intermediate_size": 768,
+                    "num_hidden_layers": 4,
+                    "num_attention_heads": 6,
+                    "max_position_embeddings": 32,
+                    "projection_dim": 192,
+                    "bos_token_id": 768,
+                    "eos_token_id": 769,
+                    "pad_token_id": 769,
+                },
+            ),
+        },
+        context=(32, 192),
+        pooled=0,
+        latents=(4, 4),
+    ),
     # CompVis' v1-inference.yaml, which is diffusers' default but for the width of the text.
     "sd15": Architecture(
         {

@@ -38,9 +38,10 @@ class BaseSpec:
     targets: tuple[str, ...]  # module-name endings that a low-rank adapter adapts by default
     text_targets: tuple[str, ...]
     recipes: dict[Purpose, Recipe] = field(hash=False)
+    architecture: str  # of `architectures`: what it weighs is known before it is loaded
     encoder: str = "pocket"  # see `encoders.panel`
     gated: bool = False  # whether the Hub asks for its terms to be accepted first
-    architecture: str | None = None  # of `architectures`: what it weighs is known before loading
+    cpu: bool = False  # whether it is taught and drawn without a GPU, in minutes
     safety_checker: bool = False  # whether it comes with one: kept on where the public draws
     config: str | None = None  # of a single file: the repository with its tokenizer and settings
     anonymous: bool = False  # read without the machine's own token: a visitor named it
@@ -167,6 +168,8 @@ CATALOG: dict[str, BaseSpec] = {
                 checkpoint_every=50,
             ),
         },
+        architecture="pocket",
+        cpu=True,
     ),
     "sd15": BaseSpec(
         name="sd15",

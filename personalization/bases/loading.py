@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import SingleFileComponentError
@@ -31,22 +32,45 @@ from personalization.errors import AdapterError, BaseError
 from personalization.files import read_header
 
 SINGLE = ".safetensors"
+# What the libraries raise over a repository, a folder or a file that is not as it should be.
 _FAILURES = (
     OSError,
     ValueError,
     RuntimeError,
-    KeyError,
-    TypeError,
-    AttributeError,
     SafetensorError,
     SingleFileComponentError,
     HfHubHTTPError,
+    httpx.HTTPError,
 )
-_CLASSES = {  # of a pipeline, to entries of the catalog, the first of which is usual
-    "StableDiffusionPipeline": ("sd15", "sd21"),
-    "StableDiffusionXLPipeline": ("sdxl",),
-    "StableDiffusion3Pipeline": ("sd35-medium",),
-    "Flux2KleinPipeline": ("flux2-klein",),
+# What it means that one of these is among the causes: the first that fits.
+_REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    (
+        (GatedRepoError,),
+        "{source} is gated: its owner wants its terms accepted first. Accept them at "
+        "https://huggingface.co/{source}, sign in with that account (HF_TOKEN), and try again.",
+    ),
+    (
+        (RevisionNotFoundError,),
+        "{source} is there, but not in the revision that was asked for: leave it out.",
+    ),
+    (
+        (RepositoryNotFoundError,),
+        "There is no repository {source}, or it is private: check its name.",
+    ),
+    (
+        (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError, httpx.TransportError),
+        "{source} is not on this machine, and the Hub does not answer: check the network, "
+        "and try again.",
+    ),
+    (
+        (SafetensorError,),
+        "A file of {source} is damaged or half downloaded: delete it and load again.",
+    ),
+)
+_CLASSES = {  # of a pipeline, to the entry of the catalog; StableDiffusionPipeline has two
+    "StableDiffusionXLPipeline": "sdxl",
+    "StableDiffusion3Pipeline": "sd35-medium",
+    "Flux2KleinPipeline": "flux2-klein",
 }
 # What a single file of the family holds, by a name in it and the width of that weight's input.
 _INNER = "model.diffusion_model."
@@ -105,7 +129,7 @@ def read(kind: Any, spec: BaseSpec, device: torch.device, **more: Any) -> Any:
             f"{spec.title} does not fit into this machine's memory: choose a smaller base."
         ) from error
     except _FAILURES as error:
-        raise BaseError(f"{why(spec.source, error)} The base in use stays.") from error
+        raise BaseError(f"{failure_reason(spec.source, error)} The base in use stays.") from error
 
 
 def recognised(source: str, revision: str | None = None, *, anonymous: bool = False) -> BaseSpec:
@@ -132,32 +156,15 @@ def keeps_safety_checker(spec: BaseSpec) -> bool:
     return spec.safety_checker and "SPACE_ID" in os.environ
 
 
-def why(source: str, error: BaseException) -> str:
+def failure_reason(source: str, error: BaseException) -> str:
     """What a failure to load means, and what to do about it."""
     causes = list(_causes(error))
-    kinds = tuple(type(cause) for cause in causes)
-    if any(issubclass(kind, GatedRepoError) for kind in kinds):
-        return (
-            f"{source} is gated: its owner wants its terms accepted first. Accept them at "
-            f"https://huggingface.co/{source}, sign in with that account (HF_TOKEN), and try again."
-        )
-    if any(issubclass(kind, RevisionNotFoundError) for kind in kinds):
-        return f"{source} is there, but not in the revision that was asked for: leave it out."
-    if any(issubclass(kind, RepositoryNotFoundError) for kind in kinds):
-        return f"There is no repository {source}, or it is private: check its name."
-    offline = (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError)
-    if any(issubclass(kind, offline) or kind.__name__ in _NETWORK for kind in kinds):
-        return (
-            f"{source} is not on this machine, and the Hub does not answer: check the network, "
-            "and try again."
-        )
-    if any(issubclass(kind, SafetensorError) for kind in kinds):
-        return f"A file of {source} is damaged or half downloaded: delete it and load again."
-    said = next((line for cause in causes for line in str(cause).strip().splitlines()), "")
-    return f"{source} cannot be loaded ({said[:200] or kinds[0].__name__}): is it all there?"
-
-
-_NETWORK = ("ConnectError", "ConnectTimeout", "ReadTimeout", "ProxyError", "NetworkError")
+    for kinds, sentence in _REASONS:
+        if any(isinstance(cause, kinds) for cause in causes):
+            return sentence.format(source=source)
+    lines = (line for cause in causes for line in str(cause).strip().splitlines())
+    reason = next(lines, type(error).__name__)
+    return f"{source} cannot be loaded ({reason[:200]}): is it all there?"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
@@ -176,9 +183,12 @@ def _single(kind: Any, spec: BaseSpec, options: dict[str, Any]) -> Any:
     for missing in ("safety_checker", "requires_safety_checker"):
         options.pop(missing, None)
     config = spec.config or spec.source
-    return kind.from_single_file(
-        spec.source, config=config, local_files_only=Path(config).is_dir(), **options
-    )
+    try:
+        return kind.from_single_file(
+            spec.source, config=config, local_files_only=Path(config).is_dir(), **options
+        )
+    except KeyError as error:  # by which diffusers' conversion says that a weight is missing
+        raise ValueError(f"it has no {error}") from error
 
 
 def _family_of_file(path: Path) -> str:
@@ -191,7 +201,7 @@ def _family_of_file(path: Path) -> str:
     for name, (key, width) in _SINGLE_MARKS.items():
         if key in shapes and shapes[key][-1] == width:
             return name
-    if any(".lora_" in name or "lora_" in name for name in shapes):
+    if any("lora_" in name for name in shapes):
         raise BaseError(f"{path.name} is an adapter, not a base: add it to the stack.")
     raise BaseError(f"{path.name} is of no family that is known here: {_known()}.")
 
@@ -204,20 +214,22 @@ def _family_of_index(source: str, revision: str | None, anonymous: bool) -> tupl
         "token": False if anonymous else None,
     }
     try:
-        kind = StableDiffusionPipeline.load_config(source, **options).get("_class_name", "")
-        names = _CLASSES.get(kind, ())
-        width = sample = None
+        index = StableDiffusionPipeline.load_config(source, **options)
+        kind = index.get("_class_name", "") if isinstance(index, dict) else ""
         if kind == "StableDiffusionPipeline":  # of which there are two, told by their text's width
             unet = UNet2DConditionModel.load_config(source, subfolder="unet", **options)
-            width, sample = unet.get("cross_attention_dim"), unet.get("sample_size")
+            name = "sd21" if unet.get("cross_attention_dim") == 1024 else "sd15"
+            sample = unet.get("sample_size")
+            return name, 8 * sample if sample else None
     except _FAILURES as error:
-        raise BaseError(f"{why(source, error)} The base in use stays.") from error
-    if not names:
+        raise BaseError(f"{failure_reason(source, error)} The base in use stays.") from error
+    if kind not in _CLASSES:
         raise BaseError(
             f"{source} is a {kind or 'folder of something else'}; what is known here: {_known()}."
         )
-    return ("sd21" if width == 1024 else names[0]), (sample * 8 if sample else None)
+    return _CLASSES[kind], None
 
 
 def _known() -> str:
-    return ", ".join(spec.title for spec in CATALOG.values() if spec.architecture)
+    names = ("sd15", "sd21", *_CLASSES.values())
+    return ", ".join(CATALOG[name].title for name in names)

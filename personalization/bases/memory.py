@@ -29,6 +29,18 @@ CONTEXT = 0.6 * GIB  # what CUDA takes before the first tensor
 
 
 @dataclass(frozen=True)
+class Load:
+    """What a step of training has to do."""
+
+    size: int  # pixels to a side
+    batch: int
+    text_trained: bool  # whether a gradient goes on to the prompt
+    # Whether by gradient checkpointing, which keeps what goes into each block, and of one block at
+    # a time what is in it, for the price of a second forward.
+    recomputed: bool = False
+
+
+@dataclass(frozen=True)
 class Step:
     """What a forward and a backward pass keep and compute."""
 
@@ -65,22 +77,17 @@ def available(device: torch.device) -> int | None:
 
 
 def fits(spec: BaseSpec, device: torch.device, free: int) -> bool:
-    """Whether the weights alone fit into `free` bytes. A base of no known architecture is small."""
-    return not spec.architecture or weights(spec.architecture, precision(device)) <= free
+    """Whether the weights alone fit into `free` bytes."""
+    return weights(spec.architecture, precision(device)) <= free
 
 
 def check(spec: BaseSpec, device: torch.device, free: int | None = None) -> None:
     """Raise `BaseError` where the weights alone do not fit, with what would fit.
 
-    free: bytes; what the device has where it is not given. A base without a known architecture
-    passes, and so does a machine that does not say what is free.
+    free: bytes; what the device has where it is not given. A machine that does not say passes.
     """
-    if spec.architecture is None:
-        return
     free = available(device) if free is None else free
-    if free is None:
-        return
-    if fits(spec, device, free):
+    if free is None or fits(spec, device, free):
         return
     needed = weights(spec.architecture, precision(device))
     fitting = [other.title for other in CATALOG.values() if fits(other, device, free)]
@@ -90,47 +97,41 @@ def check(spec: BaseSpec, device: torch.device, free: int | None = None) -> None
     )
 
 
-def step(
-    architecture: str,
-    denoiser: Any,
-    size: int,
-    batch_size: int,
-    *,
-    text_trained: bool,
-    recomputed: bool = False,
-) -> Step:
-    """One step of training `denoiser`, which is on the meta device, with what is trained set so.
+def step(architecture: str, denoiser: Any, load: Load) -> Step:
+    """One step of training `denoiser`, which is on the meta device, with what is trained set so."""
+    forward = _forward(ARCHITECTURES[architecture], denoiser, load)
+    weights = {_storage(t) for t in (*denoiser.parameters(), *denoiser.buffers())}
+    activations: dict[int, int] = {}  # bytes by storage
 
-    size: pixels to a side; text_trained: whether a gradient goes on to the prompt; recomputed:
-    whether by gradient checkpointing, which keeps what goes into each block, and of one block at a
-    time what is in it, for the price of a second forward.
-    """
-    described = ARCHITECTURES[architecture]
-    call = _call(described, denoiser, size, batch_size, text_trained)
-    own = {_storage(t) for t in (*denoiser.parameters(), *denoiser.buffers())}
-    kept: dict[int, Any] = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        if _storage(tensor) not in own:
-            kept[_storage(tensor)] = tensor.untyped_storage()
+    def hold(tensor: Tensor) -> Tensor:
+        if _storage(tensor) not in weights:
+            activations[_storage(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
 
-    counter = FlopCounterMode(display=False)
-    attention = _Autocast()
-    blocks = _Blocks(keep, lambda: counter.get_total_flops() + attention.flops)
-    if recomputed:
-        denoiser.enable_gradient_checkpointing(blocks)
-    with counter, attention:
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            loss = call().float().square().mean()
-        bytes_kept = sum(storage.nbytes() for storage in kept.values())
-        loss.backward()
+    counter, autocast = FlopCounterMode(display=False), _Autocast()
+    blocks = _Blocks(hold, lambda: counter.get_total_flops() + autocast.flops)
+    with _recomputed(denoiser, blocks if load.recomputed else None), counter, autocast:
+        with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
+            loss = forward().float().square().mean()
+        held = sum(activations.values())
+        torch.autograd.backward(loss)
     for parameter in denoiser.parameters():
         parameter.grad = None
-    if recomputed:
+    flops = counter.get_total_flops() + autocast.flops + blocks.flops
+    return Step(held + blocks.largest, flops)
+
+
+@contextmanager
+def _recomputed(denoiser: Any, blocks: _Blocks | None) -> Iterator[None]:
+    """The denoiser's gradient checkpointing done by `blocks`; None: without it."""
+    if blocks is None:
+        yield
+        return
+    denoiser.enable_gradient_checkpointing(blocks)
+    try:
+        yield
+    finally:
         denoiser.disable_gradient_checkpointing()
-    work = counter.get_total_flops() + attention.flops + blocks.flops
-    return Step(bytes_kept + blocks.largest, work)
 
 
 class _Blocks:
@@ -163,42 +164,34 @@ def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def _call(
-    architecture: Architecture, denoiser: Any, size: int, batch: int, text_trained: bool
-) -> Callable[[], Tensor]:
+def _forward(architecture: Architecture, denoiser: Any, load: Load) -> Callable[[], Tensor]:
     """The denoiser's forward on inputs of the right shapes."""
     channels, pixels = architecture.latents
-    side = size // pixels
-    shape = (batch, channels, side, side)
+    side = load.size // pixels
     tokens, width = architecture.context
-
-    def empty(*shape: int, dtype: torch.dtype = torch.bfloat16) -> Tensor:
-        return torch.empty(shape, device="meta", dtype=dtype)
-
-    context = empty(batch, tokens, width).requires_grad_(text_trained)
-    pooled = empty(batch, architecture.pooled).requires_grad_(text_trained)
-    noisy, level = empty(*shape, dtype=torch.float32), empty(batch, dtype=torch.float32)
+    context = _empty(load.batch, tokens, width).requires_grad_(load.text_trained)
+    pooled = _empty(load.batch, architecture.pooled).requires_grad_(load.text_trained)
+    noisy, level = _empty(load.batch, channels, side, side).float(), _empty(load.batch).float()
+    inputs: dict[str, Any]
     if architecture.denoiser == "unet":
-        more = {}
+        inputs = {"sample": noisy}
         if architecture.pooled:
-            more = {"added_cond_kwargs": {"text_embeds": pooled, "time_ids": empty(batch, 6)}}
-        return lambda: denoiser(noisy, level, context, return_dict=False, **more)[0]
-    if architecture.pooled:
-        return lambda: denoiser(
-            hidden_states=noisy,
-            timestep=level,
-            encoder_hidden_states=context,
-            pooled_projections=pooled,
-            return_dict=False,
-        )[0]
-    return lambda: denoiser(
-        hidden_states=noisy.flatten(2).transpose(1, 2),
-        timestep=level,
-        encoder_hidden_states=context,
-        txt_ids=torch.zeros(batch, tokens, 4, device="meta"),
-        img_ids=torch.zeros(batch, side * side, 4, device="meta"),
-        return_dict=False,
-    )[0]
+            sizes = _empty(load.batch, 6)
+            inputs["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": sizes}
+    elif architecture.pooled:
+        inputs = {"hidden_states": noisy, "pooled_projections": pooled}
+    else:
+        inputs = {
+            "hidden_states": noisy.flatten(2).transpose(1, 2),
+            "txt_ids": torch.zeros(load.batch, tokens, 4, device="meta"),
+            "img_ids": torch.zeros(load.batch, side * side, 4, device="meta"),
+        }
+    inputs |= {"timestep": level, "encoder_hidden_states": context, "return_dict": False}
+    return lambda: denoiser(**inputs)[0]
+
+
+def _empty(*shape: int) -> Tensor:
+    return torch.empty(shape, device="meta", dtype=torch.bfloat16)
 
 
 class _Autocast(TorchFunctionMode):

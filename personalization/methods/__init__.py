@@ -18,8 +18,11 @@ __all__ = ["Export", "Method", "ParameterGroup", "installed"]
 
 
 @contextmanager
-def installed(base: Base, concept: Concept, recipe: Recipe) -> Iterator[Method]:
-    """The recipe's method in the base; on leaving, the base is as it was."""
+def installed(base: Base, concept: Concept | None, recipe: Recipe) -> Iterator[Method]:
+    """The recipe's method in the base; on leaving, the base is as it was.
+
+    Without a concept, as on a base without weights, what it trains is there and means nothing.
+    """
     method: Method
     match recipe.method:
         case recipes.LearnedEmbedding() as word:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from personalization.bases.base import Base
 from personalization.errors import RecipeError
-from personalization.methods.method import Export, ParameterGroup
+from personalization.methods.method import Export, ParameterGroup, Size, numbers
 from personalization.recipe import Full
 
 
@@ -51,6 +51,11 @@ class FullMethod:
             )
             for name, module in self._trained.items()
         ]
+
+    def size(self) -> Size:
+        """Written in half precision."""
+        trained = numbers(self.groups())
+        return Size(trained, layers=0, file=2 * trained)
 
     @contextmanager
     def adapters_disabled(self) -> Iterator[None]:

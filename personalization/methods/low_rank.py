@@ -21,13 +21,14 @@ from personalization.adapters.adapter_deltas import WORD
 from personalization.bases.base import Base
 from personalization.data.concept import Concept
 from personalization.errors import PersonalizationError, RecipeError
-from personalization.methods.method import Export, ParameterGroup
+from personalization.methods.method import Export, ParameterGroup, Size, numbers
 from personalization.methods.textual_inversion import TextualInversionMethod
 from personalization.recipe import LowRank
 
 ADAPTER = "default"
+HEADER = 24_000  # bytes of a file that are no numbers, on the pocket
 # One parameter of each adapted module, by its name's end.
-FIRST = (
+_FIRST = (
     f"lora_A.{ADAPTER}.weight",
     f"hada_w1_a.{ADAPTER}",
     f"lokr_w1.{ADAPTER}",
@@ -40,7 +41,7 @@ class LowRankMethod:
 
     uses_class_noun = True
 
-    def __init__(self, base: Base, concept: Concept, method: LowRank, seed: int):
+    def __init__(self, base: Base, concept: Concept | None, method: LowRank, seed: int):
         self.method = method
         self.trains_text = method.text_encoder or method.learned_embedding is not None
         self._word: TextualInversionMethod | None = None
@@ -97,6 +98,13 @@ class LowRankMethod:
             }
             groups.append(ParameterGroup(trained, rate))
         return groups + words
+
+    def size(self) -> Size:
+        """Written in single precision."""
+        groups = self.groups()
+        trained = numbers(groups)
+        layers = sum(name.endswith(_FIRST) for group in groups for name in group.parameters)
+        return Size(trained, layers, HEADER + 4 * trained)
 
     @contextmanager
     def adapters_disabled(self) -> Iterator[None]:

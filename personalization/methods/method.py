@@ -27,6 +27,15 @@ class Export:
     alpha: float = 0.0
 
 
+@dataclass(frozen=True)
+class Size:
+    """What a method comes to on a base, before anything is learned."""
+
+    trained: int  # numbers
+    layers: int  # modules that an adapter changes; 0 for the others
+    file: int  # bytes of what `export` gives, written
+
+
 class Method(Protocol):
     """A way to teach, installed in a base."""
 
@@ -35,6 +44,10 @@ class Method(Protocol):
 
     def groups(self) -> list[ParameterGroup]:
         """What is trained. Names are unique over all groups and the same in every process."""
+        ...
+
+    def size(self) -> Size:
+        """How much is trained, and how large its file will be."""
         ...
 
     def adapters_disabled(self) -> AbstractContextManager[None]:
@@ -52,3 +65,8 @@ class Method(Protocol):
     def remove(self) -> None:
         """Take everything out: the base is as it was, bit for bit."""
         ...
+
+
+def numbers(groups: list[ParameterGroup]) -> int:
+    """How many are trained."""
+    return sum(p.numel() for group in groups for p in group.parameters.values())

@@ -14,40 +14,53 @@ from torch import Tensor, nn
 from personalization.bases.base import Base, TextEncoder
 from personalization.bases.learned_embedding import ExtendedEmbedding, extended_tokenizer
 from personalization.data.concept import Concept, check_initializer
-from personalization.methods.method import Export, ParameterGroup
+from personalization.methods.method import Export, ParameterGroup, Size, numbers
 from personalization.recipe import LearnedEmbedding
+
+HEADER = 1_600  # bytes of a file that are no numbers
 
 
 class TextualInversionMethod:
-    """New rows in each text encoder's table, v* of the paper."""
+    """New rows in each text encoder's table, v* of the paper.
+
+    Without a concept the rows are there and mean nothing: enough for what the method comes to.
+    """
 
     trains_text = True
     uses_class_noun = False
 
-    def __init__(self, base: Base, concept: Concept, method: LearnedEmbedding, seed: int):
-        self.placeholder_token = concept.placeholder_token
+    def __init__(self, base: Base, concept: Concept | None, method: LearnedEmbedding, seed: int):
+        self.placeholder_token = concept.placeholder_token if concept else ""
         self.method = method
         self._restore: list[tuple[TextEncoder, nn.Module, object]] = []
         self._rows: dict[str, nn.Parameter] = {}
         for encoder in base.text_encoders:
             table = encoder.model.get_input_embeddings()
-            tokenizer = extended_tokenizer(
-                encoder.tokenizer, concept.placeholder_token, method.vectors
-            )
-            start = initial_rows(
-                encoder, method.initializer_token or concept.class_noun, method.vectors, seed
-            )
-            rows = nn.Parameter(start.to(base.device))
+            if concept is None:
+                first, tokenizer = table.num_embeddings, encoder.tokenizer
+                start = table.weight.new_empty(method.vectors, table.weight.shape[-1])
+            else:
+                # Where the tokenizer goes on counting: tables can be larger than their vocabulary.
+                first = len(encoder.tokenizer)
+                tokenizer = extended_tokenizer(
+                    encoder.tokenizer, concept.placeholder_token, method.vectors
+                )
+                words = method.initializer_token or concept.class_noun
+                start = initial_rows(encoder, words, method.vectors, seed).to(base.device)
+            rows = nn.Parameter(start)
             self._restore.append((encoder, table, encoder.tokenizer))
             self._rows[encoder.name] = rows
-            # Where the tokenizer goes on counting: tables can be larger than their vocabulary.
-            first = len(encoder.tokenizer)
             encoder.model.set_input_embeddings(ExtendedEmbedding(table, rows, first))
             encoder.tokenizer = tokenizer
 
     def groups(self) -> list[ParameterGroup]:
         rows = {f"{name}.rows": parameter for name, parameter in self._rows.items()}
         return [ParameterGroup(rows, self.method.learning_rate)]
+
+    def size(self) -> Size:
+        """Written in single precision."""
+        trained = numbers(self.groups())
+        return Size(trained, layers=0, file=HEADER + 4 * trained)
 
     @contextmanager
     def adapters_disabled(self) -> Iterator[None]:

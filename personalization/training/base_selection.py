@@ -83,8 +83,7 @@ def options(default: BaseSpec, device: torch.device, free: int | None = None) ->
 
 
 def _why_not(spec: BaseSpec, device: torch.device, free: int | None) -> str:
-    needed = _needs_gpu(spec, device)
-    if needed or spec.architecture is None:
+    if needed := _needs_gpu(spec, device):
         return needed
     from personalization.bases import memory
     from personalization.bases.loading import precision
@@ -98,7 +97,7 @@ def _why_not(spec: BaseSpec, device: torch.device, free: int | None) -> str:
 
 
 def _needs_gpu(spec: BaseSpec, device: torch.device) -> str:
-    if device.type != "cpu" or spec.architecture is None:
+    if device.type != "cpu" or spec.cpu:
         return ""
     return (
         "only on a GPU, and there is none here. On a CPU a picture would take many minutes, and "

@@ -72,8 +72,6 @@ def fitted(base: Base, recipe: Recipe, *, shared: bool = False) -> Recipe:
 
     shared: a GPU lent by the minute, as ZeroGPU's, whose worker begins with nothing loaded.
     """
-    if base.spec.architecture is None:
-        return recipe
     from personalization.bases import memory
     from personalization.training.estimate import fitting
 

@@ -525,7 +525,7 @@ def test_a_folder_is_recognised_and_loaded(tmp_path: Path) -> None:
                                                f"my-{name}")  # fmt: skip
         device = torch.device("cpu")
         module: Any = __import__(f"personalization.bases.{found.module}", fromlist=["load"])
-        again = module.load(replace(found, architecture=None, size=32), device)
+        again = module.load(replace(found, architecture="pocket", size=32), device)
         assert again.fingerprint == base(name).fingerprint
 
 
@@ -606,7 +606,9 @@ def test_a_single_file_with_half_of_a_base_is_refused_in_words(tmp_path: Path) -
     path = tmp_path / "mine.safetensors"
     key = "input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
     save_file({INNER + key: torch.zeros(2, 768)}, path)
-    found = replace(loading.recognised(str(path)), config=str(tmp_path / "like"), architecture=None)
+    found = replace(
+        loading.recognised(str(path)), config=str(tmp_path / "like"), architecture="pocket"
+    )
     with pytest.raises(BaseError, match=r"mine\.safetensors cannot be loaded .* stays\."):
         bases.load(found, "cpu")
 
@@ -678,7 +680,7 @@ def test_what_the_hub_refuses_is_said_in_words(
         running = server
     with running:
         spec = replace(
-            CATALOG["sd15"], name=source, source=source, revision=None, architecture=None
+            CATALOG["sd15"], name=source, source=source, revision=None, architecture="pocket"
         )
         with pytest.raises(BaseError, match=said):
             bases.load(spec, "cpu")
@@ -686,6 +688,11 @@ def test_what_the_hub_refuses_is_said_in_words(
             loading.recognised(source)
         if "offline" not in source:
             server.shutdown()
+
+
+def test_a_mistake_in_the_code_is_no_repositorys_fault() -> None:
+    with pytest.raises(AttributeError):
+        loading.read(None, CATALOG["pocket"], torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -700,7 +707,9 @@ def test_what_the_hub_refuses_is_said_in_words(
 def test_every_failure_has_a_sentence(error: Exception, said: str) -> None:
     outer = OSError("something went wrong")
     outer.__cause__ = error
-    assert said in loading.why("a/b", outer if not isinstance(error, KeyError) else error)
+    assert said in loading.failure_reason(
+        "a/b", outer if not isinstance(error, KeyError) else error
+    )
 
 
 def test_the_safety_checker_is_kept_on_a_space(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -143,7 +143,7 @@ def family_spec(name: str) -> BaseSpec:
         size=32,
         source="",
         sampling=Sampling(2, 4.0),
-        architecture=None,
+        architecture="pocket",  # small: the catalog's own would not fit a small machine
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -11,12 +12,16 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
+from personalization import bases
+from personalization.adapters.adapter import embedded_description
 from personalization.adapters.formats import kohya, names
 from personalization.adapters.module_keys import ModuleKey
 from personalization.bases import CATALOG, memory
 from personalization.bases.architectures import ARCHITECTURES
+from personalization.bases.catalog import ASSETS
 from personalization.errors import BaseError, RecipeError
-from personalization.recipe import Full, LearnedEmbedding, LowRank, Recipe
+from personalization.files import read_header
+from personalization.recipe import Full, LearnedEmbedding, LowRank, Prior, Recipe
 from personalization.training.estimate import Estimate, estimate, fitting, outlook
 from tests.support import tiny
 
@@ -142,7 +147,7 @@ def test_work_is_what_the_field_counts() -> None:
     # One LoRA step of SD 1.5 at 512 px, counted apart: 1.80 TFLOP, 1.8 ms at the H200's peak.
     said = of_sd15("lora")
     assert abs(said.flops / 1.80e12 - 1) < 0.03
-    assert (said.layers, said.trained, said.file) == (128, 797_184, 4 * 797_184)
+    assert (said.layers, said.trained, said.file) == (128, 797_184, 24_000 + 4 * 797_184)
     seconds = said.seconds("NVIDIA H200")
     assert seconds is not None
     assert 1.8e-3 < seconds < 1.8e-3 / 0.08
@@ -173,13 +178,13 @@ def test_activations_are_what_autograd_keeps() -> None:
             with torch.device("meta"):
                 self.to_q = nn.Linear(32, 64, dtype=torch.bfloat16).requires_grad_(False)
 
-        def forward(self, noisy: Any, *_: Any, **__: Any) -> tuple[Any]:
-            return (self.to_q(noisy),)
+        def forward(self, sample: Any, **_: Any) -> tuple[Any]:
+            return (self.to_q(sample),)
 
     layer = Layer()
     with torch.device("meta"):
         inject_adapter_in_model(LoraConfig(r=4, target_modules=["to_q"]), layer)
-    kept = memory.step("sd15", layer, 32 * 8, 1, text_trained=False).activations
+    kept = memory.step("sd15", layer, memory.Load(32 * 8, 1, text_trained=False)).activations
     rows = 4 * 32  # a batch of one, four channels of 32 x 32
     assert kept == rows * (2 * 32 + 2 * 4 + 4 * 64) + 2 * 4 * 64
 
@@ -194,8 +199,7 @@ def test_too_little_memory_is_said_before_loading_with_what_would_fit() -> None:
     assert "Stable Diffusion XL 1.0 takes 12.9 GiB before it draws, and 5.0 GiB are free" in said
     assert "What fits: Pocket, a Stable Diffusion in miniature, Stable Diffusion 1.5" in said
     assert "FLUX" not in said
-    memory.check(CATALOG["pocket"], CPU, free=0)
-    memory.check(replace(CATALOG["sdxl"], architecture=None), CPU, free=0)
+    memory.check(CATALOG["pocket"], CPU, free=2**26)
 
 
 def test_a_recipe_that_does_not_fit_is_refused_with_what_would() -> None:
@@ -220,13 +224,46 @@ def test_a_recipe_is_made_to_fit_where_that_is_possible() -> None:
         fitting(spec, lora(), GIB)
 
 
-def test_a_run_on_the_pocket_is_told_beforehand() -> None:
+def test_a_run_on_the_pocket_is_told_beforehand_by_what_was_measured() -> None:
     base = tiny.base()
     word = replace(lora(), method=LearnedEmbedding(vectors=2), steps=100)
-    said = outlook(base, word)
-    assert said.seconds == pytest.approx(6 + 0.05 * 100)
-    assert said.memory is None
-    assert said.file == 1_600 + 2 * 4 * 32  # its text encoder is 32 wide
+    told = outlook(base, word)
+    assert told.seconds == pytest.approx(6 + 0.05 * 100)
+    assert told.memory == estimate(base.spec, word).memory
+    images = replace(lora(), steps=10, prior=Prior("images", images=16))
+    assert outlook(base, images).seconds == pytest.approx(6 + 0.06 * 10 * 2 + 0.4 * 16)
+
+
+def test_the_architecture_of_the_pocket_is_that_of_its_files() -> None:
+    base: Any = bases.load("pocket", CPU)
+    for name, part in ARCHITECTURES["pocket"].parts.items():
+        module = base.vae if name == "vae" else base.modules[name]
+        shapes = {key: tensor.shape for key, tensor in module.state_dict().items()}
+        assert {key: t.shape for key, t in part.on_meta().state_dict().items()} == shapes
+    hidden = base.encode_prompts(["a dog"]).tensors["encoder_hidden_states"]
+    assert hidden.shape[1:] == ARCHITECTURES["pocket"].context
+    latents = base.encode_images(torch.zeros(1, 3, base.spec.size, base.spec.size)).mean
+    channels, pixels = ARCHITECTURES["pocket"].latents
+    assert latents.shape[1:] == (channels, *(base.spec.size // pixels,) * 2)
+
+
+@pytest.mark.parametrize("name", ["crowned-dog", "neon"])
+def test_a_file_is_as_large_as_was_said(name: str) -> None:
+    path = ASSETS / "adapters" / f"{name}.safetensors"
+    made = embedded_description(read_header(path))
+    assert made is not None
+    settings = {key: value for key, value in made.recipe.items() if key != "steps done"}
+    told = estimate(CATALOG["pocket"], Recipe.from_json(json.dumps(settings))).file
+    assert told == pytest.approx(path.stat().st_size, rel=0.1)
+
+
+def test_estimating_leaves_a_method_with_a_word_beside_it_counted() -> None:
+    spec, plain = CATALOG["pocket"], lora()
+    pivotal = replace(
+        plain, method=replace(plain.method, learned_embedding=LearnedEmbedding(vectors=3))
+    )
+    assert estimate(spec, pivotal).trained == estimate(spec, plain).trained + 3 * 192
+    assert estimate(spec, pivotal).layers == estimate(spec, plain).layers
 
 
 def test_the_machine_says_what_is_free() -> None:
