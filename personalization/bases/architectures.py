@@ -26,10 +26,11 @@ class Part:
 
     def on_meta(self) -> nn.Module:
         """The module, frozen, without weights."""
+        module: nn.Module
         with torch.device("meta"):
             if hasattr(transformers, self.kind):
-                settings = getattr(transformers, _CONFIGS[self.kind])(**self.config)
-                module = getattr(transformers, self.kind)(settings)
+                kind = getattr(transformers, self.kind)
+                module = kind(kind.config_class(**self.config))
             else:
                 module = getattr(diffusers, self.kind)(**self.config)
         return module.requires_grad_(False)
@@ -49,13 +50,6 @@ class Architecture:
         """Its name."""
         return next(iter(self.parts))
 
-
-_CONFIGS = {
-    "CLIPTextModel": "CLIPTextConfig",
-    "CLIPTextModelWithProjection": "CLIPTextConfig",
-    "T5EncoderModel": "T5Config",
-    "Qwen3ForCausalLM": "Qwen3Config",
-}
 
 # openai/clip-vit-large-patch14, text half.
 _CLIP_L = {

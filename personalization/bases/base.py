@@ -40,6 +40,7 @@ class Posterior:
     std: Tensor
 
     def sample(self, noise: Tensor) -> Tensor:
+        """noise: standard normal, like mean."""
         return self.mean + self.std * noise
 
     def __getitem__(self, index: Any) -> Posterior:
@@ -60,6 +61,7 @@ class Conditioning:
 
     @staticmethod
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
+        """All of them, one after the other."""
         names = parts[0].tensors
         return Conditioning({n: torch.cat([part.tensors[n] for part in parts]) for n in names})
 

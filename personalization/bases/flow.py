@@ -3,7 +3,7 @@
 A flow runs straight from the picture to the noise, x_s = (1 - s) x + s noise, and the transformer
 says its velocity, noise - x (rectified flow, Liu et al. 2022, arXiv 2209.03003; Esser et al. 2024,
 arXiv 2403.03206). Where on the way a step of training looks, how latents are laid out and what of a
-prompt is read differs: a `_Kind` says it.
+prompt is read differs: a `_Family` says it.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class FlowBase:
         self.denoiser = pipe.transformer.to(device)
         self.vae = pipe.vae.to(device)
         is_sd3 = isinstance(pipe, StableDiffusion3Pipeline)
-        self._kind: _Kind = _SD3(pipe) if is_sd3 else _Klein(pipe)
+        self.family: _Family = _SD3(pipe) if is_sd3 else _Klein(pipe)
         self.text_encoders = tuple(
             TextEncoder(name, getattr(pipe, name).to(device), getattr(pipe, tokenizer))
-            for name, tokenizer in self._kind.trainable_encoders.items()
+            for name, tokenizer in self.family.trainable_encoders.items()
         )
         for module in (self.denoiser, self.vae, *(e.model for e in self.text_encoders)):
             module.requires_grad_(False).eval()
-        for module in self._kind.frozen_encoders.values():
+        for module in self.family.frozen_components.values():
             if isinstance(module, nn.Module):
                 module.to(device).requires_grad_(False).eval()
         for encoder in self.text_encoders:
@@ -68,60 +68,68 @@ class FlowBase:
         self.scheduler = pipe.scheduler
         schedule = FlowMatchEulerDiscreteScheduler.from_config(pipe.scheduler.config)
         # From noise to picture; shifted towards noise where the configuration says so.
-        self._sigmas = schedule.sigmas[: schedule.config.num_train_timesteps].to(device)
-        self._steps = schedule.config.num_train_timesteps
+        self._sigmas: Tensor = schedule.sigmas[: schedule.config.num_train_timesteps].to(device)
+        self._steps: int = schedule.config.num_train_timesteps
 
     @property
     def modules(self) -> dict[str, nn.Module]:
+        """The denoiser and the text encoders that can be trained."""
         return {"transformer": self.denoiser} | {e.name: e.model for e in self.text_encoders}
 
     def autocast(self) -> AbstractContextManager[Any]:
+        """To the precision of the weights."""
         return loading.autocast(self.vae, self.device)
 
     def encode_images(self, images: Tensor) -> Posterior:
+        """By the autoencoder, in the scale and the layout of the transformer."""
         images = images.to(self.device, self.vae.dtype)
         with torch.no_grad():
             posterior = self.vae.encode(images).latent_dist
-        return self._kind.posterior(self.vae, posterior.mean.float(), posterior.std.float())
+        return self.family.posterior(self.vae, posterior.mean.float(), posterior.std.float())
 
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
         """By the pipeline's own `encode_prompt`; a run asks once a slice for what is frozen."""
         with self.autocast():
-            tensors = self._kind.encode_prompts(self._plain("text"), list(prompts), self.device)
+            tensors = self.family.encode_prompts(
+                self._diffusers("text"), list(prompts), self.device
+            )
         return Conditioning(tensors)
 
     def predict(
         self, latents: Tensor, conditioning: Conditioning, noise: Tensor, u: Tensor
     ) -> Tensor:
+        """The velocity, or where the family weighs by it the clean picture that it leads to."""
         s = self._sigma(u)
         noisy = (1 - s) * latents + s * noise
         with self.autocast():
-            velocity = self._kind.velocity(self.denoiser, noisy, s.flatten(), conditioning)
-        return noisy - s * velocity.float() if self._kind.clean else velocity.float()
+            velocity = self.family.velocity(self.denoiser, noisy, s.flatten(), conditioning)
+        return noisy - s * velocity.float() if self.family.clean else velocity.float()
 
-    def target(self, latents: Tensor, noise: Tensor, u: Tensor) -> Tensor:
-        return latents if self._kind.clean else noise - latents
+    def target(self, latents: Tensor, noise: Tensor, u: Tensor) -> Tensor:  # noqa: ARG002 - the seam's
+        """The same at every level: the velocity of a straight way, or the picture."""
+        return latents if self.family.clean else noise - latents
 
     def pipeline(self, task: Task, scheduler: str | None = None) -> Any:
-        return _Drawing(self, self._plain(task, scheduler), task)
+        """Of diffusers, over the very same modules; see `_Drawing`."""
+        return _Drawing(self, self._diffusers(task, scheduler), task)
 
-    def _plain(self, task: Task, scheduler: str | None = None) -> Any:
+    def _diffusers(self, task: Task, scheduler: str | None = None) -> Any:
         parts: dict[str, Any] = {
             "vae": self.vae,
             "transformer": self.denoiser,
-            **self._kind.frozen_encoders,
+            **self.family.frozen_components,
         }
         for encoder in self.text_encoders:
             parts[encoder.name] = encoder.model
-            parts[self._kind.trainable_encoders[encoder.name]] = encoder.tokenizer
+            parts[self.family.trainable_encoders[encoder.name]] = encoder.tokenizer
         fresh = schedulers.fresh(self.scheduler, self.spec.module, scheduler)
-        pipe = self._kind.pipelines[task](scheduler=fresh, **parts)
+        pipe = self.family.pipelines[task](scheduler=fresh, **parts)
         pipe.set_progress_bar_config(disable=True)
         return pipe
 
     def _sigma(self, u: Tensor) -> Tensor:
         """(batch, 1, 1, 1): how far on the way to noise; u = 0 is nearest to it."""
-        if self._kind.timestep_sampling == "logit_normal":
+        if self.family.timestep_sampling == "logit_normal":
             # The quantile function, so that a u from each stratum gives one from each.
             u = torch.sigmoid(torch.special.ndtri(u.double())).float()
         index = (u.to(self.device) * self._steps).long().clamp(max=self._steps - 1)
@@ -146,48 +154,52 @@ class _Drawing:
         negative_prompt: Sequence[str] | None = None,
         **settings: Any,
     ) -> Any:
-        base, kind = self._base, self._base._kind
+        base, family = self._base, self._base.family
         dtype = base.vae.dtype
-        asked = base.encode_prompts(prompt)
-        settings |= {k: v.to(dtype) for k, v in asked.tensors.items()}
+        conditioning = base.encode_prompts(prompt)
+        settings |= {k: v.to(dtype) for k, v in conditioning.tensors.items()}
         if negative_prompt is not None:
-            refused = base.encode_prompts(negative_prompt)
-            settings |= {f"negative_{k}": v.to(dtype) for k, v in refused.tensors.items()}
+            negative = base.encode_prompts(negative_prompt)
+            settings |= {f"negative_{k}": v.to(dtype) for k, v in negative.tensors.items()}
         with base.autocast():
-            answer = kind.draw(base, self.pipe, self._task, settings)
+            output = family.draw(base, self.pipe, self._task, settings)
         if settings.get("output_type") == "latent":
-            answer.images = kind.seen(base.vae, answer.images)
-        return answer
+            output.images = family.to_denoiser(base.vae, output.images)
+        return output
 
 
-class _Kind(Protocol):
+class _Family(Protocol):
     """What tells one flow transformer from another."""
 
-    trainable_encoders: ClassVar[
-        dict[str, str]
-    ]  # text encoders that can learn, with their tokenizers
-    frozen_encoders: dict[str, Any]  # other components of the pipeline
+    trainable_encoders: ClassVar[dict[str, str]]  # with their tokenizers, by component
+    frozen_components: dict[str, Any]  # of the pipeline, beside those that every base has
     pipelines: ClassVar[dict[Task, Any]]
     timestep_sampling: Literal["uniform", "logit_normal"]  # of the levels of noise in training
     clean: bool  # whether the loss is on the clean picture, which weighs it by the squared sigma
 
-    def posterior(self, vae: Any, mean: Tensor, std: Tensor) -> Posterior: ...
+    def posterior(self, vae: Any, mean: Tensor, std: Tensor) -> Posterior:
+        """The autoencoder's, as the transformer sees it."""
+        ...
 
-    def seen(self, vae: Any, latents: Tensor) -> Tensor:
+    def to_denoiser(self, vae: Any, latents: Tensor) -> Tensor:
         """A pipeline's latents as the transformer sees them."""
         ...
 
     def encode_prompts(
         self, pipe: Any, prompts: list[str], device: torch.device
-    ) -> dict[str, Tensor]: ...
+    ) -> dict[str, Tensor]:
+        """By the names that the pipeline gives them: prompt_embeds, ..."""
+        ...
 
     def velocity(
         self, denoiser: nn.Module, noisy: Tensor, s: Tensor, conditioning: Conditioning
     ) -> Tensor:
-        """s: (batch,) in [0, 1]."""
+        """s: (batch,) in [0, 1], how far on the way to noise."""
         ...
 
-    def draw(self, base: FlowBase, pipe: Any, task: Task, settings: dict[str, Any]) -> Any: ...
+    def draw(self, base: FlowBase, pipe: Any, task: Task, settings: dict[str, Any]) -> Any:
+        """The pipeline's output for `settings`, in which the task's picture is."""
+        ...
 
 
 class _SD3:
@@ -210,7 +222,7 @@ class _SD3:
     clean = True
 
     def __init__(self, pipe: Any):
-        self.frozen_encoders = {
+        self.frozen_components = {
             "text_encoder_3": pipe.text_encoder_3,
             "tokenizer_3": pipe.tokenizer_3,
         }
@@ -219,7 +231,7 @@ class _SD3:
         shift, scale = vae.config.shift_factor or 0.0, vae.config.scaling_factor
         return Posterior((mean - shift) * scale, std * scale)
 
-    def seen(self, vae: Any, latents: Tensor) -> Tensor:
+    def to_denoiser(self, vae: Any, latents: Tensor) -> Tensor:  # noqa: ARG002 - the family's
         return latents
 
     def encode_prompts(
@@ -238,15 +250,16 @@ class _SD3:
     def velocity(
         self, denoiser: nn.Module, noisy: Tensor, s: Tensor, conditioning: Conditioning
     ) -> Tensor:
-        return denoiser(
+        velocity: Tensor = denoiser(
             hidden_states=noisy,
             timestep=s * 1000,
             encoder_hidden_states=conditioning.tensors["prompt_embeds"],
             pooled_projections=conditioning.tensors["pooled_prompt_embeds"],
             return_dict=False,
         )[0]
+        return velocity
 
-    def draw(self, base: FlowBase, pipe: Any, task: Task, settings: dict[str, Any]) -> Any:
+    def draw(self, base: FlowBase, pipe: Any, task: Task, settings: dict[str, Any]) -> Any:  # noqa: ARG002 - the family's
         if task == "image":
             image = settings["image"]
             # One for each prompt: with a list of generators, the pipeline repeats none.
@@ -272,16 +285,17 @@ class _Klein:
     clean = False
 
     def __init__(self, pipe: Any):
-        self.frozen_encoders = {"is_distilled": pipe.config.is_distilled}
+        self.frozen_components = {"is_distilled": pipe.config.is_distilled}
 
-    def posterior(self, vae: Any, mean: Tensor, std: Tensor) -> Posterior:
-        mean = self.seen(vae, mean)
+    def posterior(self, vae: Any, mean: Tensor, std: Tensor) -> Posterior:  # noqa: ARG002 - none
+        mean = self.to_denoiser(vae, mean)
         return Posterior(mean, torch.zeros_like(mean))
 
-    def seen(self, vae: Any, latents: Tensor) -> Tensor:
-        centre = vae.bn.running_mean.view(1, -1, 1, 1)
+    def to_denoiser(self, vae: Any, latents: Tensor) -> Tensor:
+        centre: Tensor = vae.bn.running_mean.view(1, -1, 1, 1)
         spread = torch.sqrt(vae.bn.running_var.view(1, -1, 1, 1) + vae.config.batch_norm_eps)
-        return (Flux2KleinPipeline._patchify_latents(latents) - centre) / spread
+        patches: Tensor = Flux2KleinPipeline._patchify_latents(latents)
+        return (patches - centre) / spread
 
     def encode_prompts(
         self, pipe: Any, prompts: list[str], device: torch.device
@@ -294,7 +308,7 @@ class _Klein:
         self, denoiser: nn.Module, noisy: Tensor, s: Tensor, conditioning: Conditioning
     ) -> Tensor:
         hidden = conditioning.tensors["prompt_embeds"]
-        said = denoiser(
+        velocity: Tensor = denoiser(
             hidden_states=Flux2KleinPipeline._pack_latents(noisy),
             timestep=s,
             guidance=None,
@@ -303,14 +317,21 @@ class _Klein:
             img_ids=Flux2KleinPipeline._prepare_latent_ids(noisy).to(noisy.device),
             return_dict=False,
         )[0]
-        return said.transpose(1, 2).reshape(noisy.shape)
+        return velocity.transpose(1, 2).reshape(noisy.shape)
 
     def draw(self, base: FlowBase, pipe: Any, task: Task, settings: dict[str, Any]) -> Any:
-        if task != "image":
-            return pipe(**settings)
-        # The pipeline takes a picture as something to refer to; starting from one, noised to the
-        # strength, is SDEdit (Meng et al. 2021, arXiv 2108.01073), done here through its latents.
-        image, strength = settings.pop("image"), settings.pop("strength")
+        if task == "image":
+            settings = self._from_picture(base, pipe, **settings)
+        return pipe(**settings)
+
+    def _from_picture(
+        self, base: FlowBase, pipe: Any, *, image: Any, strength: float, **settings: Any
+    ) -> dict[str, Any]:
+        """The settings that start from `image`, noised to the strength.
+
+        The pipeline takes a picture as something to refer to; this is SDEdit (Meng et al. 2021,
+        arXiv 2108.01073), through its latents and its sigmas.
+        """
         steps, generators = settings["num_inference_steps"], settings["generator"]
         width, height = image.size
         pixels = pipe.image_processor.preprocess(image, height=height, width=width)
@@ -322,6 +343,10 @@ class _Klein:
         mu = compute_empirical_mu(start.shape[2] * start.shape[3], len(sigmas))
         pipe.scheduler.set_timesteps(sigmas=sigmas, mu=mu, device=base.device)
         s = float(pipe.scheduler.sigmas[0])
-        latents = (1 - s) * start + s * noise.to(start.device)
-        settings |= {"num_inference_steps": len(sigmas), "sigmas": sigmas, "latents": latents}
-        return pipe(height=height, width=width, **settings)
+        return settings | {
+            "height": height,
+            "width": width,
+            "num_inference_steps": len(sigmas),
+            "sigmas": sigmas,
+            "latents": (1 - s) * start + s * noise.to(start.device),
+        }

@@ -45,7 +45,8 @@ class ExtendedEmbedding(nn.Module):
     @property
     def weight(self) -> Tensor:
         """The frozen table: what asks for an embedding's dtype or device finds it here."""
-        return self.frozen.weight
+        weight: Tensor = self.frozen.weight
+        return weight
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids: integers of any shape -> (..., width)."""

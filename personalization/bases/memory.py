@@ -161,7 +161,8 @@ class _Blocks:
 
 
 def _storage(tensor: Tensor) -> int:
-    return tensor.untyped_storage()._cdata
+    address: int = tensor.untyped_storage()._cdata
+    return address
 
 
 def _forward(architecture: Architecture, denoiser: Any, load: Load) -> Callable[[], Tensor]:
@@ -216,7 +217,8 @@ class _Autocast(TorchFunctionMode):
             work = 2.0 * query.numel() * key.shape[-2] * 2
             # Forwards two products; backwards four, and the first again.
             self.flops += work * (3.5 if torch.is_grad_enabled() and query.requires_grad else 1)
-            return _Fused.apply(query, key, value)  # type: ignore[no-untyped-call]
+            attend: Any = _Fused.apply
+            return attend(query, key, value)
         if func in self._HALF or func in self._SINGLE:
             dtype = torch.bfloat16 if func in self._HALF else torch.float32
             args = tuple(_cast(a, dtype) for a in args)
@@ -240,7 +242,7 @@ class _Fused(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, ...]:
+    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor, ...]:
         return tuple(torch.empty_like(t) for t in ctx.saved_tensors[:3])
 
 

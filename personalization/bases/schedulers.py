@@ -52,15 +52,15 @@ def check(module: str, name: str | None) -> None:
         )
 
 
-def fresh(own: Any, module: str, name: str | None = None) -> Any:
-    """A scheduler of that name for a base that comes with `own`; without a name, one as `own` is.
+def fresh(like: Any, module: str, name: str | None = None) -> Any:
+    """A scheduler of that name for a base that comes with `like`; without a name, one as that is.
 
     Always a new one: a scheduler keeps state while it samples. Raises `RecipeError`.
     """
     if not name:
-        return type(own).from_config(own.config)
+        return type(like).from_config(like.config)
     check(module, name)
     import diffusers  # takes seconds, and the names are wanted before
 
     kind, options = _known(module)[name]
-    return getattr(diffusers, kind).from_config(own.config, **options)
+    return getattr(diffusers, kind).from_config(like.config, **options)

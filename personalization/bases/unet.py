@@ -88,15 +88,19 @@ class UNetBase:
             fix_eos_pooling(encoder)
         self.scheduler = pipe.scheduler
         self.noise_schedule = DDPMScheduler.from_config(pipe.scheduler.config)
+        self._steps: int = self.noise_schedule.config.num_train_timesteps
 
     @property
     def modules(self) -> dict[str, nn.Module]:
+        """The denoiser and the text encoders that can be trained."""
         return {"unet": self.denoiser} | {e.name: e.model for e in self.text_encoders}
 
     def autocast(self) -> AbstractContextManager[Any]:
+        """To the precision of the weights."""
         return loading.autocast(self.vae, self.device)
 
     def encode_images(self, images: Tensor) -> Posterior:
+        """By the KL autoencoder, scaled as its configuration says."""
         images = images.to(self.device, self.vae.dtype)
         with torch.no_grad():
             posterior = self.vae.encode(images).latent_dist
@@ -104,22 +108,23 @@ class UNetBase:
         return Posterior(posterior.mean.float() * scale, posterior.std.float() * scale)
 
     def encode_prompts(self, prompts: Sequence[str]) -> Conditioning:
+        """By CLIP: its last states; of XL's two the last but one, and the second's pooled."""
         with self.autocast():
             if not self._is_xl:
                 (encoder,) = self.text_encoders
                 hidden = encoder.model(self._ids(encoder, prompts))[0]
                 return Conditioning({"encoder_hidden_states": hidden})
-            said = [
+            outputs = [
                 encoder.model(self._ids(encoder, prompts), output_hidden_states=True)
                 for encoder in self.text_encoders
             ]
-        hidden = torch.cat([one.hidden_states[-2] for one in said], dim=-1)
-        return Conditioning({"encoder_hidden_states": hidden, "text_embeds": said[-1][0]})
+        hidden = torch.cat([one.hidden_states[-2] for one in outputs], dim=-1)
+        return Conditioning({"encoder_hidden_states": hidden, "text_embeds": outputs[-1][0]})
 
     def _ids(self, encoder: TextEncoder, prompts: Sequence[str]) -> Tensor:
         """(batch, length): each prompt as this encoder's tokenizer reads it, padded."""
         expand = TextualInversionLoaderMixin()._maybe_convert_prompt
-        ids = encoder.tokenizer(
+        ids: Tensor = encoder.tokenizer(
             [expand(prompt, encoder.tokenizer) for prompt in prompts],
             padding="max_length",
             max_length=encoder.tokenizer.model_max_length,
@@ -131,12 +136,14 @@ class UNetBase:
     def predict(
         self, latents: Tensor, conditioning: Conditioning, noise: Tensor, u: Tensor
     ) -> Tensor:
+        """The UNet's output at timestep floor(1000 u)."""
         t = self._timesteps(u)
         noisy = self.noise_schedule.add_noise(latents, noise, t)
         hidden = conditioning.tensors["encoder_hidden_states"]
         added = self._added(latents, conditioning) if self._is_xl else {}
         with self.autocast():
-            return self.denoiser(noisy, t, hidden, return_dict=False, **added)[0].float()
+            prediction: Tensor = self.denoiser(noisy, t, hidden, return_dict=False, **added)[0]
+        return prediction.float()
 
     def _added(self, latents: Tensor, conditioning: Conditioning) -> dict[str, Any]:
         """The pooled prompt, and sizes in pixels: (height, width) before, 0, 0, and after."""
@@ -150,32 +157,33 @@ class UNetBase:
         return {"added_cond_kwargs": {"text_embeds": pooled, "time_ids": time_ids}}
 
     def target(self, latents: Tensor, noise: Tensor, u: Tensor) -> Tensor:
+        """The noise, v (Salimans and Ho 2022, arXiv 2202.00512), or the picture."""
         kind = self.noise_schedule.config.prediction_type
         if kind == "epsilon":
             return noise
         if kind == "v_prediction":
-            return self.noise_schedule.get_velocity(latents, noise, self._timesteps(u))
+            v: Tensor = self.noise_schedule.get_velocity(latents, noise, self._timesteps(u))
+            return v
         return latents
 
     def pipeline(self, task: Task, scheduler: str | None = None) -> Any:
-        trainable_encoders: dict[str, Any] = {}
+        """Of diffusers, over the very same modules."""
+        encoders: dict[str, Any] = {}
         for encoder in self.text_encoders:
-            trainable_encoders[encoder.name] = encoder.model
-            trainable_encoders[encoder.name.replace("text_encoder", "tokenizer")] = (
-                encoder.tokenizer
-            )
+            encoders[encoder.name] = encoder.model
+            encoders[encoder.name.replace("text_encoder", "tokenizer")] = encoder.tokenizer
         pipe = (_XL_PIPELINES if self._is_xl else _PIPELINES)[task](
             vae=self.vae,
             unet=self.denoiser,
             scheduler=schedulers.fresh(self.scheduler, self.spec.module, scheduler),
-            **trainable_encoders,
+            **encoders,
             **self._more,
         )
         pipe.set_progress_bar_config(disable=True)
         return pipe
 
     def _timesteps(self, u: Tensor) -> Tensor:
-        return (u * self.noise_schedule.config.num_train_timesteps).long().to(self.device)
+        return (u * self._steps).long().to(self.device)
 
 
 def fix_eos_pooling(encoder: TextEncoder) -> None:

@@ -42,6 +42,7 @@ class FullMethod:
                 parameter.requires_grad_(True)
 
     def groups(self) -> list[ParameterGroup]:
+        """One for each component, all of its weights."""
         return [
             ParameterGroup(
                 {f"{name}.{key}": parameter for key, parameter in module.named_parameters()},
@@ -59,13 +60,15 @@ class FullMethod:
 
     @contextmanager
     def adapters_disabled(self) -> Iterator[None]:
+        """Raises `RecipeError`: there is none."""
         raise RecipeError("A full fine-tune has no adapter to switch off.", field="prior")
         yield
 
     def after_step(self) -> None:
-        pass
+        """Nothing is to be done."""
 
     def export(self) -> Export:
+        """Every trained weight by its component and name, in half precision."""
         tensors = {
             name: parameter.detach().half().cpu()
             for group in self.groups()
@@ -74,6 +77,7 @@ class FullMethod:
         return Export(tensors, "full")
 
     def remove(self) -> None:
+        """Put the original weights back."""
         for group in self.groups():
             for name, parameter in group.parameters.items():
                 parameter.grad = None

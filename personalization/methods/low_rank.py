@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from diffusers.utils import recurse_remove_peft_layers
 from peft import (
     LoHaConfig,
     LoKrConfig,
@@ -46,44 +47,45 @@ class LowRankMethod:
         self.trains_text = method.text_encoder or method.learned_embedding is not None
         self._word: TextualInversionMethod | None = None
         self._adapted: dict[str, nn.Module] = {}
-        encoders = {encoder.name for encoder in base.text_encoders}
         if method.text_encoder and not base.spec.text_targets:
             raise RecipeError(
                 f"The text encoder of {base.spec.title} takes no adapter: switch it off.",
                 field="text_encoder",
             )
-        for name, module in base.modules.items():
-            if name in encoders and not method.text_encoder:
-                continue
-            targets = base.spec.text_targets if name in encoders else base.spec.targets
-            if method.targets and name not in encoders:
-                targets = method.targets
-            self._adapted[name] = module
-            try:
-                # PEFT initialises from the global generator.
-                with torch.random.fork_rng(devices=[]):
-                    torch.manual_seed(seed)
-                    inject_adapter_in_model(_config(method, targets), module, ADAPTER)
-            except ValueError as error:
-                self.remove()
-                raise RecipeError(
-                    f"Nothing in the base's {name} is called {', '.join(targets)}: "
-                    "choose other target modules.",
-                    field="targets",
-                ) from error
-            for parameter in module.parameters():
-                if parameter.requires_grad:
-                    # Steps this small are lost in half precision.
-                    parameter.data = parameter.data.float()
-        if method.learned_embedding:
-            # After PEFT, which freezes whatever it finds beside its own layers.
-            try:
+        encoders = {encoder.name for encoder in base.text_encoders}
+        try:
+            for name, module in base.modules.items():
+                if name not in encoders:
+                    self._adapt(name, module, method.targets or base.spec.targets, seed)
+                elif method.text_encoder:
+                    self._adapt(name, module, base.spec.text_targets, seed)
+            if method.learned_embedding:
+                # After PEFT, which freezes whatever it finds beside its own layers.
                 self._word = TextualInversionMethod(base, concept, method.learned_embedding, seed)
-            except PersonalizationError:
-                self.remove()
-                raise
+        except PersonalizationError:
+            self.remove()
+            raise
+
+    def _adapt(self, name: str, module: nn.Module, targets: tuple[str, ...], seed: int) -> None:
+        self._adapted[name] = module
+        try:
+            # PEFT initialises from the global generator.
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                inject_adapter_in_model(_config(self.method, targets), module, ADAPTER)
+        except ValueError as error:
+            raise RecipeError(
+                f"Nothing in the base's {name} is called {', '.join(targets)}: "
+                "choose other target modules.",
+                field="targets",
+            ) from error
+        for parameter in module.parameters():
+            if parameter.requires_grad:
+                # Steps this small are lost in half precision.
+                parameter.data = parameter.data.float()
 
     def groups(self) -> list[ParameterGroup]:
+        """One for each component, and the word's."""
         groups = []
         words = self._word.groups() if self._word else []
         rows = {id(row) for group in words for row in group.parameters.values()}
@@ -108,6 +110,7 @@ class LowRankMethod:
 
     @contextmanager
     def adapters_disabled(self) -> Iterator[None]:
+        """PEFT's layers pass through; a word stays, for prompts without it do not see it."""
         layers = [layer for module in self._adapted.values() for layer in _layers(module)]
         for layer in layers:
             layer.enable_adapters(False)
@@ -118,9 +121,10 @@ class LowRankMethod:
                 layer.enable_adapters(True)
 
     def after_step(self) -> None:
-        pass
+        """Nothing is to be done."""
 
     def export(self) -> Export:
+        """As PEFT names them, after the component."""
         tensors = {}
         for name, module in self._adapted.items():
             # transformers 5 dropped a level of CLIP without projection that adapter files keep.
@@ -133,8 +137,12 @@ class LowRankMethod:
         return Export(tensors, self.method.kind, self.method.rank, self.method.alpha)
 
     def remove(self) -> None:
+        """Take PEFT's layers out, and the word."""
         for module in self._adapted.values():
-            _take_out(module)
+            recurse_remove_peft_layers(module)
+            if hasattr(module, "peft_config"):
+                del module.peft_config
+            module.requires_grad_(False)
         if self._word:
             self._word.remove()
 
@@ -152,15 +160,3 @@ def _config(method: LowRank, targets: tuple[str, ...]) -> PeftConfig:
 
 def _layers(module: nn.Module) -> list[BaseTunerLayer]:
     return [layer for layer in module.modules() if isinstance(layer, BaseTunerLayer)]
-
-
-def _take_out(module: nn.Module) -> None:
-    """Put the original layers back where PEFT had wrapped them."""
-    wrapped = [name for name, child in module.named_modules() if isinstance(child, BaseTunerLayer)]
-    for name in wrapped:
-        parent_name, _, attribute = name.rpartition(".")
-        parent = module.get_submodule(parent_name)
-        setattr(parent, attribute, getattr(parent, attribute).get_base_layer())
-    if hasattr(module, "peft_config"):
-        del module.peft_config
-    module.requires_grad_(False)

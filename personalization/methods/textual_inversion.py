@@ -54,6 +54,7 @@ class TextualInversionMethod:
             encoder.tokenizer = tokenizer
 
     def groups(self) -> list[ParameterGroup]:
+        """The rows of all encoders."""
         rows = {f"{name}.rows": parameter for name, parameter in self._rows.items()}
         return [ParameterGroup(rows, self.method.learning_rate)]
 
@@ -64,10 +65,11 @@ class TextualInversionMethod:
 
     @contextmanager
     def adapters_disabled(self) -> Iterator[None]:
-        yield  # prompts without the token do not see the rows
+        """Nothing is to be switched off: prompts without the token do not see the rows."""
+        yield
 
     def after_step(self) -> None:
-        pass
+        """Nothing is to be done."""
 
     def export(self) -> Export:
         """One encoder: {token: [n, d]}, as diffusers reads it; two: clip_l and clip_g."""
@@ -79,6 +81,7 @@ class TextualInversionMethod:
         return Export(tensors, "textual_inversion", rank=self.method.vectors)
 
     def remove(self) -> None:
+        """Put tables and tokenizers back."""
         for encoder, table, tokenizer in self._restore:
             encoder.model.set_input_embeddings(table)
             encoder.tokenizer = tokenizer

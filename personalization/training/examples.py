@@ -115,7 +115,8 @@ def encode_photos(base: Base, run: Run, *, flip: bool) -> Posterior:
     """The photos' posteriors, (1 or 2, photos, channels, h, w): as they are, then mirrored."""
     pixels = torch.stack([_pixels(crop(photo, base.spec.size)) for photo in run.concept.photos])
     sides = [pixels, pixels.flip(-1)] if flip else [pixels]
-    encoded = [[base.encode_images(part) for part in side.split(PER_FORWARD)] for side in sides]
+    starts = range(0, len(pixels), PER_FORWARD)
+    encoded = [[base.encode_images(side[i : i + PER_FORWARD]) for i in starts] for side in sides]
     return Posterior(
         torch.stack([torch.cat([part.mean for part in parts]) for parts in encoded]),
         torch.stack([torch.cat([part.std for part in parts]) for parts in encoded]),

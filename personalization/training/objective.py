@@ -44,10 +44,10 @@ class Objective:
         target = self.base.target(samples.latents, samples.noise, samples.u)
         if self.prior is None:
             return self._errors(samples, target).mean().unsqueeze(0)
-        of_class, class_target = self.prior.at(step, samples)
+        class_samples, class_target = self.prior.at(step, samples)
         # Subject and class in one forward: half the launches, larger matrices.
-        errors = self._errors(samples + of_class, torch.cat([target, class_target]))
-        subject, class_errors = errors.split(len(samples))
+        errors = self._errors(samples + class_samples, torch.cat([target, class_target]))
+        subject, class_errors = errors[: len(samples)], errors[len(samples) :]
         return torch.stack([subject.mean(), self.prior.weight * class_errors.mean()])
 
     def fixed_batch_loss(self) -> float:

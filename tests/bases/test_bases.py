@@ -292,7 +292,7 @@ def drawn(pipe: Any, prompt: str) -> Tensor:
             **more,
         ).images
     if isinstance(pipe, Flux2KleinPipeline):
-        latents = base("flux2-klein")._kind.seen(pipe.vae, latents)  # type: ignore[attr-defined]
+        latents = base("flux2-klein").family.to_denoiser(pipe.vae, latents)  # type: ignore[attr-defined]
     return latents
 
 
@@ -577,7 +577,7 @@ def test_a_single_file_that_is_no_base_is_refused_in_words(
 ) -> None:
     path = tmp_path / "mine.safetensors"
     if content == "pickle":
-        path.write_bytes(b"PK\x03\x04" + bytes(64))
+        path.write_bytes(b"PK\x03\x04archive/data.pkl" + bytes(64))
     elif content != "none":
         name = "a.lora_A.weight" if content == "adapter" else "what.weight"
         save_file({name: torch.zeros(64, 64)}, path)
