@@ -22,7 +22,11 @@ FOLDER = ROOT / "docs" / "screenshots"
 TABS = {"word": "Teach a word", "subject": "Teach a subject", "stack": "Stack adapters"}
 WIDTHS = {"": (1280, 900), "-narrow": (390, 844)}
 PATIENCE = 1_200_000  # milliseconds, for a whole run with its report
-LOADED = "() => [...document.images].every((image) => !image.offsetParent || image.complete)"
+# An image below the window may be lazy, and wait until it is scrolled to.
+LOADED = """() => [...document.images].every((image) => {
+    const { top, bottom } = image.getBoundingClientRect();
+    return !image.offsetParent || bottom < 0 || top > innerHeight || image.complete;
+})"""
 BALANCED = 70  # of WebP's quality: letters are sharp, a picture takes tens of kilobytes
 
 
