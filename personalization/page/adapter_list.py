@@ -29,7 +29,7 @@ class AdapterList:
     def __init__(
         self, visitor: gr.BrowserState, base: gr.BrowserState, stored: gr.BrowserState
     ) -> None:
-        self.follow: Callable[[Sequence[Entry]], dict] = lambda entries: {}
+        self.follow: Callable[[Sequence[Entry]], dict] = lambda _entries: {}
         self.visitor, self.base = visitor, base
         self.stored = stored  # a Row of each adapter
         gr.HTML(html.section(1, "Adapters", "0 is none of it, 1 is as it was trained."))
@@ -60,6 +60,7 @@ class AdapterList:
         ]
 
     def build_row(self, number: int) -> None:
+        """A slot for an adapter, hidden until there is one."""
         with gr.Row(visible=False, elem_classes="slot", elem_id=f"slot-{number}") as row:
             self.labels.append(gr.HTML(min_width=170))
             self.weights.append(

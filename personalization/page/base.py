@@ -95,4 +95,5 @@ class BaseChoice:
         }
 
     def choices(self, specs: Sequence[BaseSpec]) -> list[tuple[str, str]]:
+        """The list of these, each with what it is allowed for."""
         return [(html.terms(spec), spec.name) for spec in specs]

@@ -66,6 +66,7 @@ class Combining:
         self.parts = [self.suggest, self.suggestion, self.combine, self.hint, self.fine_for]
 
     def build_fine(self) -> None:
+        """Weights inside an adapter, and what TIES, DARE and SVD keep."""
         self.fine_for = gr.Dropdown(
             [],
             label="Weights inside of",
@@ -87,6 +88,7 @@ class Combining:
             )
 
     def wire(self) -> None:
+        """Have each part follow what it depends on."""
         listed = self.adapter_list
         weights = [listed.stored, self.suggestion, *listed.weights]
         self.suggest.click(self.suggest_weights, listed.inputs, weights, **UNQUEUED)

@@ -53,6 +53,7 @@ class DrawPanel:
         self.build_settings()
 
     def build_asking(self) -> None:
+        """The prompt, and what a picture starts from."""
         self.prompt = gr.Textbox(
             placeholder="What to draw",
             container=False,
@@ -92,6 +93,7 @@ class DrawPanel:
         )
 
     def build_drawing(self) -> None:
+        """The buttons, and what they draw."""
         with gr.Row():
             self.draw = gr.Button("Draw", variant="primary", scale=3, elem_id="draw-button")
             self.compare = gr.Button(
@@ -111,6 +113,7 @@ class DrawPanel:
         self.dark = gr.Checkbox(visible=False)  # whether the page is: a script says so
 
     def build_settings(self) -> None:
+        """How to draw, in the field’s terms."""
         sampling = POCKET.sampling
         narrow: dict[str, Any] = {"min_width": 140}
         with gr.Accordion("Advanced", open=False, elem_id="stack-advanced"):

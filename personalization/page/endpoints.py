@@ -15,6 +15,7 @@ from personalization.data.photos import problems as photo_problems
 from personalization.evaluation.figures import Estimate
 from personalization.evaluation.report import Report
 from personalization.events import Finished, SliceEnded, StepDone
+from personalization.recipe import Recipe
 from personalization.training.base_selection import options
 from personalization.training.start import check_new
 
@@ -34,51 +35,58 @@ from .word_form import KINDS
 Trained = tuple[dict[str, Any], str | None, list[tuple[str, str]] | None]
 
 
-def run_training(
-    training: Training,
-    base: str,
-    photos: list[str],
-    word: tuple[str, str, Kind],
-    steps: int | None,
-    seed: int,
-    session: str,
+def recipe_for(training: Training, base: str, steps: int | None, seed: int) -> Recipe:
+    """The base's own recipe, with these steps and this seed. Raises `RecipeError`."""
+    own = training.recipe(spec_of(base))
+    return own.changed(steps=steps or own.steps, seed=seed)
+
+
+def read_concept(
+    photos: list[str], kind: Kind, placeholder_token: str, class_noun: str
+) -> tuple[Concept, list[str]]:
+    """What is to be taught, and a sentence for each photo that cannot be used.
+
+    Raises `PhotoError` where none can, or `ConceptError`.
+    """
+    readable, errors = take_uploads(photos)
+    if errors and not readable:
+        raise errors[0]
+    concept = Concept(kind, placeholder_token, class_noun.strip(), tuple(readable))
+    return concept, [str(error) for error in errors]
+
+
+def train(
+    session: str, base: str, concept: Concept, recipe: Recipe, notes: list[str]
 ) -> Iterator[Trained]:
     """A whole run in one call, slice after slice."""
-    own = training.recipe(spec_of(base))
-    recipe = own.changed(steps=steps or own.steps, seed=seed)
     workspace = workspace_of(session)
-    taken, errors = take_uploads(photos)
-    if errors and not taken:
-        raise errors[0]
-    placeholder_token, class_noun, kind = word
-    concept = Concept(kind, placeholder_token, class_noun.strip(), tuple(taken))
     run = workspace.start_run(loaded(base), concept, recipe, shared=ON_ZERO)
     status: dict[str, Any] = {
         "session": workspace.id,
         "run": run.folder.name,
         "state": "waiting",
-        "notes": [str(error) for error in errors] + photo_problems(taken, spec_of(base).size),
+        "notes": notes + photo_problems(concept.photos, spec_of(base).size),
     }
     yield status, None, None
-    done: Finished | None = None
-    told = 0.0
-    while done is None:
+    finished: Finished | None = None
+    shown = 0.0
+    while finished is None:
         for event in train_slice(run):
             if isinstance(event, StepDone):
                 status |= {"state": "learning", "step": event.step, "steps": event.steps}
                 status |= {"loss": event.loss, "seconds_left": event.seconds_left}
-                if time.monotonic() - told > REFRESH:
-                    told = time.monotonic()
+                if time.monotonic() - shown > REFRESH:
+                    shown = time.monotonic()
                     yield status, None, None
             elif isinstance(event, Finished):
-                done = event
-    keep_adapter(workspace, run, done)
+                finished = event
+    keep_adapter(workspace, run, finished)
     pictures = publish_pictures(show_off(run))
-    status |= {"state": "finished", "seconds": done.seconds, "trigger": html.trigger(run)}
+    status |= {"state": "finished", "seconds": finished.seconds, "trigger": html.trigger(run)}
     yield status, publish_file(run.adapter_path), pictures
 
 
-def train_word(
+def train_word(  # noqa: PLR0913 - its parameters are the interface
     photos: list[str],
     placeholder_token: str,
     initializer_token: str,
@@ -105,12 +113,12 @@ def train_word(
         the adapter's file and pictures drawn with the word.
     """
     with raised():
-        yield from run_training(
-            WORD, base, photos, (placeholder_token, initializer_token, kind), steps, seed, session
-        )
+        recipe = recipe_for(WORD, base, steps, seed)
+        concept, notes = read_concept(photos, kind, placeholder_token, initializer_token)
+        yield from train(session, base, concept, recipe, notes)
 
 
-def train_subject(
+def train_subject(  # noqa: PLR0913 - its parameters are the interface
     photos: list[str],
     placeholder_token: str,
     class_noun: str,
@@ -137,9 +145,9 @@ def train_subject(
         the adapter's file and pictures drawn with the subject.
     """
     with raised():
-        yield from run_training(
-            SUBJECT, base, photos, (placeholder_token, class_noun, kind), steps, seed, session
-        )
+        recipe = recipe_for(SUBJECT, base, steps, seed)
+        concept, notes = read_concept(photos, kind, placeholder_token, class_noun)
+        yield from train(session, base, concept, recipe, notes)
 
 
 def report(session: str, run: str) -> Iterator[tuple[dict[str, Any], dict | None, str | None]]:

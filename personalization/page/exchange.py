@@ -83,6 +83,7 @@ class FromHub:
             self.notes = gr.HTML(elem_id="hub-notes")
 
     def wire(self, outputs: list[Any], then: Callable[[Any], None]) -> None:
+        """`outputs` are those of the list; `then` follows what changes it."""
         listed = [self.found, self.choice, self.add, self.notes]
         gr.on([self.look.click, self.name.submit], self.list_files, self.name, listed, **BUSY)
         chosen = {*self.adapter_list.inputs, self.found, self.choice}
@@ -161,6 +162,7 @@ class TakeAway:
         return {self.which: gr.update(choices=choices, value=value)}
 
     def wire(self) -> None:
+        """Make files, and save the stack, when asked to."""
         made = [self.files, self.notes]
         self.make.click(self.make_files, [self.adapter_list.visitor, self.which], made, **BUSY)
         gr.on(

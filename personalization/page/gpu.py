@@ -52,7 +52,7 @@ def in_words() -> Iterator[None]:
 
 
 @_there
-@spaces.GPU(duration=lambda folder, seconds: (seconds or SLICE - MARGIN) + MARGIN)
+@spaces.GPU(duration=lambda _folder, seconds: (seconds or SLICE - MARGIN) + MARGIN)
 def gpu_train(folder: Path, seconds: int | None) -> Iterator[Event]:
     """One slice of a run."""
     from personalization.training.loop import train
@@ -74,7 +74,7 @@ def gpu_finish(folder: Path) -> Finished:
 
 
 @_there
-@spaces.GPU(duration=lambda folder, part: part + MARGIN)
+@spaces.GPU(duration=lambda _folder, part: part + MARGIN)
 def gpu_measure(folder: Path, part: int) -> Iterator[Stage | SliceEnded | Report]:
     """One part of a finished run's report, of about `part` seconds."""
     from personalization.evaluation.evaluate import reporting

@@ -36,6 +36,7 @@ class MaskBrush:
                 self.drop = gr.Button("All of it is", size="sm", elem_id=f"{prefix}-mask-drop")
 
     def wire(self, visitor: gr.BrowserState) -> None:
+        """A photo comes onto the canvas once the fold is open."""
         asked, unfolded = [visitor, self.which], self.unfolded
         self.fold.expand(
             lambda *a: (self.open(*a), True), asked, [self.editor, unfolded], **UNQUEUED

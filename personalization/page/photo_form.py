@@ -53,6 +53,7 @@ class PhotoForm:
         self.shown = [visitor, keys, self.crops, self.notes, self.mask.which]  # by `show`
 
     def wire(self) -> None:
+        """What adds, takes out and masks a photo."""
         photos: set[Any] = {self.visitor, self.base, self.keys}
         self.drop.upload(self.add, {*photos, self.drop}, [*self.shown, self.drop], **UNQUEUED)
         self.crops.click(

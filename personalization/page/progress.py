@@ -182,8 +182,9 @@ def measuring(event: Stage | None = None, seconds_left: float | None = None) -> 
 def unmeasured(seconds: float) -> str:
     """That there is no report, and what one takes."""
     return (
-        '<p class="hint">Whether it worked has not been measured: how like your photos, how well '
-        f"it follows a prompt, what it changed besides. It takes {duration(seconds)}.</p>"
+        '<p class="hint">Whether it worked has not been measured: how like your photos it is '
+        "(subject fidelity), how well it follows a prompt (prompt fidelity), and what it changed "
+        f"besides. It takes {duration(seconds)}.</p>"
     )
 
 

@@ -155,6 +155,7 @@ class RecipeForm:
         return gr.Checkbox(label=label, info=info, **options)
 
     def wire(self) -> None:
+        """The answers fill the fields; files hold them."""
         answers = {self.base, self.kind, self.where, self.exact, self.preset, *self.inputs}
         changes = [self.kind.change, self.where.input, self.exact.input]
         gr.on(changes, self.advise, answers, self.filled, **LATEST)

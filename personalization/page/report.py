@@ -89,6 +89,7 @@ class ReportPanel:
         self.wire()
 
     def wire(self) -> None:
+        """Each turn measures a part; the buttons skip and resume."""
         run = [self.visitor, self.current]
         advance: dict[str, Any] = {**QUEUED, **ON_GPU, "trigger_mode": "multiple"}
         self.turn.change(self.advance, [*run, self.turn], self.parts, **advance)

@@ -48,6 +48,7 @@ class RunPanel:
         self.wire()
 
     def build(self, prefix: str) -> None:
+        """Progress, result and what to do with it, hidden until there is a run."""
         self.intro = gr.HTML(html.intro(prefix, *example_result(prefix)), elem_id=f"{prefix}-intro")
         self.status = gr.HTML(visible=False, elem_id=f"{prefix}-status")
         with gr.Row(elem_classes="actions"):
@@ -79,6 +80,7 @@ class RunPanel:
         self.strip = gr.HTML(visible=False, elem_id=f"{prefix}-strip")
 
     def wire(self) -> None:
+        """Each turn is a request; the buttons stop, continue and draw."""
         advance: dict[str, Any] = {**QUEUED, **ON_GPU, "trigger_mode": "multiple"}
         self.turn.change(self.advance, [self.visitor, self.turn], self.parts, **advance)
         run = [self.visitor, self.current]
@@ -170,6 +172,7 @@ class RunPanel:
                 shown = time.monotonic()
 
     def run(self, visitor: str, current: str) -> Run:
+        """The visitor’s run of that name. Raises `WorkspaceError`."""
         return workspaces().open(visitor).run(current)
 
     def find(self, visit: Visit, run: Run) -> dict:

@@ -38,7 +38,7 @@ def stack_in(
     return [row.name for row in rows], stack, workspace
 
 
-def draw_with_stack(
+def draw_with_stack(  # noqa: PLR0913 - its parameters are the interface
     adapters: list[dict[str, Any]],
     prompt: str,
     negative: str = "",
@@ -83,7 +83,7 @@ def draw_with_stack(
     return publish_pictures(pictures), [picture.record.to_dict() for picture in pictures]
 
 
-def sweep_stack(
+def sweep_stack(  # noqa: PLR0913 - its parameters are the interface
     adapters: list[dict[str, Any]],
     prompt: str,
     across: dict[str, Any] | None = None,

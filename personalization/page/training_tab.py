@@ -129,6 +129,7 @@ class TrainingTab:
         self.wire()
 
     def wire(self) -> None:
+        """What is entered is read and estimated as it changes; Teach begins."""
         visit: set[Any] = {self.visitor, self.base}
         self.photos.wire()
         self.photos.examples.click(
