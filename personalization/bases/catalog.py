@@ -39,7 +39,7 @@ class BaseSpec:
     text_targets: tuple[str, ...]
     recipes: dict[Purpose, Recipe] = field(hash=False)
     architecture: str  # of `architectures`: what it weighs is known before it is loaded
-    encoder: str = "pocket"  # see `encoders.panel`
+    encoder: str = "pocket"  # see `encoders.ENCODERS`
     gated: bool = False  # whether the Hub asks for its terms to be accepted first
     cpu: bool = False  # whether it is taught and drawn without a GPU, in minutes
     safety_checker: bool = False  # whether it comes with one: kept on where the public draws

@@ -170,5 +170,5 @@ class Renderer:
         return pictures
 
     def _key(self, strength: float, prompt: str, seed: int) -> str:
-        who = f"{self.trained}@{strength:g}" if strength else self.base
-        return json.dumps([who, prompt, seed])
+        model = f"{self.trained}@{strength:g}" if strength else self.base
+        return json.dumps([model, prompt, seed])

@@ -70,10 +70,10 @@ def test_how_far_the_pocket_encoder_can_be_trusted_is_said_as_measured(agreement
 def test_a_judge_gives_features_of_length_one_that_no_neighbour_changes(clip):
     encoder = ClipEncoder(clip)
     pictures = [photo.image for photo in tiny.photos(20)]
-    seen = encoder.images(pictures)
-    assert seen.shape == (20, 12)
-    assert torch.allclose(seen.norm(dim=1), torch.ones(20), atol=1e-5)
-    assert torch.allclose(encoder.images(pictures[7:8])[0], seen[7], atol=1e-5)
+    features = encoder.images(pictures)
+    assert features.shape == (20, 12)
+    assert torch.allclose(features.norm(dim=1), torch.ones(20), atol=1e-5)
+    assert torch.allclose(encoder.images(pictures[7:8])[0], features[7], atol=1e-5)
     texts = encoder.texts(["a dog", "a cat on the beach " * 9, ""])
     assert torch.allclose(texts.norm(dim=1), torch.ones(3), atol=1e-5)
     assert torch.allclose(encoder.texts(["a dog"])[0], texts[0], atol=1e-5)
@@ -86,8 +86,8 @@ def test_a_judge_sees_as_transformers_own_model_does(clip):
     tokens = tiny.tokenizer()("a dog", return_tensors="pt", padding="max_length", max_length=24)
     with torch.no_grad():
         logits = model(pixel_values=pixels, **tokens).logits_per_image / model.logit_scale.exp()
-    own = encoder.images([picture]) @ encoder.texts(["a dog"]).T
-    assert float(own) == pytest.approx(float(logits), abs=1e-5)
+    cosine = encoder.images([picture]) @ encoder.texts(["a dog"]).T
+    assert float(cosine) == pytest.approx(float(logits), abs=1e-5)
 
 
 def test_a_judge_that_is_not_there_is_an_error_in_words():
@@ -101,18 +101,18 @@ class Placed:
     name = "placed"
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
-        seen = torch.zeros(len(pictures), 24)
+        features = torch.zeros(len(pictures), 24)
         for row, picture in enumerate(pictures):
-            seen[row, picture.getpixel((0, 0))] = 3
-            seen[row, 12 + picture.getpixel((1, 0))] = 1
-        return normalize(seen, dim=1)
+            features[row, picture.getpixel((0, 0))] = 3
+            features[row, 12 + picture.getpixel((1, 0))] = 1
+        return normalize(features, dim=1)
 
     def texts(self, texts: Sequence[str]) -> Tensor:
-        seen = torch.zeros(len(texts), 24)
+        features = torch.zeros(len(texts), 24)
         for row, text in enumerate(texts):
-            seen[row, next(i for i, place in enumerate(PLACES) if place in text)] = 3
-            seen[row, 23] = 1
-        return normalize(seen, dim=1)
+            features[row, next(i for i, place in enumerate(PLACES) if place in text)] = 3
+            features[row, 23] = 1
+        return normalize(features, dim=1)
 
 
 def test_a_thing_is_as_like_itself_elsewhere_as_in_the_same_place():
@@ -122,8 +122,8 @@ def test_a_thing_is_as_like_itself_elsewhere_as_in_the_same_place():
         return image
 
     here, elsewhere, other = picture(1, 1), picture(5, 1), picture(1, 2)
-    plain = Placed().images([here, elsewhere, other])
-    apart = DebiasedFeatures(Placed()).images([here, elsewhere, other])
-    assert plain[0] @ plain[2] > plain[0] @ plain[1]
-    assert float(apart[0] @ apart[1]) == pytest.approx(1, abs=1e-4)
-    assert apart[0] @ apart[2] < 0.6
+    biased = Placed().images([here, elsewhere, other])
+    debiased = DebiasedFeatures(Placed()).images([here, elsewhere, other])
+    assert biased[0] @ biased[2] > biased[0] @ biased[1]
+    assert float(debiased[0] @ debiased[1]) == pytest.approx(1, abs=1e-4)
+    assert debiased[0] @ debiased[2] < 0.6

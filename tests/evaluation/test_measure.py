@@ -147,9 +147,9 @@ def test_an_output_that_is_a_photo_is_called_a_copy(good):
 def test_the_base_and_the_adapter_draw_the_same_prompts_at_the_same_seeds():
     model = Model()
     report_of(model)
-    plain = {(plain_of(model, p), s) for strength, p, s in model.drawn if strength}
+    trained = {(plain_of(model, p), s) for strength, p, s in model.drawn if strength}
     base = {(p, s) for strength, p, s in model.drawn if not strength}
-    assert plain == base
+    assert trained == base
 
 
 def test_a_second_report_draws_nothing_anew_of_the_base():
@@ -169,11 +169,11 @@ def test_a_report_cut_into_parts_is_the_report_in_one_piece(tmp_path, good):
     report: Report | None = None
     while report is None:
         parts += 1
-        asked = iter(range(3))  # batches of this part
+        batches = iter(range(3))  # of this part
         renderer = Renderer(
             model,
             ImageCache(tmp_path),
-            out_of_time=lambda _, asked=asked: next(asked, None) is None,
+            out_of_time=lambda _, batches=batches: next(batches, None) is None,
         )
         for event in measuring(trained, photos, renderer, model.encoder_pair, BUDGET):
             if isinstance(event, Report):

@@ -54,10 +54,10 @@ def test_diversity_is_the_mean_distance_over_all_pairs():
 def test_the_interval_of_a_mean_is_that_of_the_normal_approximation():
     values = torch.randn(200, generator=torch.Generator().manual_seed(3)) + 2
     half = 1.96 * float(values.std()) / math.sqrt(200)
-    found = interval(values)
-    assert found.mean == pytest.approx(float(values.mean()))
-    assert found.low == pytest.approx(found.mean - half, abs=0.15 * half)
-    assert found.high == pytest.approx(found.mean + half, abs=0.15 * half)
+    estimate = interval(values)
+    assert estimate.mean == pytest.approx(float(values.mean()))
+    assert estimate.low == pytest.approx(estimate.mean - half, abs=0.15 * half)
+    assert estimate.high == pytest.approx(estimate.mean + half, abs=0.15 * half)
 
 
 @pytest.mark.parametrize("n", [5, 8, 20])

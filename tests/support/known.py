@@ -56,10 +56,10 @@ class ReadingEncoder:
 
     def images(self, pictures: Sequence[Image.Image]) -> Tensor:
         vectors = [np.asarray(p.convert("L"))[0].astype(np.float32) - 128 for p in pictures]
-        seen = torch.from_numpy(np.stack(vectors))
+        features = torch.from_numpy(np.stack(vectors))
         if not self.individuals:
-            seen[:, [OWN, OTHER_SUBJECT]] = 0
-        return normalize(seen, dim=1)
+            features[:, [OWN, OTHER_SUBJECT]] = 0
+        return normalize(features, dim=1)
 
     def texts(self, texts: Sequence[str]) -> Tensor:
         vectors = torch.zeros(len(texts), AXES)
