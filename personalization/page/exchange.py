@@ -53,7 +53,8 @@ def files_of(library: Library, name: str) -> tuple[list[str], list[str]]:
         for kind in FORMATS:
             with collected(errors):
                 path = Path(folder) / f"{slug(name)}-{kind}.safetensors"
-                files += [publish_file(file) for file in formats.export(adapter, path, kind)]
+                written = formats.export(adapter, path, kind)
+                files += [publish_file(file, f"{kind}/{file.name}") for file in written]
     return files, errors
 
 

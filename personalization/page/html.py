@@ -59,7 +59,8 @@ RESTORE_HINT = (
 )
 TAKE_HINT = (
     '<p class="hint">One file for diffusers, one for ComfyUI, A1111 and Forge, each read back and '
-    "compared with the adapter before it is offered.</p>"
+    "compared with the adapter before it is offered. Those three know a learned word by its "
+    "file’s name: that file is called as the word is.</p>"
 )
 SIGN_IN_HINT = (
     '<p class="hint">A private repository opens to who is signed in. The token is used to look and '

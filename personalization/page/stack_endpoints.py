@@ -232,10 +232,7 @@ def add_from_hub(
     signed = token.token if token else None
     with raised():
         workspace = workspace_of(session)
-        found = hub.adapters_in(repository, signed)
-        chosen = next((each for each in found if file in ("", each.name)), None)
-        if chosen is None:
-            raise RecipeError(f"There is no adapter “{file[:60]}” in {repository}.", field="file")
+        chosen, *_ = hub.adapters_in(repository, signed, file=file)
         entry = take_from_hub(Visit(workspace, base), chosen, signed)
         held = formats.contents(entry.path)
     said = ("trigger", "method", "family")

@@ -29,9 +29,9 @@ def take_uploads(paths: Sequence[str] | None) -> tuple[list[Photo], list[PhotoEr
 
 def publish_file(path: Path, name: str = "") -> str:
     """A copy among the files that Gradio serves: it serves nothing of the workspaces."""
-    folder = Path(get_upload_folder()) / secrets.token_hex(16)
-    folder.mkdir(parents=True)
-    return shutil.copyfile(path, folder / (name or path.name)).as_posix()
+    target = Path(get_upload_folder()) / secrets.token_hex(16) / (name or path.name)
+    target.parent.mkdir(parents=True)
+    return shutil.copyfile(path, target).as_posix()
 
 
 def publish_pictures(pictures: Sequence[Picture]) -> list[tuple[str, str]]:

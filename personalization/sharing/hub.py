@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from huggingface_hub import HfApi, hf_hub_download
@@ -33,7 +35,8 @@ from personalization.adapters import formats
 from personalization.errors import AdapterError, HubError
 from personalization.files import Header
 
-MAX_LOOKS = 12  # files of one repository whose headers are read
+MAX_LOOKS = 100  # files of one repository whose headers are read
+AT_ONCE = 8  # of which so many at a time
 MAX_SIZE = 2 * 2**30  # bytes of one file: what is larger is a model
 PEFT = ("adapter_model.safetensors", "adapter_config.json")
 _PAGE = re.compile(r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/")
@@ -87,9 +90,11 @@ def repository_id(text: str) -> str:
 
 
 def adapters_in(
-    repository: str, token: str | None = None, *, endpoint: str | None = None
+    repository: str, token: str | None = None, *, file: str = "", endpoint: str | None = None
 ) -> list[Found]:
-    """The adapters in a repository, described from their headers; nothing is downloaded.
+    """The adapters in a repository, or the one in `file`, described from their headers alone.
+
+    Where there are more files than are looked at, the last entry says so.
 
     Raises `HubError` where there is no such repository, no adapter in it, or no answer.
     """
@@ -98,9 +103,9 @@ def adapters_in(
     with _said(repository, token):
         info = api.model_info(repository, files_metadata=True)
         sizes = {
-            file.rfilename: file.size or 0
-            for file in info.siblings or ()
-            if ".." not in PurePosixPath(file.rfilename).parts
+            sibling.rfilename: sibling.size or 0
+            for sibling in info.siblings or ()
+            if ".." not in PurePosixPath(sibling.rfilename).parts
         }
         candidates = [
             name
@@ -108,10 +113,16 @@ def adapters_in(
             if name.endswith(".safetensors")
             and not _PARTS.fullmatch(PurePosixPath(name).name)
             and size <= MAX_SIZE
+            and file in ("", name)
         ]
-        found = [
-            _look(api, repository, str(info.sha), name, sizes) for name in candidates[:MAX_LOOKS]
-        ]
+        look = partial(_look, api, repository, str(info.sha), sizes=sizes)
+        with ThreadPoolExecutor(AT_ONCE) as looking:
+            found = list(looking.map(look, candidates[:MAX_LOOKS]))
+    if rest := candidates[MAX_LOOKS:]:
+        error = f"{len(rest)} more files of {repository} were not looked at: name the one you want."
+        found.append(Found(repository, str(info.sha), (rest[0],), sizes[rest[0]], None, error))
+    if not found and file:
+        raise HubError(f"There is no adapter “{file[:60]}” in {repository}.", field="file")
     if not found:
         raise HubError(_no_adapters(repository, list(sizes)), field="repository")
     return found

@@ -144,6 +144,13 @@ def _learned_embedding(encoder: TextEncoder, slot: Slot, rows: Tensor) -> Iterat
             field="adapter",
         )
     rows = rows.to(table.weight.device, table.weight.dtype)
+    if not rows.isfinite().all():
+        precision = str(table.weight.dtype).removeprefix("torch.")
+        raise AdapterError(
+            f"The word “{slot.name}” has numbers that {precision} cannot hold: its "
+            "training has failed, and it would draw black pictures. Take it out.",
+            field="adapter",
+        )
     try:
         encoder.tokenizer = extended
         model.set_input_embeddings(ExtendedEmbedding(table, rows, first=len(tokenizer)))

@@ -21,6 +21,7 @@ from personalization.adapters.module_keys import ModuleKey
 from personalization.adapters.weight_deltas import DoRADelta, WeightDelta
 from personalization.bases.base import Base
 from personalization.cache import BoundedCache
+from personalization.errors import AdapterError
 from personalization.stacking import merge
 from personalization.stacking.stack import Slot, Stack
 
@@ -157,12 +158,28 @@ def _key(adapter: Adapter) -> Hashable:
 def _values(cache: BoundedCache, layers: Sequence[Layer], stack: Stack) -> Values:
     # Without inference mode: its tensors could not take part where gradients are wanted later.
     with torch.inference_mode(False), torch.no_grad():
-        return {
+        values = {
             layer.parameter: _delta(cache, layer, stack)
             .add_(layer.parameter)
             .to(layer.parameter.dtype)
             for layer in layers
         }
+    _check_finite(values, layers)
+    return values
+
+
+def _check_finite(values: Values, layers: Sequence[Layer]) -> None:
+    """Raise `AdapterError` where a weight is more than the base's precision holds."""
+    finite = [values[layer.parameter].isfinite().all() for layer in layers]
+    for layer, is_finite in zip(layers, finite, strict=True):
+        if not is_finite:
+            names = " and ".join(dict.fromkeys(f"“{part.slot.name}”" for part in layer.parts))
+            precision = str(layer.parameter.dtype).removeprefix("torch.")
+            raise AdapterError(
+                f"{names} changes {layer.place} by more than {precision} holds, in which this base "
+                "is computed: its pictures would be black. Lower the weight, or take it out.",
+                field="weight",
+            )
 
 
 def _delta(cache: BoundedCache, layer: Layer, stack: Stack) -> Tensor:

@@ -150,3 +150,18 @@ def test_a_token_opens_what_is_private_and_the_machines_own_is_never_sent(
 )
 def test_a_repository_can_be_named_by_its_address(text: str) -> None:
     assert repository_id(text) == "someone/mugs"
+
+
+def test_the_thirteenth_file_is_found_and_a_list_that_is_cut_says_so(lora) -> None:
+    names = [f"mug_{250 * i:09d}.safetensors" for i in range(1, 104)]
+    small = save({"<mug>": torch.zeros(1, 768)})
+    files = Repository(dict.fromkeys(names, small))
+    with hub({"someone/checkpoints": files}) as server:
+        found = adapters_in("someone/checkpoints", endpoint=server.url)
+        assert [each.name for each in found[:100]] == names[:100]
+        assert found[100].error.startswith("3 more files of someone/checkpoints were not looked at")
+        [last] = adapters_in("someone/checkpoints", file=names[-1], endpoint=server.url)
+        assert last.name == names[-1]
+        assert last.contents.vectors == 1
+        with pytest.raises(HubError, match=r"no adapter “cup\.safetensors” in someone/checkpoints"):
+            adapters_in("someone/checkpoints", file="cup.safetensors", endpoint=server.url)

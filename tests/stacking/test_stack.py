@@ -10,7 +10,7 @@ import pytest
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 
-from personalization.adapters.adapter import Adapter
+from personalization.adapters.adapter import Adapter, Description
 from personalization.adapters.adapter_deltas import deltas_of, match_modules
 from personalization.adapters.module_keys import ModuleKey, parameters_by_key
 from personalization.bases.learned_embedding import ExtendedEmbedding, extended_tokenizer
@@ -426,3 +426,23 @@ def test_what_one_file_cannot_hold_is_not_merged(base: UNetBase, many: dict[str,
     ):
         with pytest.raises(StackError, match=sentence):
             merged(base, stack)
+
+
+def test_what_is_more_than_the_bases_precision_holds_is_refused() -> None:
+    half = tiny.base()
+    for module in half.modules.values():
+        module.half()
+    name = "unet.mid_block.attentions.0.transformer_blocks.0.attn2.to_k"
+    burnt = {f"{name}.lora_A.weight": torch.full((4, 32), 150.0)}
+    burnt |= {f"{name}.lora_B.weight": torch.full((32, 4), 150.0)}
+    lora = Adapter(Description("lora", "tiny", title="burnt", rank=4, alpha=4.0), burnt)
+    described = Description("textual_inversion", "tiny", placeholder_token="<w>")
+    word = Adapter(described, {"<w>": torch.full((1, 32), 1e5)})
+    for adapter, sentence in (
+        (lora, "“burnt” changes .*to_k by more than float16 holds"),
+        (word, "numbers that float16 cannot hold"),
+    ):
+        with pytest.raises(AdapterError, match=sentence), applied(half, Stack((Slot(adapter),))):
+            pass
+    with applied(half, Stack((Slot(lora, 0.01),))):
+        assert all(p.isfinite().all() for p in half.denoiser.parameters())

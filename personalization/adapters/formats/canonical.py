@@ -131,6 +131,8 @@ def _ours(parts: Mapping[str, Tensor], relative: float) -> Parts:
     if (magnitude := ours.pop("dora_scale", None)) is not None:
         by_input = magnitude.shape[0] == 1 and magnitude.numel() > 1
         ours[MAGNITUDE] = magnitude.reshape((1, -1) if by_input else (-1,))
+    if not ours:
+        raise ValueError("there is an alpha, and nothing that it scales")
     return ours
 
 

@@ -76,8 +76,8 @@ _BLOCKS = {"double": 8, "single": 24}  # the most that FLUX.2 klein has; FLUX.1 
 _WIDTHS = {768: "sd1", 1024: "sd2", 2048: "sdxl"}  # of what the UNet's cross-attention reads
 _UNET = re.compile(r"^(down_blocks|mid_block|up_blocks|input_blocks|middle_block|output_blocks)_.*")
 _PREFIX = re.compile(
-    r"^(model_diffusion_model|diffusion_model|base_model_model|transformer(?!_blocks_)|unet"
-    r"|lora_unet|lora_transformer|lycoris)_"
+    r"^((model\.diffusion_model|diffusion_model|base_model\.model|transformer|unet)\."
+    r"|(lora_unet|lora_transformer|lycoris)_)"
 )
 # SD 1.x and 2.x have one block in each attention.
 _DEEP = re.compile(r"(attentions_\d+|blocks_\d+_1|block_1)_transformer_blocks_[1-9]")
@@ -167,10 +167,9 @@ def _wide(size: Size, widths: tuple[int, ...]) -> bool:
 
 def _path(stem: str) -> str:
     """The path without what stands before it, joined by "_"."""
-    path = stem.replace(".", "_")
-    while (shorter := _PREFIX.sub("", path)) != path:
-        path = shorter
-    return path
+    while (shorter := _PREFIX.sub("", stem)) != stem:
+        stem = shorter
+    return stem.replace(".", "_")
 
 
 def _sizes(shapes: Shapes) -> dict[str, Size]:

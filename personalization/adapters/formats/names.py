@@ -105,7 +105,6 @@ _STRANGERS = (
     (r"vera_lambda|\.vera_", "a VeRA of PEFT"),
     (r"ip_adapter|to_[kv]_ip|^image_proj", "an IP-Adapter"),
     (r"^control(net|_model)|input_hint_block", "a ControlNet"),
-    (r"motion_modules", "AnimateDiff's motion modules"),
     (r"qkv_lora|proj_lora", "a LoRA of XLabs"),
     (r"\.(scale_weight|weight_scale|scale_input)$", "weights in 8 bits with scales of their own"),
     (r"_out$|^t5", "the output vectors of an embedding of OneTrainer"),
