@@ -7,24 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from io import BytesIO
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-import pillow_heif
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from personalization.data.image_file import as_rgb, open_image, size_words
+from personalization.data.mask_file import as_mask, subject_box
 from personalization.errors import PhotoError
 
-pillow_heif.register_heif_opener()
-
-# Named, so that a file that poses as a photo never reaches Pillow's openers that run programs.
-FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")
-MIN_SIDE = 64  # pixels
-MAX_PIXELS = 64_000_000
 KEPT_SIDE = 1536  # pixels; the shorter side of a larger photo is brought down to it
-BACKGROUND = (255, 255, 255)  # what shows through where a photo is transparent
 
 FEW = 3  # photos
 SHARP = 40.0  # variance of the Laplacian of the crop, in grey levels squared
@@ -48,8 +41,8 @@ class Photo:
     def __post_init__(self) -> None:
         if self.mask is not None and self.mask.size != self.image.size:
             raise PhotoError(
-                f"The mask of {self.name} is {_by(self.mask)} pixels, the photo {_by(self.image)}. "
-                "Draw the mask on this photo again.",
+                f"The mask of {self.name} is {size_words(self.mask)} pixels, "
+                f"the photo {size_words(self.image)}. Draw the mask on this photo again.",
                 field="photos",
             )
 
@@ -62,66 +55,58 @@ def open_photo(path: Path, name: str | None = None) -> Photo:
     """
     path = Path(path)
     name = name or path.name
-    try:
-        if path.stat().st_size == 0:
-            raise PhotoError(f"{name} is empty (0 bytes). Add it again.", field="photos")
-        with Image.open(path, formats=FORMATS) as file:
-            _check_size(file, name)
-            image = _as_rgb(ImageOps.exif_transpose(file))
-    except PhotoError:
-        raise
-    except FileNotFoundError as error:
-        raise PhotoError(f"{name} is no longer there. Add it again.", field="photos") from error
-    except UnidentifiedImageError as error:
-        raise PhotoError(
-            f"{name} is not a picture that can be read. Use JPEG, PNG, WebP or HEIC.",
-            field="photos",
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise PhotoError(_too_large(name, "far too many"), field="photos") from error
-    except Exception as error:  # decoders of damaged files raise whatever they stumble over
-        raise PhotoError(
-            f"{name} is damaged and cannot be read to its end. Save it again, or leave it out.",
-            field="photos",
-        ) from error
+    with open_image(path, name) as file:
+        image = as_rgb(file)
+    return Photo(name, _brought_down(image))
+
+
+def open_mask(path: Path) -> Image.Image:
+    """The mask that a file holds, L, white where the subject is: what is opaque, or light.
+
+    As large as `open_photo` makes a photo of its size. Raises `PhotoError`, which names the file.
+    """
+    with open_image(path, path.name) as file:
+        mask = as_mask(file)
+    return _brought_down(mask)
+
+
+def _brought_down(image: Image.Image) -> Image.Image:
     shrink = min(image.size) / KEPT_SIDE
     if shrink > 1:
         width, height = (round(side / shrink) for side in image.size)
         image = image.resize((width, height), Image.Resampling.LANCZOS)
-    return Photo(name, image)
+    return image
 
 
 def open_photos(paths: Iterable[Path]) -> tuple[list[Photo], list[PhotoError]]:
     """Open each file; those that cannot be used come back as errors, and the others are kept.
 
     A file called as another with "-mask" or, as OneTrainer has it, "-masklabel" behind is the mask
-    of that photo: white where the subject is.
+    of that photo, as `open_mask` reads it.
     """
     photos: dict[str, Photo] = {}
-    masks: list[tuple[str, Photo]] = []
+    masks: list[tuple[str, str, Image.Image]] = []
     errors: list[PhotoError] = []
     for path in map(Path, paths):
+        stem = path.stem.removesuffix("-masklabel").removesuffix("-mask")
         try:
-            photo = open_photo(path)
+            if stem == path.stem:
+                photos[str(path)] = open_photo(path)
+            else:
+                masks.append((path.name, stem, open_mask(path)))
         except PhotoError as error:
             errors.append(error)
-            continue
-        stem = path.stem.removesuffix("-masklabel").removesuffix("-mask")
-        if stem == path.stem:
-            photos[str(path)] = photo
-        else:
-            masks.append((stem, photo))
-    for stem, mask in masks:
+    for name, stem, mask in masks:
         owners = [key for key in photos if Path(key).stem == stem]
         try:
             if not owners:
                 raise PhotoError(
-                    f"{mask.name} is a mask, and no photo called {stem} came with it. "
+                    f"{name} is a mask, and no photo called {stem} came with it. "
                     "Add the photo and its mask together.",
                     field="photos",
                 )
             for key in owners:
-                photos[key] = replace(photos[key], mask=mask.image.convert("L"))
+                photos[key] = replace(photos[key], mask=mask)
         except PhotoError as error:
             errors.append(error)
     return list(photos.values()), errors
@@ -130,7 +115,7 @@ def open_photos(paths: Iterable[Path]) -> tuple[list[Photo], list[PhotoError]]:
 def crop(photo: Photo, size: int) -> Image.Image:
     """The square that training sees, RGB of `size` × `size`: the largest around the middle.
 
-    With a mask it lies around the middle of the mask, as far as the photo reaches.
+    With a mask it lies around the middle of the subject, as far as the photo reaches.
     """
     return photo.image.resize((size, size), Image.Resampling.LANCZOS, box=_square(photo))
 
@@ -155,7 +140,7 @@ def problems(photos: Sequence[Photo], size: int) -> list[str]:
         width, height = photo.image.size
         if min(width, height) < size:
             found.append(
-                f"{photo.name} is {_by(photo.image)} pixels and will be enlarged to {size}: "
+                f"{photo.name} is {size_words(photo.image)} pixels and will be enlarged to {size}: "
                 "it teaches a soft look. Use a larger one."
             )
         if max(width, height) > LONG * min(width, height):
@@ -176,67 +161,12 @@ def problems(photos: Sequence[Photo], size: int) -> list[str]:
     return found
 
 
-def _check_size(image: Image.Image, name: str) -> None:
-    width, height = image.size
-    if min(width, height) < MIN_SIDE:
-        raise PhotoError(
-            f"{name} is {_by(image)} pixels; each side needs at least {MIN_SIDE}. "
-            "Use a larger photo.",
-            field="photos",
-        )
-    if width * height > MAX_PIXELS:
-        raise PhotoError(_too_large(name, f"{width * height / 1e6:.0f} million"), field="photos")
-
-
-def _too_large(name: str, count: str) -> str:
-    return (
-        f"{name} has {count} pixels; at most {MAX_PIXELS / 1e6:.0f} million are read. "
-        "Make it smaller first."
-    )
-
-
-def _by(image: Image.Image) -> str:
-    return f"{image.width} × {image.height}"
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    """Any mode that Pillow opens, as RGB in sRGB, a new picture that carries no metadata."""
-    if image.mode[0] in "IF":  # 16 or 32 bits of grey, which `convert` would clip
-        grey = np.asarray(image, dtype=np.float64)
-        white = next((w for w in (1.0, 255.0, 65535.0) if grey.max() <= w), grey.max())
-        image = Image.fromarray((grey.clip(0) / white * 255).round().astype(np.uint8))
-    profile = image.info.get("icc_profile")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        image = Image.new("RGB", layer.size, BACKGROUND)
-        image.paste(layer, mask=layer.getchannel("A"))
-    elif image.mode == "P":
-        image = image.convert("RGB")
-    converted = _in_srgb(image, profile) if profile else None
-    pixels = converted or image.convert("RGB")
-    return Image.frombytes("RGB", pixels.size, pixels.tobytes())
-
-
-def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image | None:
-    """The picture with its colour profile applied, or None where the profile does not fit it.
-
-    Phones photograph in Display P3, and print shops in CMYK: without this both come out wrong.
-    """
-    try:
-        source = ImageCms.getOpenProfile(BytesIO(profile))
-        return ImageCms.profileToProfile(
-            image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
-    except (ImageCms.PyCMSError, OSError):
-        return None
-
-
 def _square(photo: Photo) -> tuple[int, int, int, int]:
     """Left, top, right and bottom of the square that is learned."""
     width, height = photo.image.size
     side = min(width, height)
     x, y = width / 2, height / 2
-    subject = photo.mask.convert("L").getbbox() if photo.mask is not None else None
+    subject = subject_box(photo.mask) if photo.mask is not None else None
     if subject:
         x, y = (subject[0] + subject[2]) / 2, (subject[1] + subject[3]) / 2
     left = int(min(max(x - side / 2, 0), width - side))

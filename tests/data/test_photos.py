@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, ImageFilter, ImageOps
 
+from personalization.data.image_file import MAX_PIXELS
 from personalization.data.photos import (
     KEPT_SIDE,
-    MAX_PIXELS,
     Photo,
     crop,
     crop_mask,
