@@ -212,7 +212,15 @@ def _delta(key: ModuleKey, tensors: Mapping[str, Tensor], alpha: float, rank: in
             "and one layer has room for one.",
             field="adapter",
         )
-    return delta if magnitude is None else DoRADelta(delta, magnitude)
+    whole = delta if magnitude is None else DoRADelta(delta, magnitude)
+    if not all(whole.size):
+        shapes = ", ".join(f"{name} {tuple(t.shape)}" for name, t in sorted(tensors.items()))
+        raise AdapterError(
+            f"The tensors for {key} do not go together ({shapes}): they are not those of one "
+            "adapter. Ask who made it for the whole file.",
+            field="adapter",
+        )
+    return whole
 
 
 def _plain_delta(parts: dict[str, Tensor], alpha: float, rank: int) -> WeightDelta:

@@ -54,7 +54,8 @@ class LoRADelta:
     @property
     def size(self) -> tuple[int, int]:
         """See `WeightDelta`."""
-        agree = self.up.flatten(1).shape[1] == self.rank
+        matrices = self.down.dim() > 1 and self.up.dim() > 1
+        agree = matrices and self.up.shape[1:].numel() == self.rank
         return (self.up.shape[0], self.down[0].numel()) if agree else (0, 0)
 
     def delta(self, weight: Tensor) -> Tensor:
@@ -87,6 +88,9 @@ class LoHaDelta:
     @property
     def size(self) -> tuple[int, int]:
         """See `WeightDelta`."""
+        kernels = [None if core is None else core.shape[2:] for core in (self.t1, self.t2)]
+        if kernels[0] != kernels[1]:
+            return 0, 0
         first, second = (
             _assembled_size([t for t in factors if t is not None])
             for factors in ((self.w1_a, self.w1_b, self.t1), (self.w2_a, self.w2_b, self.t2))
@@ -118,6 +122,8 @@ class LoKrDelta:
     @property
     def size(self) -> tuple[int, int]:
         """See `WeightDelta`."""
+        if any(factor.dim() != 2 for factor in self.w1):
+            return 0, 0
         (out1, in1), (out2, in2) = (_assembled_size(f) for f in (self.w1, self.w2))
         start, end = self.rows or (0, out1 * out2)
         return end - start, in1 * in2
@@ -234,9 +240,13 @@ def assembled(factors: Sequence[Tensor]) -> Tensor:
 
 
 def _assembled_size(factors: Sequence[Tensor]) -> tuple[int, int]:
+    if any(factor.dim() < 2 for factor in factors):
+        return 0, 0
     if len(factors) == 1:
         return factors[0].shape[0], factors[0][0].numel()
     a, b, *core = factors
+    if a.dim() > 2 or b.dim() > 2:
+        return 0, 0
     if not core:
         return (a.shape[0], b.shape[1]) if a.shape[1:] == b.shape[:1] else (0, 0)
     agree = core[0].shape[:2] == (a.shape[0], b.shape[0])

@@ -624,8 +624,8 @@ def test_tensors_that_do_not_go_together_are_refused(tmp_path: Path, base: UNetB
     (down, a), (up, b) = lora.tensors.items()
     path = tmp_path / "theirs.safetensors"
     for tensors, sentence in (
-        ({down: a[:2], up: b}, "0 of its 1 modules match"),
-        ({down: a[0], up: b}, "0 of its 1 modules match"),
+        ({down: a[:2], up: b}, "do not go together"),
+        ({down: a[0], up: b}, "do not go together"),
         ({down: a, up: b, down.replace("lora_A.weight", "alpha"): a}, "do not go together"),
         ({down: a, up: b, down.replace("lora_A", "lora_mid"): a}, "do not go together"),
     ):
@@ -641,10 +641,10 @@ def test_a_file_for_another_family_is_told_before_its_tensors_are_read(
     save_file(lora_header("transformer.single_transformer_blocks.0.attn.to_q", 3072), path)
     adapter = formats.read(path)
     assert formats.contents(path).modules == 1
-    with pytest.raises(AdapterError, match="was made for FLUX.1, and Pocket"):
+    with pytest.raises(AdapterError, match=r"was made for FLUX\.1, and Pocket"):
         Stack((Slot(adapter),)).check(base.spec)
     with pytest.raises(
-        AdapterError, match=r"made for FLUX.1, and Pocket.* is tiny: no base here is of it"
+        AdapterError, match=r"made for FLUX\.1, and Pocket.* is tiny: no base here is of it"
     ):
         formats.read(path, base)
     save_file(lora_header("lora_unet_double_blocks_18_img_attn_qkv", 3072, "lora_down"), path)

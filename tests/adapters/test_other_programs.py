@@ -362,9 +362,9 @@ def test_a_family_that_no_base_is_of_is_refused_by_its_own_name(
 ) -> None:
     path = saved(tmp_path, lora("diffusion_model.blocks.0.ffn.0", 64, 64)
                  | lora("diffusion_model.blocks.0.self_attn.q", 64, 64))  # fmt: skip
-    with pytest.raises(AdapterError, match="made for Wan, and .* is tiny: no base here is of it"):
+    with pytest.raises(AdapterError, match=r"made for Wan, and .* is tiny: no base here is of it"):
         formats.read(path, base)
-    with pytest.raises(AdapterError, match="made for Wan, .* no base here is, so take it out"):
+    with pytest.raises(AdapterError, match=r"made for Wan, .* no base here is, so take it out"):
         Stack((Slot(Adapter(formats.describe(path), {})),)).check(base.spec)
 
 

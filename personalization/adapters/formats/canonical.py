@@ -68,6 +68,8 @@ def _parted(
     """The rows of a word that is bundled, and the parts of every module."""
     bundled = [name for name in tensors if textual_inversion.is_bundled(name)]
     token = textual_inversion.bundled_word(bundled, file) or description.placeholder_token
+    for name in bundled:
+        textual_inversion.check_rows(name, tensors[name], file)
     words = {textual_inversion.bundled_name(n, token, file): tensors[n] for n in bundled}
     modules: dict[ModuleKey, Parts] = {}
     readings = names.parsed((name for name in tensors if name not in bundled), file)

@@ -9,6 +9,7 @@ multiplied.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -147,6 +148,8 @@ def _shaped(
         raise _unspeakable(key)
     if not kernel and kernel is not None and down.dim() > 2:
         return down.flatten(1), up.flatten(1)
+    if kernel and down.dim() == 2 and down.shape[1] % math.prod(kernel):
+        raise _unspeakable(key)
     if kernel and down.dim() == 2:
         return down.reshape(len(down), -1, *kernel), up.reshape(*up.shape, 1, 1)
     return down, up

@@ -42,7 +42,8 @@ def detect(source: Source) -> bool:
     if source.own is not None:
         return False
     return any(
-        file.name == PEFT_WEIGHTS and any(n.startswith(PEFT_PREFIX) for n in header.shapes)
+        (file.name == PEFT_WEIGHTS or file.with_name(peft_config.CONFIG).is_file())
+        and any(name.startswith(PEFT_PREFIX) for name in header.shapes)
         for file, header in source.headers.items()
     )
 

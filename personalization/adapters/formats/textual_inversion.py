@@ -55,6 +55,8 @@ def described(source: Source) -> Description:
 def read(source: Source, description: Description) -> Adapter:
     """The rows under our names: the word's own, or those of SDXL's encoders."""
     tensors = source.tensors()
+    for name, rows in tensors.items():
+        check_rows(name, rows, source.path.name)
     if set(tensors) <= set(ENCODERS):
         return Adapter(description, tensors)
     rows = next(iter(tensors.values()))
@@ -87,6 +89,16 @@ def vectors(shapes: Shapes) -> int:
     """How many rows the word has."""
     shape = next(iter(shapes.values()))
     return shape[0] if len(shape) == 2 else 1
+
+
+def check_rows(name: str, rows: Tensor, file: str) -> None:
+    """Raise `AdapterError` unless these are vectors."""
+    if rows.dim() not in (1, 2) or not rows.numel():
+        raise AdapterError(
+            f"“{name[:80]}” in {file} holds no vectors ({tuple(rows.shape)}), and a word is one "
+            "or several. Ask who made it for the whole file.",
+            field="adapter",
+        )
 
 
 def is_bundled(name: str) -> bool:
