@@ -76,8 +76,8 @@ def extract(base: Base, fine_tune: Adapter, rank: int) -> Extracted:
     layers: list[Layer] = []
     beside = 0.0
     with base.lock, torch.no_grad():
-        for parameter, (found, change) in match_modules(base.modules, fine_tune, name).items():
-            place = _in_files(base, found)
+        for parameter, (key, change) in match_modules(base.modules, fine_tune, name).items():
+            place = _in_files(base, key)
             delta = _double(change.delta(parameter))
             size = float(delta.norm())
             if parameter not in holders:
@@ -94,13 +94,24 @@ def extract(base: Base, fine_tune: Adapter, rank: int) -> Extracted:
             "The fine-tune has changed none of this base's layers: there is nothing to extract.",
             field="adapter",
         )
-    about = fine_tune.description
-    title = f"{about.title or about.trigger}, rank {rank}"
+    return _described(fine_tune, tensors, layers, beside, rank)
+
+
+def _described(
+    fine_tune: Adapter,
+    tensors: dict[str, Tensor],
+    layers: list[Layer],
+    beside: float,
+    rank: int,
+) -> Extracted:
+    """The LoRA with what it says of itself: where it comes from, and what was lost."""
+    source = fine_tune.description
+    title = f"{source.title or source.trigger}, rank {rank}"
     # An alpha of 0 stands for each layer's own rank: the factors hold the whole scale.
-    described = replace(about, method="lora", rank=rank, alpha=0.0, title=title, report={})
+    described = replace(source, method="lora", rank=rank, alpha=0.0, title=title, report={})
     extracted = Extracted(Adapter(described, tensors), tuple(layers), beside)
-    made = {"rank": rank, "residual": round(extracted.residual, 4), "from": fine_tune.sha256}
-    recipe = {**about.recipe, "extracted": made}
+    origin = {"rank": rank, "residual": round(extracted.residual, 4), "from": fine_tune.sha256}
+    recipe = {**source.recipe, "extracted": origin}
     return replace(extracted, adapter=extracted.adapter.described(recipe=recipe))
 
 
@@ -116,9 +127,10 @@ def cut(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
         down, up = cut(matrix.T, rank)
         return up.T, down.T
     squares, vectors = torch.linalg.eigh(matrix @ matrix.T)  # in rising order
-    kept = [i for i in reversed(range(max(0, out - rank), out)) if squares[i] > _NONE * squares[-1]]
-    left = vectors[:, kept]
-    root = squares[kept].sqrt().sqrt()
+    largest = reversed(range(max(0, out - rank), out))
+    directions = [i for i in largest if squares[i] > _NONE * squares[-1]]
+    left = vectors[:, directions]
+    root = squares[directions].sqrt().sqrt()
     return left * root, (left.T @ matrix) / root[:, None]
 
 

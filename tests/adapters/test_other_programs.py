@@ -164,6 +164,15 @@ def klein_file(base: Base, kind: str) -> tuple[Parts, dict[str, Tensor]]:
         if kind == "lokr":  # two rows of w1: a fused layer's thirds lie across them
             w1, w2 = torch.randn(2, 2), torch.randn(out // 2, into // 2)
             product, tensors = torch.kron(w1, w2), {"lokr_w1": w1, "lokr_w2": w2}
+        if kind == "loha":
+            c, d = factors(out, into, seed + 50)
+            product = (b @ a) * (d @ c)
+            tensors = {"hada_w1_a": b, "hada_w1_b": a, "hada_w2_a": d, "hada_w2_b": c}
+        if kind == "dora":
+            weight = torch.cat([weight_of(base, path) for path in ours])
+            tensors["dora_scale"] = torch.rand(out, 1) + 0.5
+            directed = weight + product
+            product = directed * tensors["dora_scale"] / directed.norm(dim=1, keepdim=True) - weight
         file |= {f"diffusion_model.{theirs}.{part}": tensor for part, tensor in tensors.items()}
         wanted |= dict(zip(ours, product.split(rows), strict=True))
     return file, wanted
@@ -194,6 +203,19 @@ def test_klein_in_black_forest_labs_names_is_read_as_diffusers_reads_it(
             if source == path and f"{fused}.weight" in theirs:
                 after = theirs[f"{fused}.weight"]
             assert near(after - before, torch.cat([wanted[name] for name in ours])), theirs_name
+
+
+@pytest.mark.parametrize("kind", ["loha", "dora"])
+def test_a_fused_layers_loha_and_dora_are_parted_by_their_rows(
+    tmp_path: Path, klein: Base, kind: str
+) -> None:
+    file, wanted = klein_file(klein, kind)
+    adapter = formats.read(saved(tmp_path, file), klein)
+    for name, delta in changes(klein, adapter).items():
+        assert near(delta, wanted[name]), name
+    [written] = formats.export(adapter, tmp_path / "ours.safetensors")
+    again = changes(klein, formats.read(written, klein))
+    assert all(near(again[name], wanted[name]) for name in wanted)
 
 
 @pytest.mark.parametrize("prefix", ["lora_unet_", "lora_transformer_", "lycoris_"])
