@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from personalization.adapters import formats
-from personalization.adapters.adapter import Adapter
+from personalization.adapters.adapter import Adapter, Description
 from personalization.adapters.adapter_deltas import match_modules
 from personalization.bases.unet import UNetBase
 from personalization.errors import AdapterError
@@ -162,6 +162,27 @@ def test_what_is_offered_for_kohya_has_one_algorithm_in_its_shapes(
     if not plain:
         assert json.loads(header["ss_network_args"])["algo"] in kinds
     assert formats.difference(adapter, formats.read(path)) < 1e-5
+
+
+def test_a_copy_in_the_library_is_the_same(tmp_path: Path, adapter: Adapter) -> None:
+    metadata = formats.diffusers_metadata(adapter)
+    again = formats.read(adapter.save(tmp_path / "copy.safetensors", metadata))
+    assert formats.difference(adapter, again) < 1e-6
+    assert again.description.title == adapter.description.title
+
+
+def test_flat_factors_get_the_kernel_of_their_layer_where_the_family_tells(tmp_path: Path) -> None:
+    """SD 1.x has a convolution of 1 x 1 where SDXL has a linear layer, of the same numbers."""
+    flat_factors = {"lora_A.weight": random(4, 320), "lora_B.weight": random(320, 4)}
+    for family, ones in (("sd1", (1, 1)), ("sdxl", ())):
+        key = "unet.down_blocks.1.attentions.0.proj_in"
+        for dims in ((), (1, 1)):
+            tensors = {f"{key}.{n}": t.reshape(*t.shape, *dims) for n, t in flat_factors.items()}
+            adapter = Adapter(Description("lora", family, rank=4, alpha=4.0), tensors)
+            for format, ending in (("diffusers", "lora_A.weight"), ("kohya", "lora_down.weight")):
+                [path] = formats.export(adapter, tmp_path / f"{format}.safetensors", format)
+                [shape] = [t.shape for n, t in load_file(path).items() if n.endswith(ending)]
+                assert shape == (4, 320, *ones)
 
 
 def test_a_dora_in_some_layers_is_offered_where_it_can_be_held(

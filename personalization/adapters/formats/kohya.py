@@ -91,15 +91,19 @@ def to_kohya(adapter: Adapter) -> tuple[dict[str, Tensor], dict[str, str]]:
     A file holds one algorithm: what mixes several is written as the LoRA that does the same.
     Raises `AdapterError` for differences of biases and norms, which neither holds beside a LoRA.
     """
-    algorithms = {type(without_magnitude(delta)) for delta in deltas_of(adapter).values()}
+    deltas = deltas_of(adapter)
+    algorithms = {type(without_magnitude(delta)) for delta in deltas.values()}
     if DifferenceDelta in algorithms:
         raise AdapterError(
             "This adapter changes biases or norms as well, which kohya's format has no place for: "
             "keep the file that it came in.",
             field="format",
         )
-    if len(algorithms) > 1:
-        adapter = diffusers.to_diffusers(adapter)
+    is_dora = any(isinstance(delta, DoRADelta) for delta in deltas.values())
+    if len(algorithms) > 1 or (algorithms == {LoRADelta} and not is_dora):
+        adapter = diffusers.to_diffusers(
+            adapter
+        )  # with each layer's kernel, as sd-scripts wants it
     family, deltas = adapter.description.family, deltas_of(adapter)
     tensors = textual_inversion.bundled_for_a1111(adapter)
     for key, delta in deltas.items():
