@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
@@ -179,6 +180,7 @@ def main() -> None:
         show_error=True,
         ssr_mode=False,
         footer_links=["api", "settings"],
+        mcp_server=find_spec("mcp") is not None,  # each endpoint a tool for assistants
     )
     try:
         wait_until_ready()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -23,14 +23,14 @@ from . import html
 from .event_options import ON_GPU, REFRESH
 from .loaded import ON_ZERO, default_base, spec_of
 from .loaded import base as loaded
-from .messages import collected, raised
+from .messages import collected
 from .report import Pace, compared, is_measured
+from .requests import Whole, build_endpoint
 from .runs import keep_adapter, measure_part, pieces_of, show_off, train_slice
 from .session import workspace_of
 from .stack_endpoints import build_stack_endpoints
 from .training_tab import SUBJECT, WORD, Training
-from .uploads import publish_file, publish_pictures, take_uploads
-from .word_form import KINDS
+from .uploads import Upload, publish_file, publish_pictures, take_uploads
 
 Trained = tuple[dict[str, Any], str | None, list[tuple[str, str]] | None]
 
@@ -42,7 +42,7 @@ def recipe_for(training: Training, base: str, steps: int | None, seed: int) -> R
 
 
 def read_concept(
-    photos: list[str], kind: Kind, placeholder_token: str, class_noun: str
+    photos: Sequence[str], kind: Kind, placeholder_token: str, class_noun: str
 ) -> tuple[Concept, list[str]]:
     """What is to be taught, and a sentence for each photo that cannot be used.
 
@@ -87,67 +87,67 @@ def train(
 
 
 def train_word(  # noqa: PLR0913 - its parameters are the interface
-    photos: list[str],
+    photos: list[Upload],
     placeholder_token: str,
     initializer_token: str,
     kind: Kind = "object",
-    steps: int | None = None,
-    seed: int = 0,
+    steps: Whole | None = None,
+    seed: Whole = 0,
     session: str = "",
     base: str = "",
 ) -> Iterator[Trained]:
     """Teach the base a new word from a few photos (textual inversion), and stream the progress.
 
     Args:
-        photos: three to five pictures of the same thing or look.
+        photos: three to five pictures of the same thing or look: files (handle_file in
+            gradio_client), or for each its address (https://...) or its content (data:...).
         placeholder_token: the new word, such as <my-mug>; it must not mean anything yet.
         initializer_token: the closest word that the base knows, such as mug.
         kind: object, creature, person or style.
         steps: optimizer steps; nothing for the recipe's own.
         seed: the same seed and photos give the same word.
         session: what an earlier call returned as "session", to keep what it made; empty for new.
-        base: a name as /list_bases says; empty for the app's own.
+        base: a name as list_bases says; empty for the app's own.
 
     Returns:
         The status (session, run, state, step, steps, loss, seconds_left, trigger), and at the end
         the adapter's file and pictures drawn with the word.
     """
-    with raised():
-        recipe = recipe_for(WORD, base, steps, seed)
-        concept, notes = read_concept(photos, kind, placeholder_token, initializer_token)
-        yield from train(session, base, concept, recipe, notes)
+    recipe = recipe_for(WORD, base, steps, seed)
+    concept, notes = read_concept(photos, kind, placeholder_token, initializer_token)
+    yield from train(session, base, concept, recipe, notes)
 
 
 def train_subject(  # noqa: PLR0913 - its parameters are the interface
-    photos: list[str],
+    photos: list[Upload],
     placeholder_token: str,
     class_noun: str,
     kind: Kind = "object",
-    steps: int | None = None,
-    seed: int = 0,
+    steps: Whole | None = None,
+    seed: Whole = 0,
     session: str = "",
     base: str = "",
 ) -> Iterator[Trained]:
     """Teach the base a subject (DreamBooth with a LoRA and prior preservation), with progress.
 
     Args:
-        photos: three to five pictures of the same subject.
+        photos: three to five pictures of the same subject: files (handle_file in
+            gradio_client), or for each its address (https://...) or its content (data:...).
         placeholder_token: a rare word that will stand for it, such as sks.
         class_noun: its class, such as dog.
         kind: object, creature, person or style.
         steps: optimizer steps; nothing for the recipe's own.
         seed: the same seed and photos give the same adapter.
         session: what an earlier call returned as "session", to keep what it made; empty for new.
-        base: a name as /list_bases says; empty for the app's own.
+        base: a name as list_bases says; empty for the app's own.
 
     Returns:
         The status (session, run, state, step, steps, loss, seconds_left, trigger), and at the end
         the adapter's file and pictures drawn with the subject.
     """
-    with raised():
-        recipe = recipe_for(SUBJECT, base, steps, seed)
-        concept, notes = read_concept(photos, kind, placeholder_token, class_noun)
-        yield from train(session, base, concept, recipe, notes)
+    recipe = recipe_for(SUBJECT, base, steps, seed)
+    concept, notes = read_concept(photos, kind, placeholder_token, class_noun)
+    yield from train(session, base, concept, recipe, notes)
 
 
 def report(session: str, run: str) -> Iterator[tuple[dict[str, Any], dict | None, str | None]]:
@@ -157,61 +157,59 @@ def report(session: str, run: str) -> Iterator[tuple[dict[str, Any], dict | None
     photos, drift, copying, cost. What was measured already is given at once.
 
     Args:
-        session: what /train_word or /train_subject returned as "session".
+        session: what train_word or train_subject returned as "session".
         run: what it returned as "run".
 
     Returns:
         The status (state, done and total pictures, verdict, strength), and at the end the report
         with every figure, and as one HTML file with its pictures.
     """
-    with raised():
-        workspace = workspace_of(session)
-        opened = workspace.run(run)
-        opened.clear_stop()
-        status: dict[str, Any] = {"session": workspace.id, "run": run, "state": "measuring"}
-        done = Report.open(opened.folder) if is_measured(opened) else None
-        pace, left = Pace(), 0
-        while done is None:
-            for event in measure_part(workspace, opened, pace.each, left):
-                if isinstance(event, Report):
-                    done = event
-                elif isinstance(event, SliceEnded):
-                    pace, left = Pace(pace.each), event.steps - event.step
-                else:
-                    pace.take(event)
-                    status |= {"done": event.done, "total": event.total}
-                    yield status, None, None
+    workspace = workspace_of(session)
+    opened = workspace.run(run)
+    opened.clear_stop()
+    status: dict[str, Any] = {"session": workspace.id, "run": run, "state": "measuring"}
+    done = Report.open(opened.folder) if is_measured(opened) else None
+    pace, left = Pace(), 0
+    while done is None:
+        for event in measure_part(workspace, opened, pace.each, left):
+            if isinstance(event, Report):
+                done = event
+            elif isinstance(event, SliceEnded):
+                pace, left = Pace(pace.each), event.steps - event.step
+            else:
+                pace.take(event)
+                status |= {"done": event.done, "total": event.total}
+                yield status, None, None
     status |= {"state": "finished", "verdict": done.verdict}
     if done.figures:
         status["strength"] = done.figures.balance.strength
     yield status, done.as_dict(), publish_file(opened.folder / "report.html")
 
 
-def compare_runs(session: str, runs: list[str]) -> list[dict[str, Any]]:
+def compare(session: str, runs: list[str]) -> list[dict[str, Any]]:
     """Say what several measured runs learned, forgot, weigh and cost, side by side.
 
     Args:
-        session: what /train_word or /train_subject returned as "session".
-        runs: what they returned as "run"; /report must have measured each.
+        session: what train_word or train_subject returned as "session".
+        runs: what they returned as "run"; report must have measured each.
 
     Returns:
         For each its name, method, strength, size in bytes, seconds, and subject_fidelity,
         prompt_fidelity and drift as {mean, low, high}, shares of their references.
     """
-    with raised():
-        rows = compared(workspace_of(session), runs).rows()
+    rows = compared(workspace_of(session), runs).rows()
     return [
         {name: asdict(v) if isinstance(v, Estimate) else v for name, v in row.items()}
         for row in rows
     ]
 
 
-def read_token(placeholder_token: str, base: str = "") -> dict[str, Any]:
+def check_placeholder_token(placeholder_token: str, base: str = "") -> dict[str, Any]:
     """Say how the base reads a word, and whether it can be taught.
 
     Args:
         placeholder_token: the word.
-        base: a name as /list_bases says; empty for the app's own.
+        base: a name as list_bases says; empty for the app's own.
 
     Returns:
         "pieces", what it is read as today; "error", a sentence, empty where it can be taught.
@@ -219,8 +217,7 @@ def read_token(placeholder_token: str, base: str = "") -> dict[str, Any]:
     errors: list[str] = []
     with collected(errors):
         check_new(loaded(base), placeholder_token)
-    with raised():
-        pieces = pieces_of(base, placeholder_token)
+    pieces = pieces_of(base, placeholder_token)
     return {"pieces": pieces, "error": " ".join(errors)}
 
 
@@ -240,30 +237,13 @@ def list_bases() -> list[dict[str, Any]]:
 
 
 def build_endpoints() -> None:
-    """The named endpoints; their files need components, which nobody sees."""
-
-    def whole(label: str, value: int | None) -> gr.Number:
-        return gr.Number(value, label=label, precision=0)
-
+    """The named endpoints; what answers with files has components, which nobody sees."""
     with gr.Column(visible=False):
-        for function, class_noun in (
-            (train_word, "initializer_token"),
-            (train_subject, "class_noun"),
-        ):
-            given: list[Any] = [
-                gr.File(label="photos", file_count="multiple"),
-                gr.Textbox(label="placeholder_token"),
-                gr.Textbox(label=class_noun),
-                gr.Radio(list(KINDS), value="object", label="kind"),
-                *(whole("steps", None), whole("seed", 0)),
-                *(gr.Textbox("", label="session"), gr.Textbox("", label="base")),
-            ]
-            back = [gr.JSON(label="status"), gr.File(label="adapter"), gr.Gallery(label="pictures")]
-            gr.Button().click(function, given, back, api_name=function.__name__, **ON_GPU)
+        for function in (train_word, train_subject):
+            files = [gr.File(label="adapter"), gr.Gallery(label="pictures")]
+            build_endpoint(function, [gr.JSON(label="status"), *files], **ON_GPU)
         build_stack_endpoints()
-        given = [gr.Textbox(label="session"), gr.Textbox(label="run")]
-        back = [gr.JSON(label="status"), gr.JSON(label="report"), gr.File(label="page")]
-        gr.Button().click(report, given, back, api_name="report", **ON_GPU)
-    gr.api(compare_runs, api_name="compare", queue=False)
-    gr.api(read_token, api_name="check_placeholder_token", queue=False)
-    gr.api(list_bases, api_name="list_bases", queue=False)
+        measured = [gr.JSON(label="status"), gr.JSON(label="report"), gr.File(label="page")]
+        build_endpoint(report, measured, **ON_GPU)
+        for question in (compare, check_placeholder_token, list_bases):
+            build_endpoint(question, queue=False)

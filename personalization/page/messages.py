@@ -41,5 +41,5 @@ def raised() -> Iterator[None]:
     wait_until_ready()
     try:
         yield
-    except PersonalizationError as error:
-        raise gr.Error(str(error), print_exception=False) from error
+    except Exception as error:
+        raise gr.Error(user_message(error), print_exception=False) from error

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
+from pydantic import Field
 
-from personalization.errors import RecipeError
+from personalization.errors import StackError
 from personalization.sampling.settings import Settings
 from personalization.stacking.stack import Stack, check_count
 
@@ -15,7 +17,9 @@ from .adapter_rows import Row, stacked
 from .event_options import ON_GPU
 from .exchange import files_of, take_from_hub
 from .gpu import gpu_merge
-from .messages import raised
+from .loaded import base as loaded
+from .loaded import spec_of
+from .requests import AdapterRequest, Number, Request, Whole, build_endpoint
 from .session import Visit, workspace_of
 from .stacks import draw_with, sweep_with
 from .uploads import publish_pictures
@@ -24,38 +28,70 @@ if TYPE_CHECKING:
     from personalization.sampling.sweep import Axis
 
 
+class AxisRequest(Request):
+    """A setting that a sweep goes along, and its values."""
+
+    what: Literal["weight", "guidance", "steps", "seed", "prompt", "combine"]
+    values: list[Any] = Field(description="a list of the values that it takes")
+    slot: Whole = Field(0, description="a whole number, of the adapter whose weight is swept")
+
+    def axis(self) -> Axis:
+        """The axis, whose values `Axis.check` looks at."""
+        from personalization.sampling.sweep import Axis
+
+        return Axis(self.what, tuple(self.values), self.slot)
+
+
 def stack_in(
-    adapters: list[dict[str, Any]], session: str, base: str, **how: Any
+    adapters: Sequence[AdapterRequest], session: str, base: str, **how: Any
 ) -> tuple[list[str], Stack, Any]:
     """The stack that a program asks for, with the names of its adapters and its workspace."""
     check_count(len(adapters))
     workspace = workspace_of(session)
-    rows = [
-        Row(str(a["name"]), float(a.get("weight", 1.0)), a.get("text_weight"), a.get("blocks"))
-        for a in adapters
-    ]
+    for adapter in adapters:
+        check_blocks(base, adapter)
+    rows = [Row(a.name, a.weight, a.text_weight, a.blocks) for a in adapters]
     stack = stacked(base, workspace.library, rows, **how)
     return [row.name for row in rows], stack, workspace
 
 
-def draw_with_stack(  # noqa: PLR0913 - its parameters are the interface
-    adapters: list[dict[str, Any]],
+def check_blocks(base: str, adapter: AdapterRequest) -> None:
+    """Refuse a block that the base does not have. Raises `StackError`."""
+    parts = loaded(base).modules.items() if adapter.blocks else ()
+    paths = [
+        f"{path}."
+        for component, module in parts
+        for path, _ in module.named_modules()
+        if not component.startswith("text_encoder")
+    ]
+    for block in adapter.blocks or ():
+        if not block or not any(path.startswith(f"{block}.") for path in paths):
+            raise StackError(
+                f"The blocks of “{adapter.name[:40]}” name “{block[:40]}”, and no part of the "
+                f"denoiser is called so. It has {', '.join(spec_of(base).blocks.values())}, and "
+                "what these are made of.",
+                field="blocks",
+            )
+
+
+def draw_stack(  # noqa: PLR0913 - its parameters are the interface
+    adapters: list[AdapterRequest],
     prompt: str,
     negative: str = "",
-    seed: int = 0,
-    count: int = 1,
-    steps: int | None = None,
-    guidance: float | None = None,
+    seed: Whole = 0,
+    count: Whole = 1,
+    steps: Whole | None = None,
+    guidance: Number | None = None,
     session: str = "",
     combine: str = "sum",
-    density: float = 0.5,
+    density: Number = 0.5,
     base: str = "",
     scheduler: str = "",
 ) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
     """Draw with several adapters at once, each with its weight.
 
     Args:
-        adapters: a list of {"name": as /list_adapters says, "weight": -2 to 2}; may be empty. Each
+        adapters: a list of {"name": as list_adapters says, "weight": -2 to 2}; may be empty. Each
             may have a "text_weight" for its text-encoder part, and "blocks", factors by the path
             of a part of the denoiser: {"up_blocks.1": 0.5}.
         prompt: what to draw, with the adapters' words in it.
@@ -64,84 +100,66 @@ def draw_with_stack(  # noqa: PLR0913 - its parameters are the interface
         count: how many pictures.
         steps: of the sampler; nothing for the base's own.
         guidance: how strictly to keep to the prompt; nothing for the base's own.
-        session: what /train_word or /train_subject returned, to find what they made.
+        session: what train_word or train_subject returned, to find what they made.
         combine: sum, svd, ties, dare, orthogonal, switch or composite.
         density: how much of each TIES and DARE keep, above 0 and up to 1.
-        base: a name as /list_bases says; empty for the app's own.
+        base: a name as list_bases says; empty for the app's own.
         scheduler: such as "Euler a" or "DDIM"; empty for the base's own. What it can be is said
             where it cannot.
 
     Returns:
         The pictures, and the record of each: base, adapters with hashes and weights, settings.
     """
-    with raised():
-        _, stack, _ = stack_in(adapters, session, base, combine=combine, density=density)
-        settings = Settings(
-            prompt, negative, seed, count, steps or None, guidance, scheduler or None
-        )
-        pictures = draw_with(base, stack, [settings])
+    _, stack, _ = stack_in(adapters, session, base, combine=combine, density=density)
+    settings = Settings(prompt, negative, seed, count, steps or None, guidance, scheduler or None)
+    pictures = draw_with(base, stack, [settings])
     return publish_pictures(pictures), [picture.record.to_dict() for picture in pictures]
 
 
 def sweep_stack(  # noqa: PLR0913 - its parameters are the interface
-    adapters: list[dict[str, Any]],
+    adapters: list[AdapterRequest],
     prompt: str,
-    across: dict[str, Any] | None = None,
-    down: dict[str, Any] | None = None,
-    seed: int = 0,
+    across: AxisRequest | None = None,
+    down: AxisRequest | None = None,
+    seed: Whole = 0,
     session: str = "",
     base: str = "",
 ) -> tuple[str, list[list[dict[str, Any]]]]:
     """Draw the same picture along one or two settings, as a labelled sheet.
 
     Args:
-        adapters: as /draw_stack takes them.
+        adapters: as draw_stack takes them.
         prompt: what to draw.
         across: such as {"what": "weight", "values": [0.2, 0.8], "slot": 0}, where "what" is weight,
             guidance, steps, seed, prompt or combine, and "slot" says whose weight; nothing for the
             base, each adapter alone, and all of them together.
         down: another one for the rows; may be nothing.
         seed: of every picture.
-        session: what /train_word or /train_subject returned, to find what they made.
-        base: a name as /list_bases says; empty for the app's own.
+        session: what train_word or train_subject returned, to find what they made.
+        base: a name as list_bases says; empty for the app's own.
 
     Returns:
         The sheet, and the record of each picture, row by row.
     """
     from personalization.sampling.sweep import Sweep, side_by_side
 
-    with raised():
-        _, stack, _ = stack_in(adapters, session, base)
-        axis = axis_of(across) if across else side_by_side(stack)
-        plan = Sweep(stack, Settings(prompt, seed=seed), axis, axis_of(down) if down else None)
-        grid = sweep_with(base, plan)
+    _, stack, _ = stack_in(adapters, session, base)
+    axis = across.axis() if across else side_by_side(stack)
+    plan = Sweep(stack, Settings(prompt, seed=seed), axis, down.axis() if down else None)
+    grid = sweep_with(base, plan)
     records = [[picture.record.to_dict() for picture in row] for row in grid.pictures]
     return publish_pictures([grid.sheet()])[0][0], records
 
 
-def axis_of(asked: dict[str, Any]) -> Axis:
-    """An axis as a program names it. Raises `RecipeError`."""
-    from personalization.sampling.sweep import Axis
-
-    what = asked.get("what")
-    if what not in ("weight", "guidance", "steps", "seed", "prompt", "combine"):
-        raise RecipeError(
-            f"A sweep over “{str(what)[:20]}” is not known: take weight, guidance, steps, seed, "
-            "prompt or combine.",
-            field="sweep",
-        )
-    return Axis(what, tuple(asked.get("values", ())), slot=int(asked.get("slot", 0)))
-
-
 def compare_adapters(
-    adapters: list[dict[str, Any]], session: str = "", base: str = ""
+    adapters: list[AdapterRequest], session: str = "", base: str = ""
 ) -> dict[str, Any]:
     """Say how adapters interfere, before anything is drawn.
 
     Args:
-        adapters: as /draw_stack takes them.
-        session: what /train_word or /train_subject returned, to find what they made.
-        base: a name as /list_bases says; empty for the app's own.
+        adapters: as draw_stack takes them.
+        session: what train_word or train_subject returned, to find what they made.
+        base: a name as list_bases says; empty for the app's own.
 
     Returns:
         "pairs": for each its "names", the "cosine" of the two changes, the "shared" part of their
@@ -150,8 +168,7 @@ def compare_adapters(
     """
     from personalization.stacking.interference import overlaps, suggest
 
-    with raised():
-        names, stack, _ = stack_in(adapters, session, base)
+    names, stack, _ = stack_in(adapters, session, base)
     found = overlaps([slot.adapter for slot in stack.slots])
     pairs = [
         {
@@ -167,7 +184,7 @@ def compare_adapters(
 
 
 def save_stack(
-    adapters: list[dict[str, Any]],
+    adapters: list[AdapterRequest],
     title: str,
     session: str,
     combine: str = "sum",
@@ -176,19 +193,18 @@ def save_stack(
     """Save a stack as one adapter into the session's library.
 
     Args:
-        adapters: as /draw_stack takes them.
+        adapters: as draw_stack takes them.
         title: what to call it.
-        session: what /train_word or /train_subject returned.
+        session: what train_word or train_subject returned.
         combine: sum, svd, ties, dare or orthogonal.
-        base: a name as /list_bases says; empty for the app's own.
+        base: a name as list_bases says; empty for the app's own.
 
     Returns:
-        "name", for /draw_stack, and "residual", the part of the change that was lost on the way.
+        "name", for draw_stack, and "residual", the part of the change that was lost on the way.
     """
-    with raised():
-        _, stack, workspace = stack_in(adapters, session, base, combine=combine)
-        result = gpu_merge(base, stack, title)
-        entry = workspace.library.add(result.adapter, title)
+    _, stack, workspace = stack_in(adapters, session, base, combine=combine)
+    result = gpu_merge(base, stack, title)
+    entry = workspace.library.add(result.adapter, title)
     return {"name": entry.name, "residual": result.residual}
 
 
@@ -196,14 +212,13 @@ def export_adapter(name: str, session: str = "") -> list[str]:
     """Give an adapter as files for other programs, each read back and compared with it.
 
     Args:
-        name: as /list_adapters says.
-        session: what /train_word or /train_subject returned; empty for the ready ones.
+        name: as list_adapters says.
+        session: what train_word or train_subject returned; empty for the ready ones.
 
     Returns:
         A file for diffusers and one for kohya (ComfyUI, A1111, Forge), and a word's own file.
     """
-    with raised():
-        return files_of(workspace_of(session).library, name)[0]
+    return files_of(workspace_of(session).library, name)[0]
 
 
 def add_from_hub(
@@ -218,9 +233,9 @@ def add_from_hub(
     Args:
         repository: its id, such as someone/mug-lora.
         file: which of its files; empty for the first adapter in it.
-        session: what /train_word or /train_subject returned, or empty for a new one.
+        session: what train_word or train_subject returned, or empty for a new one.
         token: of who is signed in to the page; nobody passes it by hand.
-        base: a name as /list_bases says; empty for the app's own.
+        base: a name as list_bases says; empty for the app's own.
 
     Returns:
         "session", and of the adapter its "name", "trigger", "method", "family", and in how many
@@ -230,11 +245,10 @@ def add_from_hub(
     from personalization.sharing import hub
 
     signed = token.token if token else None
-    with raised():
-        workspace = workspace_of(session)
-        chosen, *_ = hub.adapters_in(repository, signed, file=file)
-        entry = take_from_hub(Visit(workspace, base), chosen, signed)
-        held = formats.contents(entry.path)
+    workspace = workspace_of(session)
+    chosen, *_ = hub.adapters_in(repository, signed, file=file)
+    entry = take_from_hub(Visit(workspace, base), chosen, signed)
+    held = formats.contents(entry.path)
     said = ("trigger", "method", "family")
     return {"session": workspace.id, "name": entry.name, "modules": held.modules} | {
         name: getattr(held.description, name) for name in said
@@ -242,16 +256,15 @@ def add_from_hub(
 
 
 def list_adapters(session: str = "") -> list[dict[str, Any]]:
-    """List the adapters that /draw_stack can use: the ready ones, and the session's own.
+    """List the adapters that draw_stack can use: the ready ones, and the session's own.
 
     Args:
-        session: what /train_word or /train_subject returned; empty for the ready ones alone.
+        session: what train_word or train_subject returned; empty for the ready ones alone.
 
     Returns:
         For each its name, title, trigger word, method, recommended strength and size in bytes.
     """
-    with raised():
-        entries = workspace_of(session).library.list()
+    entries = workspace_of(session).library.list()
     said = ("title", "trigger", "method", "strength")
     return [
         {"name": entry.name, "size": entry.size, "own": entry.own}
@@ -262,35 +275,13 @@ def list_adapters(session: str = "") -> list[dict[str, Any]]:
 
 
 def build_stack_endpoints() -> None:
-    """Files and pictures need components, which nobody sees."""
-    adapters, session = (lambda: gr.JSON(label="adapters")), (lambda: gr.Textbox(label="session"))
-
-    def whole(label: str, value: int | None) -> gr.Number:
-        return gr.Number(value, label=label, precision=0)
-
-    drawn: list[Any] = [
-        adapters(),
-        *(gr.Textbox(label="prompt"), gr.Textbox("", label="negative")),
-        *(whole("seed", 0), whole("count", 1), whole("steps", None)),
-        *(gr.Number(None, label="guidance"), gr.Textbox("", label="session")),
-        *(gr.Textbox("sum", label="combine"), gr.Number(0.5, label="density")),
-        *(gr.Textbox("", label="base"), gr.Textbox("", label="scheduler")),
-    ]
-    back: list[Any] = [gr.Gallery(label="pictures"), gr.JSON(label="records")]
-    gr.Button().click(draw_with_stack, drawn, back, api_name="draw_stack", **ON_GPU)
-    swept: list[Any] = [
-        adapters(),
-        *(gr.Textbox(label="prompt"), gr.JSON(None, label="across"), gr.JSON(None, label="down")),
-        *(whole("seed", 0), gr.Textbox("", label="session"), gr.Textbox("", label="base")),
-    ]
-    back = [gr.Image(label="sheet", type="filepath"), gr.JSON(label="records")]
-    gr.Button().click(sweep_stack, swept, back, api_name="sweep_stack", **ON_GPU)
-    files = gr.File(label="files", file_count="multiple")
-    named = [gr.Textbox(label="name"), gr.Textbox("", label="session")]
-    gr.Button().click(export_adapter, named, files, api_name="export_adapter")
-    saved = [adapters(), gr.Textbox(label="title"), session()]
-    saved += [gr.Textbox("sum", label="combine"), gr.Textbox("", label="base")]
-    gr.Button().click(save_stack, saved, gr.JSON(), api_name="save_stack", **ON_GPU)
-    gr.api(compare_adapters, api_name="compare_adapters")
-    gr.api(add_from_hub, api_name="add_from_hub")
-    gr.api(list_adapters, api_name="list_adapters", queue=False)
+    """What answers with files and pictures has components, which nobody sees."""
+    pictures = [gr.Gallery(label="pictures"), gr.JSON(label="records")]
+    build_endpoint(draw_stack, pictures, **ON_GPU)
+    sheet = [gr.Image(label="sheet", type="filepath"), gr.JSON(label="records")]
+    build_endpoint(sweep_stack, sheet, **ON_GPU)
+    build_endpoint(export_adapter, [gr.File(label="files", file_count="multiple")])
+    build_endpoint(save_stack, **ON_GPU)
+    build_endpoint(compare_adapters)
+    build_endpoint(add_from_hub)
+    build_endpoint(list_adapters, queue=False)
