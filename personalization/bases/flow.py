@@ -23,13 +23,13 @@ from diffusers import (
     StableDiffusion3InpaintPipeline,
     StableDiffusion3Pipeline,
 )
-from diffusers.loaders import TextualInversionLoaderMixin
 from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 from torch import Tensor, nn
 
 from personalization.bases import loading, schedulers
 from personalization.bases.base import Conditioning, Posterior, TextEncoder
 from personalization.bases.catalog import BaseSpec, Task
+from personalization.bases.learned_embedding import with_all_vectors
 from personalization.bases.unet import fingerprint, fix_eos_pooling
 from personalization.cache import BoundedCache
 
@@ -237,10 +237,9 @@ class _SD3:
     def encode_prompts(
         self, pipe: Any, prompts: list[str], device: torch.device
     ) -> dict[str, Tensor]:
-        expand = TextualInversionLoaderMixin()._maybe_convert_prompt
         embeds, _, pooled, _ = pipe.encode_prompt(
-            prompt=[expand(prompt, pipe.tokenizer) for prompt in prompts],
-            prompt_2=[expand(prompt, pipe.tokenizer_2) for prompt in prompts],
+            prompt=[with_all_vectors(prompt, pipe.tokenizer) for prompt in prompts],
+            prompt_2=[with_all_vectors(prompt, pipe.tokenizer_2) for prompt in prompts],
             prompt_3=prompts,
             do_classifier_free_guidance=False,
             device=device,
@@ -300,8 +299,7 @@ class _Klein:
     def encode_prompts(
         self, pipe: Any, prompts: list[str], device: torch.device
     ) -> dict[str, Tensor]:
-        expand = TextualInversionLoaderMixin()._maybe_convert_prompt
-        words = [expand(prompt, pipe.tokenizer) for prompt in prompts]
+        words = [with_all_vectors(prompt, pipe.tokenizer) for prompt in prompts]
         return {"prompt_embeds": pipe.encode_prompt(prompt=words, device=device)[0]}
 
     def velocity(

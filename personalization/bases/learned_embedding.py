@@ -7,12 +7,16 @@ keeps its very own Parameter, and the tokenizer that others hold keeps its vocab
 from __future__ import annotations
 
 import copy
+import re
+from collections.abc import Sequence
+from itertools import count, takewhile
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from personalization.data.words import pattern, stands_alone
 from personalization.errors import ConceptError
 
 
@@ -78,20 +82,53 @@ def check_free(tokenizer: Any, placeholder_token: str, vectors: int = 1) -> None
 def extended_tokenizer(tokenizer: Any, placeholder_token: str, vectors: int = 1) -> Any:
     """A copy that reads `placeholder_token` as `vectors` new ids in a row, from the old ``len`` on.
 
-    The ids are those of `placeholder_tokens`; a prompt names `placeholder_token` alone, and the
-    pipelines' ``maybe_convert_prompt`` writes out the rest. Where the word is one token at the
-    end of a word, as OpenAI's vocabulary has "sks</w>", the new ids take that token's place.
+    The ids are those of `placeholder_tokens`; a prompt names `placeholder_token` alone, and
+    `with_all_vectors` writes out the rest. Only a word of its own is read so, no part of another.
+    Where it is one token at the end of a word, as OpenAI's vocabulary has "sks</w>", the new ids
+    take that token's place.
     Raises `ConceptError` where the vocabulary lists a name.
     """
     check_free(tokenizer, placeholder_token, vectors)
     from transformers import AddedToken  # here: it takes a second of the app's start
 
     copied = copy.deepcopy(tokenizer)
-    # The pipelines look a word up as it was read; read in lower case, a capital would be lost.
-    capital = placeholder_token != placeholder_token.lower()
-    names = [
-        AddedToken(name, normalized=False) if capital else name
-        for name in placeholder_tokens(placeholder_token, vectors)
-    ]
-    copied.add_tokens(names)
+    copied.add_tokens(
+        [
+            AddedToken(name, single_word=stands_alone(placeholder_token), normalized=True)
+            for name in placeholder_tokens(placeholder_token, vectors)
+        ]
+    )
     return copied
+
+
+def folds_case(tokenizer: Any) -> bool:
+    """Whether capitals are read as small letters, as CLIP does."""
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    return normalizer is not None and normalizer.normalize_str("A") == "a"
+
+
+def with_all_vectors(prompt: str, tokenizer: Any) -> str:
+    """The prompt with each learned word of several vectors written out: "<mug> <mug>_1".
+
+    What diffusers' ``maybe_convert_prompt`` does, but by whole words, and in the tokenizer's case:
+    "bea" stays "bea" in "beach", and "<Cat>" is found where "<cat>" is written.
+    """
+    added = sorted(tokenizer.added_tokens_encoder, key=len, reverse=True)
+    if not any(f"{name}_1" in added for name in added):
+        return prompt
+    folds = folds_case(tokenizer)
+    written = {(name.lower() if folds else name): _all_vectors(name, added) for name in added}
+    # All at once, the longest first, as the tokenizer reads: "<mug>" has no "mug" in it.
+    anyone = "|".join(pattern(name).pattern for name in added)
+    return re.sub(
+        anyone,
+        lambda match: written.get(match[0].lower() if folds else match[0], match[0]),
+        prompt,
+        flags=re.IGNORECASE if folds else 0,
+    )
+
+
+def _all_vectors(name: str, added: Sequence[str]) -> str:
+    """The tokens of the word that begins with `name`."""
+    numbered = (f"{name}_{number}" for number in count(1))
+    return " ".join([name, *takewhile(added.__contains__, numbered)])

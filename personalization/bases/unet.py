@@ -18,12 +18,12 @@ from diffusers import (
     StableDiffusionXLInpaintPipeline,
     StableDiffusionXLPipeline,
 )
-from diffusers.loaders import TextualInversionLoaderMixin
 from torch import Tensor, nn
 
 from personalization.bases import loading, schedulers
 from personalization.bases.base import Conditioning, Posterior, TextEncoder
 from personalization.bases.catalog import BaseSpec, Task
+from personalization.bases.learned_embedding import with_all_vectors
 from personalization.cache import BoundedCache
 
 _PIPELINES: dict[Task, Any] = {
@@ -123,9 +123,8 @@ class UNetBase:
 
     def _ids(self, encoder: TextEncoder, prompts: Sequence[str]) -> Tensor:
         """(batch, length): each prompt as this encoder's tokenizer reads it, padded."""
-        expand = TextualInversionLoaderMixin()._maybe_convert_prompt
         ids: Tensor = encoder.tokenizer(
-            [expand(prompt, encoder.tokenizer) for prompt in prompts],
+            [with_all_vectors(prompt, encoder.tokenizer) for prompt in prompts],
             padding="max_length",
             max_length=encoder.tokenizer.model_max_length,
             truncation=True,
@@ -180,10 +179,18 @@ class UNetBase:
             **self._more,
         )
         pipe.set_progress_bar_config(disable=True)
+        pipe.maybe_convert_prompt = _converted
         return pipe
 
     def _timesteps(self, u: Tensor) -> Tensor:
         return (u * self._steps).long().to(self.device)
+
+
+def _converted(prompt: str | list[str], tokenizer: Any) -> str | list[str]:
+    """In place of the pipelines' own, which finds a word's letters in other words."""
+    if isinstance(prompt, str):
+        return with_all_vectors(prompt, tokenizer)
+    return [with_all_vectors(each, tokenizer) for each in prompt]
 
 
 def fix_eos_pooling(encoder: TextEncoder) -> None:

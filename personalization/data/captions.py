@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from personalization.data import words
 from personalization.data.photos import Photo
 from personalization.errors import ConceptError
 
@@ -15,7 +16,7 @@ def captioned(photos: Sequence[Photo], text: str) -> list[Photo]:
     An empty line leaves a photo the caption that it has. Raises `ConceptError` where there are more
     lines than photos.
     """
-    lines = [line.strip() for line in text.rstrip().splitlines()]
+    lines = [line.strip() for line in words.visible(text).rstrip().splitlines()]
     if len(lines) > len(photos):
         raise ConceptError(
             f"There are {len(lines)} captions for {len(photos)} photos. Take "
@@ -29,6 +30,8 @@ def captioned(photos: Sequence[Photo], text: str) -> list[Photo]:
     ]
 
 
-def naming(caption: str, words: str, placeholder_token: str) -> str:
-    """The caption with the concept in it: as it is where it names the token, else `words` first."""
-    return caption if placeholder_token in caption else f"{words}, {caption}"
+def naming(caption: str, name: str, placeholder_token: str, *, folds_case: bool = True) -> str:
+    """The caption with the concept in it: as it is where it has the token, else `name` first."""
+    if words.contains(caption, placeholder_token, folds_case=folds_case):
+        return caption
+    return f"{name}, {caption}"

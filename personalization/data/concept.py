@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from personalization.data import captions
+from personalization.data import captions, words
 from personalization.data.photos import Photo
 from personalization.errors import ConceptError, PhotoError
 
@@ -43,6 +43,7 @@ class Concept:
     def __post_init__(self) -> None:
         check_placeholder_token(self.placeholder_token)
         check_class_noun(self.class_noun, needed=self.kind != "style")
+        check_class_without_token(self.class_noun, self.placeholder_token)
         check_photos(self.photos)
 
     @property
@@ -55,20 +56,25 @@ class Concept:
 
         A learned word carries its class in its vector and is used without the noun.
         """
-        words = self.name if with_class_noun else self.placeholder_token
-        return tuple(template.format(words) for template in _TEMPLATES[self.kind])
+        name = self.name if with_class_noun else self.placeholder_token
+        return tuple(template.format(name) for template in _TEMPLATES[self.kind])
 
     def class_prompt(self) -> str:
         """The instance prompt without the token: what prior preservation keeps as it is."""
         return _TEMPLATES[self.kind][0].format(self.class_noun or "anything")
 
-    def caption(self, index: int, *, with_class_noun: bool = True) -> str | None:
-        """Photo `index`'s own caption with the token in it, or None where it has none."""
+    def caption(
+        self, index: int, *, with_class_noun: bool = True, folds_case: bool = True
+    ) -> str | None:
+        """Photo `index`'s own caption with the token in it, or None where it has none.
+
+        `folds_case`: whether the tokenizer reads "SKS" as "sks".
+        """
         caption = self.photos[index].caption
         if not caption:
             return None
-        words = self.name if with_class_noun else self.placeholder_token
-        return captions.naming(caption, words, self.placeholder_token)
+        name = self.name if with_class_noun else self.placeholder_token
+        return captions.naming(caption, name, self.placeholder_token, folds_case=folds_case)
 
 
 def check_placeholder_token(placeholder_token: str) -> None:
@@ -107,9 +113,19 @@ def check_class_noun(class_noun: str, *, needed: bool) -> None:
         )
 
 
-def check_initializer(words: str) -> None:
+def check_class_without_token(class_noun: str, placeholder_token: str) -> None:
+    """Refuse a class noun that names the word: its prompts would hold the word to what it was."""
+    if words.contains(class_noun, placeholder_token):
+        raise ConceptError(
+            f"The class noun “{class_noun}” has the word “{placeholder_token}” in it. Give the "
+            "class alone, in words that the base knows, and beside it a word that means nothing.",
+            field="class_noun",
+        )
+
+
+def check_initializer(initializer: str) -> None:
     """Refuse nothing to start a learned word from."""
-    if not words.strip():
+    if not initializer.strip():
         raise ConceptError(
             "There is no word to start from. Name what the photos show, such as dog or painting.",
             field="class_noun",

@@ -18,6 +18,7 @@ from PIL import Image
 from personalization.adapters.adapter import Description
 from personalization.bases.catalog import CATALOG, BaseSpec
 from personalization.data.photos import Photo, crop, crop_mask
+from personalization.data.words import contains
 from personalization.evaluation.report import Report
 from personalization.evaluation.spectrum import WHOLE_MODEL, Mark, spectrum
 from personalization.files import size_words
@@ -201,7 +202,7 @@ def uncalled(prompt: str, words: Sequence[str]) -> list[str]:
     return [
         f"The prompt does not call {word}: what was learned hardly shows without its word."
         for word in words
-        if word and word.lower() not in prompt.lower()
+        if word and not any(contains(prompt, form) for form in (word, f"{word}s"))
     ]
 
 

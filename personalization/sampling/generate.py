@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from math import ceil
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from PIL import Image, ImageFilter
 from torch import Tensor
 
 from personalization.bases.base import Base
-from personalization.errors import PersonalizationError
+from personalization.errors import PersonalizationError, RecipeError
 from personalization.sampling.picture_record import AdapterRecord, Picture, PictureRecord
 from personalization.sampling.settings import Settings, Start
 from personalization.stacking.stack import Stack
@@ -87,6 +88,7 @@ def draw_each(
 ) -> list[Image.Image]:
     """A picture for each prompt at its seed, in batches; all else is as `settings` say."""
     settings = as_drawn(base, settings)
+    _check_steps(base, settings)
     start = None if settings.task == "text" else _fitted(base, settings, start)
     arguments = _arguments(base, settings, start)
     batches = range(0, len(prompts), PER_BATCH)
@@ -107,6 +109,21 @@ def draw_each(
     if start and start.mask:
         return [_restored_outside(start.mask, start.image, image) for image in images]
     return images
+
+
+def _check_steps(base: Base, settings: Settings) -> None:
+    """Raise `RecipeError` where the change is so small that no step of the sampler is run.
+
+    The UNet's pipelines round the steps down; those of the flow transformers take one at least.
+    """
+    steps, strength = settings.steps or 0, settings.strength
+    if settings.task == "text" or base.spec.module != "unet" or int(steps * strength) >= 1:
+        return
+    raise RecipeError(
+        f"A change of {strength:g} at {steps} steps leaves no step to draw with. Take at least "
+        f"{ceil(1 / strength)} steps, or a larger change.",
+        field="strength",
+    )
 
 
 def _size(base: Base, settings: Settings) -> tuple[int, int]:

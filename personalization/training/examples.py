@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from personalization.bases.base import Base, Conditioning, Posterior
+from personalization.bases.learned_embedding import folds_case
 from personalization.data import masks
 from personalization.data.photos import crop
 from personalization.training.batches import Batches
@@ -61,8 +62,10 @@ class Examples:
         # (2, photos, 1, h, w): as they are, then mirrored.
         self.weights = None if weights is None else torch.stack([weights, weights.flip(-1)])
         self.prompts = list(concept.prompts(with_class_noun=with_class_noun))
+        folds = all(folds_case(encoder.tokenizer) for encoder in base.text_encoders)
         self.captions = [
-            concept.caption(i, with_class_noun=with_class_noun) for i in range(len(concept.photos))
+            concept.caption(i, with_class_noun=with_class_noun, folds_case=folds)
+            for i in range(len(concept.photos))
         ]
         self.batches = Batches(
             recipe.seed, recipe.batch_size, len(concept.photos), len(self.prompts), shape

@@ -107,3 +107,17 @@ def test_settings_out_of_bounds_are_refused_by_name(settings, field: str, said: 
     with pytest.raises(RecipeError, match=said) as caught:
         settings.check()
     assert caught.value.field == field
+
+
+@pytest.mark.parametrize("task", ["image", "inpaint"])
+@pytest.mark.parametrize(
+    ("steps", "strength", "enough"), [(10, 0.05, 20), (19, 0.05, 20), (1, 0.6, 2), (4, 0.2, 5)]
+)
+def test_a_change_that_leaves_no_step_says_how_many_it_takes(
+    base, start, task, steps, strength, enough
+) -> None:
+    small = replace(ASKED, task=task, steps=steps, strength=strength)
+    given = Start(start, Image.new("L", start.size, 255))
+    with pytest.raises(RecipeError, match=f"no step to draw with. Take at least {enough} steps"):
+        draw(base, small, start=given)
+    assert len(draw(base, replace(small, steps=enough), start=given)) == 1

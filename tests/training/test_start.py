@@ -71,7 +71,7 @@ def test_a_word_learned_in_place_of_a_token_loads_in_an_untouched_pipeline(
 @pytest.mark.parametrize(
     ("concept", "recipe", "error", "sentence"),
     [
-        (tiny.concept("dog"), LORA, ConceptError, "knows the word “dog” already"),
+        (tiny.concept("dog", class_noun="cat"), LORA, ConceptError, "knows the word “dog” already"),
         (tiny.concept("Owl"), LORA, ConceptError, "knows the word “Owl” already"),
         (tiny.concept("ktn"), WORD, ConceptError, "“ktn” exists already"),
         (Concept("style", "sks", " ", tiny.photos()), WORD, ConceptError, "no word to start from"),
