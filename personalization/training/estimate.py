@@ -27,6 +27,10 @@ from personalization.training.previews import COUNT
 # Dense bfloat16, FLOP a second, as NVIDIA's data sheets have it.
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L4": 121e12}
 SHARE = 0.2  # of the peak: the example scripts reach 0.08 to 0.35
+# Seconds that a CPU takes to dispatch a layer, there and back, and an adapter's on it: what a step of
+# few pictures takes at the least, however fast the card. Fitted to twelve recipes on one H200
+# (docs/BENCHMARKS.md), which they meet within a quarter.
+DISPATCH, DISPATCH_ADAPTER = 1.9e-4, 5.5e-4
 START = 6.0  # seconds before the first step and after the last, measured on the pocket
 
 
@@ -59,6 +63,7 @@ class Estimate:
     optimizer: int  # two moments
     activations: int
     flops: float  # of a step
+    dispatch: float  # seconds of a step that a CPU dispatches, while a GPU waits or computes
     file: int  # of the adapter, as written
 
     @property
@@ -70,7 +75,7 @@ class Estimate:
     def seconds(self, device: str) -> float | None:
         """Of a step on a device of that name; None where its speed is not known."""
         peak = next((peak for name, peak in PEAKS.items() if name in device), None)
-        return self.flops / (peak * SHARE) if peak else None
+        return max(self.flops / (peak * SHARE), self.dispatch) if peak else None
 
     def check(self, free: int) -> None:
         """Raise `RecipeError` where `free` bytes are too few."""
@@ -111,17 +116,24 @@ def estimate(spec: BaseSpec, recipe: Recipe) -> Estimate:
 def _estimate(spec: BaseSpec, recipe: Recipe) -> Estimate:
     batch = recipe.batch_size * (2 if recipe.prior else 1)  # subject and class in one forward
     recomputed = recipe.gradient_checkpointing
+    teacher = recipe.prior is not None and recipe.prior.kind == "adapter_off"
     with memory.on_meta(spec.architecture) as parts, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PEFT: that the meta device holds no values
-        with installed(_blueprint(spec, parts), None, recipe) as method:
+        blueprint = _blueprint(spec, parts)
+        denoiser = parts[ARCHITECTURES[spec.architecture].denoiser]
+        layers = _layers(denoiser)
+        text_layers = sum(_layers(encoder.model) for encoder in blueprint.text_encoders)
+        with installed(blueprint, None, recipe) as method:
             size = method.size()
-            denoiser = parts[ARCHITECTURES[spec.architecture].denoiser]
             load = memory.Load(spec.size, batch, method.trains_text, recomputed)
             step = memory.step(spec.architecture, denoiser, load)
+    # Frozen weights make the way back about as long as the way there; the teacher goes there alone.
+    passes = 1.5 if recomputed else 1.0
+    dispatch = DISPATCH * layers * (passes + teacher / 2) + DISPATCH_ADAPTER * size.layers * passes
+    if method.trains_text:
+        dispatch += DISPATCH * text_layers
     flops = step.flops
-    if recipe.prior and recipe.prior.kind == "adapter_off":
-        # The teacher's forward on half of the batch. Frozen weights make the way back about as
-        # long as the way there.
+    if teacher:  # on half of the batch
         flops += step.flops / (3 if recomputed else 2) / 2
     return Estimate(
         weights=memory.weights(spec.architecture),
@@ -132,8 +144,14 @@ def _estimate(spec: BaseSpec, recipe: Recipe) -> Estimate:
         optimizer=8 * size.trained,
         activations=step.activations,
         flops=flops,
+        dispatch=dispatch,
         file=size.file,
     )
+
+
+def _layers(module: nn.Module) -> int:
+    """How many of its parts hold no others."""
+    return sum(not list(part.children()) for part in module.modules())
 
 
 def _blueprint(spec: BaseSpec, parts: dict[str, Any]) -> Any:
