@@ -105,7 +105,7 @@ class FlowBase:
             velocity = self.family.velocity(self.denoiser, noisy, s.flatten(), conditioning)
         return noisy - s * velocity.float() if self.family.clean else velocity.float()
 
-    def target(self, latents: Tensor, noise: Tensor, u: Tensor) -> Tensor:  # noqa: ARG002 - the seam's
+    def target(self, latents: Tensor, noise: Tensor, u: Tensor) -> Tensor:
         """The same at every level: the velocity of a straight way, or the picture."""
         return latents if self.family.clean else noise - latents
 
@@ -231,7 +231,7 @@ class _SD3:
         shift, scale = vae.config.shift_factor or 0.0, vae.config.scaling_factor
         return Posterior((mean - shift) * scale, std * scale)
 
-    def to_denoiser(self, vae: Any, latents: Tensor) -> Tensor:  # noqa: ARG002 - the family's
+    def to_denoiser(self, vae: Any, latents: Tensor) -> Tensor:
         return latents
 
     def encode_prompts(
@@ -258,7 +258,7 @@ class _SD3:
         )[0]
         return velocity
 
-    def draw(self, base: FlowBase, pipe: Any, task: Task, settings: dict[str, Any]) -> Any:  # noqa: ARG002 - the family's
+    def draw(self, base: FlowBase, pipe: Any, task: Task, settings: dict[str, Any]) -> Any:
         if task == "image":
             image = settings["image"]
             # One for each prompt: with a list of generators, the pipeline repeats none.
@@ -286,7 +286,7 @@ class _Klein:
     def __init__(self, pipe: Any):
         self.frozen_components = {"is_distilled": pipe.config.is_distilled}
 
-    def posterior(self, vae: Any, mean: Tensor, std: Tensor) -> Posterior:  # noqa: ARG002 - none
+    def posterior(self, vae: Any, mean: Tensor, std: Tensor) -> Posterior:
         mean = self.to_denoiser(vae, mean)
         return Posterior(mean, torch.zeros_like(mean))
 

@@ -32,8 +32,6 @@ from .examples import ExampleSet
 if TYPE_CHECKING:  # take seconds to import
     from personalization.adapters.extraction import Extracted
     from personalization.sampling.picture_record import PictureRecord
-    from personalization.sampling.picture_record import PictureRecord
-    from personalization.sampling.picture_record import PictureRecord
     from personalization.sharing.hub import Found
     from personalization.training.estimate import Outlook
 METHODS = {

@@ -27,8 +27,8 @@ from personalization.training.previews import COUNT
 # Dense bfloat16, FLOP a second, as NVIDIA's data sheets have it.
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L4": 121e12}
 SHARE = 0.2  # of the peak: the example scripts reach 0.08 to 0.35
-# Seconds that a CPU takes to dispatch a layer, there and back, and an adapter's on it: what a step of
-# few pictures takes at the least, however fast the card. Fitted to twelve recipes on one H200
+# Seconds that a CPU takes to dispatch a layer, there and back, and an adapter's on it: what a step
+# of few pictures takes at the least, however fast the card. Fitted to eleven recipes on one H200
 # (docs/BENCHMARKS.md), which they meet within a quarter.
 DISPATCH, DISPATCH_ADAPTER = 1.9e-4, 5.5e-4
 START = 6.0  # seconds before the first step and after the last, measured on the pocket

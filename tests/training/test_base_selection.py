@@ -101,7 +101,7 @@ def test_a_visitors_repository_is_read_without_the_machines_token(
             self.send_header("Content-Length", "0")
             self.end_headers()
 
-        do_GET = do_HEAD  # noqa: N815 - the name that http.server calls
+        do_GET = do_HEAD
 
         def log_message(self, *_: Any) -> None:
             pass
