@@ -6,6 +6,7 @@ What learns and draws is in `personalization`, what a visitor sees and does in
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -24,7 +25,7 @@ from personalization.page.base import BaseChoice
 from personalization.page.endpoints import build_endpoints
 from personalization.page.event_options import UNQUEUED
 from personalization.page.loaded import ON_ZERO, compute, device, spec_of, wait_until_ready
-from personalization.page.messages import collected, user_message
+from personalization.page.messages import collected, raised, user_message
 from personalization.page.report import last_result
 from personalization.page.session import Values, Visit, remembered, workspaces
 from personalization.page.stack_tab import StackTab
@@ -48,7 +49,8 @@ def arrive(values: Values) -> dict:
     try:
         workspace, fresh = workspaces().open(values[browser]), False
     except WorkspaceError:
-        workspace, fresh = workspaces().new(), True
+        with raised():  # the home cannot be written
+            workspace, fresh = workspaces().new(), True
     shown, base = base_choice.restore(values[base_name])
     visit = Visit(workspace, base)
     return {
@@ -110,7 +112,8 @@ def forget(visitor: str) -> str:
 def tidy() -> None:
     """Every hour delete what has expired."""
     while True:
-        workspaces().expire()
+        with collected([]):  # without a home there is nothing to delete
+            workspaces().expire()
         time.sleep(3600)
 
 
@@ -169,13 +172,19 @@ def main() -> None:
     """Serve the page; what takes seconds to load is loaded once it answers."""
     if ON_ZERO:
         wait_until_ready()  # ZeroGPU packs what is on the device before the launch
+    blocked: list[str] = []
+    errors: list[str] = []
+    with collected(errors):
+        blocked.append(str(workspaces().root.resolve()))
+    for error in errors:  # the page says it too, to whoever comes
+        logging.getLogger("app").error("%s", error)
     threading.Thread(target=tidy, daemon=True).start()
     demo.launch(
         prevent_thread_lock=True,
         theme=THEME,
         css_paths=ASSETS / "page.css",
         allowed_paths=[str(ASSETS)],
-        blocked_paths=[str(workspaces().root.resolve())],
+        blocked_paths=blocked,
         max_file_size="64mb",
         show_error=True,
         ssr_mode=False,

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from personalization.errors import AdapterError
+from personalization.errors import AdapterError, WorkspaceError
 
 PART = ".part"  # the end of a name while its content is written
 MAX_HEADER = 32 * 2**20  # bytes of a safetensors file's list of tensors
 _PICKLE = (
     "is a pickle, whatever its name says, and could run code: it is not opened. "
     "Ask for a .safetensors file."
+)
+NOT_WRITABLE = (
+    "The app cannot write into its folder. Whoever runs it: set PERSONALIZATION_HOME to a folder "
+    "that can be written, and start it again."
 )
 # What lies under an adapter's name where there is none, by its first bytes.
 _KINDS: tuple[tuple[bytes, str], ...] = (
@@ -102,6 +109,31 @@ def write_atomically(path: Path, content: bytes | str) -> Path:
         part.unlink(missing_ok=True)
         raise
     return path
+
+
+def disk_problem(error: BaseException) -> str:
+    """What the disk refuses, as a sentence; "" for what is not the disk's."""
+    if not isinstance(error, OSError):
+        return ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            "The disk is full, and this could not be kept. Delete runs, adapters or photos that "
+            "you no longer need, then try again."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
+        return NOT_WRITABLE
+    return ""
+
+
+@contextmanager
+def on_disk() -> Iterator[None]:
+    """Writing: raises `WorkspaceError` for what the disk refuses."""
+    try:
+        yield
+    except OSError as error:
+        if not disk_problem(error):
+            raise
+        raise WorkspaceError(disk_problem(error)) from error
 
 
 def size_words(size: float) -> str:

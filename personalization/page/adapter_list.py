@@ -164,8 +164,6 @@ class AdapterList:
             return self.with_row(visit, self.rows_in(values), entry.name)
         except PersonalizationError as error:
             return {self.notes: html.problems([str(error)])}
-        finally:
-            path.unlink(missing_ok=True)
 
     def taker(self, number: int) -> Callable[[Values], dict]:
         """What takes out the row of that number."""

@@ -19,7 +19,7 @@ from .adapter_rows import Row, as_json, stacked
 from .event_options import LATEST, UNQUEUED
 from .interference import interference, suggested
 from .loaded import spec_of
-from .session import Values, workspaces
+from .session import Values, page_workspace
 
 TITLES = {
     "sum": "Sum",
@@ -152,7 +152,7 @@ class Combining:
             return {self.met: names}
         reply = {self.met: names, self.meeting: ""}
         try:
-            library = workspaces().open(values[self.adapter_list.visitor]).library
+            library = page_workspace(values[self.adapter_list.visitor]).library
             adapters = [library.get(name) for name in names]
             pairs = overlaps(adapters)
         except PersonalizationError:

@@ -306,9 +306,7 @@ class DrawPanel:
 
     def take_record(self, values: Values) -> dict:
         """The form as it was when this picture was drawn; the base stays the chosen one."""
-        file = Path(values[self.restored])
-        record = read_record(file)
-        file.unlink(missing_ok=True)
+        record = read_record(Path(values[self.restored]))
         if record is None:
             return {self.notes: html.problems([html.NO_RECORD]), self.restored: None}
         visit = self.adapter_list.visit(values)

@@ -20,7 +20,7 @@ from .adapter_rows import receive
 from .combining import Combining
 from .gpu import gpu_merge
 from .messages import collected, user_message
-from .session import Values, Visit, workspaces
+from .session import Values, Visit, page_workspace
 from .uploads import publish_file
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ class TakeAway:
         if not name:
             return {self.notes: html.problems([html.NOTHING_TO_TAKE])}
         try:
-            files, errors = files_of(workspaces().open(visitor).library, name)
+            files, errors = files_of(page_workspace(visitor).library, name)
         except PersonalizationError as error:
             return {self.notes: html.problems([user_message(error)])}
         return {

@@ -12,7 +12,7 @@ from . import html
 from .event_options import ON_GPU
 from .gpu import gpu_extract
 from .messages import user_message
-from .session import workspaces
+from .session import page_workspace
 from .uploads import publish_file
 
 
@@ -48,7 +48,7 @@ class Extract:
         """The LoRA into the library, and to download."""
 
         try:
-            workspace = workspaces().open(visitor)
+            workspace = page_workspace(visitor)
             run = workspace.run(current)
             made = gpu_extract(run.base, run.adapter_path, int(rank))
             entry = workspace.library.add(made.adapter, made.adapter.description.title)

@@ -68,6 +68,10 @@ SIGN_IN_HINT = (
     '<p class="hint">A private repository opens to who is signed in. The token is used to look and '
     "to fetch, and kept nowhere.</p>"
 )
+PHOTOS_GONE = (
+    "Photos that were here are gone: your workspace was deleted, or not used for days, and a new "
+    "one has begun. Add them again."
+)
 NOTHING_TO_TAKE = "There is nothing on the list to take away. Add an adapter first."
 NO_START = (
     "The picture that it started from is no longer in your workspace: add it under “Start from”, "

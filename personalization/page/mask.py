@@ -15,7 +15,7 @@ from personalization.workspaces.workspace import Workspace
 from . import html
 from .event_options import UNQUEUED
 from .pictures import brushed, canvas, painted
-from .session import workspaces
+from .session import page_workspace
 
 LARGEST = 512  # pixels of the longer side while it is brushed over
 
@@ -56,7 +56,7 @@ class MaskBrush:
         if not key:
             return None
         try:
-            (photo,) = workspaces().open(visitor).photos([key])
+            (photo,) = page_workspace(visitor).photos([key])
         except PersonalizationError:  # it has just been taken out
             return None
         image, mask = photo.image.copy(), photo.mask

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import gradio as gr
 
 from personalization.errors import PersonalizationError
+from personalization.files import disk_problem, on_disk
 
 from .loaded import wait_until_ready
 
@@ -19,6 +20,8 @@ def user_message(error: BaseException) -> str:
         return str(error)
     if isinstance(error, gr.Error):  # ZeroGPU's scheduler, or `gpu.in_words` in its worker
         return str(error.message)
+    if problem := disk_problem(error):
+        return problem
     logging.getLogger("app").error("unforeseen", exc_info=error)
     return (
         f"Something went wrong that the app did not foresee ({type(error).__name__}). "
@@ -30,7 +33,8 @@ def user_message(error: BaseException) -> str:
 def collected(sentences: list[str]) -> Iterator[None]:
     """What is wrong, added to the others that are."""
     try:
-        yield
+        with on_disk():
+            yield
     except PersonalizationError as error:
         sentences.append(str(error))
 

@@ -17,7 +17,7 @@ from .examples import ExampleSet, example_sets
 from .loaded import spec_of
 from .mask import MaskBrush
 from .messages import collected
-from .session import Values, workspace_of, workspaces
+from .session import Values, page_workspace
 from .uploads import take_uploads
 
 
@@ -74,7 +74,11 @@ class PhotoForm:
     ) -> dict:
         """The crops of these photos, and what is wrong with them; the `chosen` one to brush."""
         try:
-            photos, size = workspaces().open(visitor).photos(keys), spec_of(base).size
+            workspace, size = page_workspace(visitor), spec_of(base).size
+            known = set(workspace.photo_keys())
+            if not known.issuperset(keys):
+                errors, keys = [*errors, html.PHOTOS_GONE], [key for key in keys if key in known]
+            photos = workspace.photos(keys)
         except (WorkspaceError, BaseError) as error:
             return {self.notes: html.problems([*errors, str(error)])}
         by_key = list(zip(keys, photos, strict=True))
@@ -92,7 +96,7 @@ class PhotoForm:
         photos, broken = take_uploads(values[self.drop])
         errors = [str(error) for error in broken]
         with collected(errors):
-            workspace = workspace_of(visitor)
+            workspace = page_workspace(visitor)
             visitor, keys = workspace.id, [*keys, *workspace.save_photos(photos)]
         keys = list(dict.fromkeys(keys))
         return {**self.show(visitor, values[self.base], keys, errors), self.drop: None}
@@ -113,7 +117,7 @@ class PhotoForm:
         errors: list[str] = []
         with collected(errors):
             if key:
-                workspace = workspaces().open(visitor)
+                workspace = page_workspace(visitor)
                 keys, key = self.mask.masked(workspace, keys, key, values.get(self.mask.editor))
         return self.show(visitor, values[self.base], keys, errors, key or "")
 
@@ -126,6 +130,6 @@ class PhotoForm:
         errors: list[str] = []
         keys: list[str] = []
         with collected(errors):
-            workspace = workspace_of(visitor)
+            workspace = page_workspace(visitor)
             visitor, keys = workspace.id, workspace.save_photos(open_photos(example.photos)[0])
         return {**self.show(visitor, base, keys, errors), self.captions: ""}

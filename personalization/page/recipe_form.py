@@ -267,13 +267,10 @@ class RecipeForm:
 
     def read_file(self, values: Values) -> dict:
         """A recipe from a file, into the fields. One that is none leaves them as they are."""
-        path = Path(values[self.load])
         try:
-            recipe = self.own_recipe(path)
+            recipe = self.own_recipe(Path(values[self.load]))
         except PersonalizationError as error:
             return {self.notes: html.problems([str(error)])}
-        finally:
-            path.unlink(missing_ok=True)
         new = settings(recipe, spec_of(values[self.base]))
         return {
             **self.fill(new),

@@ -31,7 +31,7 @@ from .gpu import REPORT
 from .loaded import base, spec_of
 from .messages import user_message
 from .runs import measure_part
-from .session import Visit, workspaces
+from .session import Visit, page_workspace
 from .uploads import publish_file
 
 
@@ -117,7 +117,7 @@ class ReportPanel:
             return
         run: Run | None = None
         try:
-            workspace = workspaces().open(visitor)
+            workspace = page_workspace(visitor)
             run = workspace.run(current)
             visit = Visit(workspace, run.base)
             if run.stop_requested or is_measured(run):
@@ -144,14 +144,14 @@ class ReportPanel:
 
     def leave(self, visitor: str, current: str) -> dict:
         """Not now: the part at hand ends with the pictures that it draws."""
-        workspace = workspaces().open(visitor)
+        workspace = page_workspace(visitor)
         run = workspace.run(current)
         run.stop()
         return self.show(Visit(workspace, run.base), run)
 
     def again(self, visitor: str, current: str) -> dict:
         """Measure what was skipped, or cut off."""
-        run = workspaces().open(visitor).run(current)
+        run = page_workspace(visitor).run(current)
         run.clear_stop()
         return self.next_part(run)
 
@@ -187,7 +187,7 @@ class ReportPanel:
         """The run beside the chosen ones."""
         if not chosen:
             return dict.fromkeys(self.beside, gr.update(visible=False))
-        workspace = workspaces().open(visitor)
+        workspace = page_workspace(visitor)
         found = compared(workspace, [current, *chosen])
         path = workspace.run(current).folder / "cache" / "comparison.html"
         path.parent.mkdir(exist_ok=True)

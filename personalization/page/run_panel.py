@@ -25,7 +25,7 @@ from .messages import user_message
 from .pictures import gallery
 from .report import ReportPanel
 from .runs import keep_adapter, own_stack, show_off, showcase, train_slice
-from .session import Visit, workspaces
+from .session import Visit, page_workspace
 from .stacks import draw_with
 from .uploads import publish_file, publish_pictures
 
@@ -128,7 +128,7 @@ class RunPanel:
             return
         view = progress.RunView("the word", 1)
         try:
-            workspace = workspaces().open(visitor)
+            workspace = page_workspace(visitor)
             run = workspace.run(turn["run"])
             view = progress.RunView.of(run)
             if turn["do"] == "learn":
@@ -173,7 +173,7 @@ class RunPanel:
 
     def run(self, visitor: str, current: str) -> Run:
         """The visitor’s run of that name. Raises `WorkspaceError`."""
-        return workspaces().open(visitor).run(current)
+        return page_workspace(visitor).run(current)
 
     def find(self, visit: Visit, run: Run) -> dict:
         """A run as it was left, its pictures and its report where it has them."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import gradio as gr
 
+from personalization.errors import WorkspaceError
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace, Workspaces
 
@@ -26,6 +27,17 @@ def workspaces() -> Workspaces:
 def workspace_of(session: str) -> Workspace:
     """The caller's workspace, or a new one."""
     return workspaces().open(session) if session else workspaces().new()
+
+
+def page_workspace(visitor: str) -> Workspace:
+    """The workspace of an open page: a new one in its place where it has expired meanwhile.
+
+    Raises `WorkspaceError` for what is no workspace's id.
+    """
+    try:
+        return workspaces().open(visitor)
+    except WorkspaceError:
+        return workspaces().renew(visitor)
 
 
 def remembered(name: str, value: Any) -> gr.BrowserState:
@@ -62,4 +74,4 @@ class Visit:
     @classmethod
     def open(cls, visitor: str, base: str) -> Visit:
         """Of the workspace of that id. Raises `WorkspaceError`."""
-        return cls(workspaces().open(visitor), base)
+        return cls(page_workspace(visitor), base)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import gradio as gr
 
+from personalization.adapters.adapter import Description
 from personalization.errors import PersonalizationError
 from personalization.workspaces.library import Entry
 
@@ -19,6 +20,14 @@ from .exchange import FromHub, TakeAway
 from .loaded import spec_of
 from .runs import showcase
 from .session import Values, Visit, keep, recalled
+
+
+def first_prompt(adapters: Iterable[Description]) -> str:
+    """A prompt that calls these adapters, for whoever has none yet."""
+    adapters = list(adapters)
+    looks = [f", {about.trigger} style" for about in adapters if about.kind == "style"]
+    things = [about.trigger for about in adapters if about.kind != "style" and about.trigger]
+    return f"{' and '.join(things) or 'a dog'}{''.join(looks) or ' on the beach'}"
 
 
 class StackTab:
@@ -125,6 +134,10 @@ class StackTab:
         shown = self.adapter_list.show(visit, rows, self.adapter_list.misfits(visit, rows))
         if combine := fields.pop(self.combining.combine, None):
             shown[self.combining.combine] |= {"value": combine}
+        if not fields.get(self.prompt):
+            entries = {entry.name: entry for entry in visit.workspace.library.list()}
+            listed = [entries[row.name].description for row in rows if row.name in entries]
+            fields[self.prompt] = first_prompt(about for about in listed if about)
         return {**self.for_base(visit, rows), **shown, **fields}
 
     def welcome(self, visit: Visit) -> dict:
@@ -135,12 +148,11 @@ class StackTab:
             for entry in visit.workspace.library.list()
             if not entry.own and entry.description and entry.description.family == family
         ][:2]
-        looks = [f", {about.trigger} style" for _, about in ready if about.kind == "style"]
-        things = [about.trigger for _, about in ready if about.kind != "style"]
+        looks = any(about.kind == "style" for _, about in ready)
         # Beside a look, half of a subject shows as much of it as all of it does alone.
         share = 0.55 if looks else 1.0
         weights = [about.strength * (1 if about.kind == "style" else share) for _, about in ready]
         rows = [Row(name, round(20 * w) / 20) for (name, _), w in zip(ready, weights, strict=True)]
-        prompt = f"{' and '.join(things) or 'a dog'}{''.join(looks) or ' on the beach'}"
+        prompt = first_prompt(about for _, about in ready)
         shown = self.adapter_list.show(visit, rows)
         return {**self.for_base(visit, rows), **shown, self.prompt: prompt}

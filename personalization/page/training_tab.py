@@ -29,7 +29,7 @@ from .messages import collected
 from .photo_form import PhotoForm
 from .recipe_form import RecipeForm
 from .run_panel import RunPanel
-from .session import Values, Visit, keep, remembered, workspaces
+from .session import Values, Visit, keep, page_workspace, remembered
 from .word_form import WordForm, WordHints
 
 
@@ -185,7 +185,7 @@ class TrainingTab:
         with collected(about_settings):
             recipe = self.form.recipe(name, values)
         with collected(about_photos):
-            photos = workspaces().open(values[self.visitor]).photos(values[self.stored.keys])
+            photos = page_workspace(values[self.visitor]).photos(values[self.stored.keys])
             check_photos(photos)
             photos = captioned(photos, values[self.photos.captions])
         about_word = self.problems_of_word(values, recipe.learned_embedding if recipe else None)
@@ -227,7 +227,7 @@ class TrainingTab:
             values[self.word.class_noun].strip(),
             tuple(photos),
         )
-        workspace = workspaces().open(values[self.visitor])
+        workspace = page_workspace(values[self.visitor])
         run = workspace.start_run(loaded(values[self.base]), concept, recipe, shared=ON_ZERO)
         return self.run_panel.next_turn(run, "learn")
 

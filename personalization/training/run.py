@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,8 +33,8 @@ from safetensors import safe_open
 from personalization.data.concept import Concept, Kind
 from personalization.data.photo_file import StoredPhotos, decode, encode, pixel_hash
 from personalization.data.photos import Photo
-from personalization.errors import RunError
-from personalization.files import PART, write_atomically
+from personalization.errors import RunError, WorkspaceError
+from personalization.files import PART, on_disk, write_atomically
 from personalization.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -128,21 +129,19 @@ class Run:
 
     @classmethod
     def create(cls, folder: Path, concept: Concept, recipe: Recipe, base: str) -> Run:
-        """Make the folder. `base` is a name in the catalog."""
+        """Make the folder, or nothing. `base` is a name in the catalog.
+
+        Raises `WorkspaceError` where the disk is full.
+        """
         folder = Path(folder)
         if (folder / "run.json").exists():
             raise RunError(f"{folder.name} holds a run already. Continue it, or name a new one.")
-        photos = []
-        for index, photo in enumerate(concept.photos):
-            file = f"photos/{index:03d}.png"
-            write_atomically(folder / file, encode(photo))
-            photos.append(PhotoRecord(file, pixel_hash(photo)))
-        words = ConceptRecord(
-            concept.kind, concept.placeholder_token, concept.class_noun, tuple(photos)
-        )
-        created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        record = RunRecord(base, words, recipe.check(), created)
-        write_atomically(folder / "run.json", _RUN.dump_json(record, indent=1, exclude_none=True))
+        try:
+            with on_disk():
+                _write(folder, concept, recipe.check(), base)
+        except WorkspaceError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         return cls.open(folder)
 
     @classmethod
@@ -281,6 +280,21 @@ class Run:
 
 def _line(row: LossRow) -> str:
     return json.dumps(asdict(row)) + "\n"
+
+
+def _write(folder: Path, concept: Concept, recipe: Recipe, base: str) -> None:
+    """The photos, then run.json, which makes the folder a run's."""
+    photos = []
+    for index, photo in enumerate(concept.photos):
+        file = f"photos/{index:03d}.png"
+        write_atomically(folder / file, encode(photo))
+        photos.append(PhotoRecord(file, pixel_hash(photo)))
+    words = ConceptRecord(
+        concept.kind, concept.placeholder_token, concept.class_noun, tuple(photos)
+    )
+    created = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    record = RunRecord(base, words, recipe, created)
+    write_atomically(folder / "run.json", _RUN.dump_json(record, indent=1, exclude_none=True))
 
 
 def _why_not(folder: Path, error: OSError | ValidationError) -> str:

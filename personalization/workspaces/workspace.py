@@ -35,7 +35,7 @@ from personalization.data.concept import Concept
 from personalization.data.photo_file import decode, encode
 from personalization.data.photos import Photo
 from personalization.errors import RunError, WorkspaceError
-from personalization.files import size_words, write_atomically
+from personalization.files import NOT_WRITABLE, on_disk, size_words, write_atomically
 from personalization.recipe import Recipe
 from personalization.training.run import Run
 from personalization.training.start import disk_needed, start
@@ -116,8 +116,9 @@ class Workspace:
         new = {path: file for path, file in zip(paths, files, strict=True) if not path.exists()}
         if new:
             self.make_room(sum(map(len, new.values())))
-        for path, file in new.items():
-            write_atomically(path, file)
+        with on_disk():
+            for path, file in new.items():
+                write_atomically(path, file)
         return [path.stem for path in paths]
 
     def photo_keys(self) -> list[str]:
@@ -209,18 +210,27 @@ class Workspaces:
     """All visitors' workspaces under one root."""
 
     def __init__(self, root: Path | None = None, *, quota: int = QUOTA, lifetime: float = LIFETIME):
-        self.root = Path(root) if root else default_root()
+        try:
+            self.root = Path(root) if root else default_root()
+            self.root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WorkspaceError(NOT_WRITABLE) from error
         self.quota = quota
         self.lifetime = lifetime
-        self.root.mkdir(parents=True, exist_ok=True)
 
     def new(self) -> Workspace:
         """A workspace for a new visitor."""
-        folder = self.root / secrets.token_urlsafe(24)
-        for name in ("photos", "runs", "adapters", "pictures"):
-            (folder / name).mkdir(parents=True)
-        workspace = Workspace(folder, self.quota)
-        workspace.touch()
+        return self.renew(secrets.token_urlsafe(24))
+
+    def renew(self, id: str) -> Workspace:
+        """An empty workspace of this id. Raises `WorkspaceError` for what is none."""
+        if not _ID.fullmatch(id):
+            raise WorkspaceError("This is no workspace of the app. Load the page again.")
+        workspace = Workspace(self.root / id, self.quota)
+        with on_disk():
+            for name in ("photos", "runs", "adapters", "pictures"):
+                (workspace.folder / name).mkdir(parents=True, exist_ok=True)
+            workspace.touch()
         return workspace
 
     def open(self, id: str) -> Workspace:

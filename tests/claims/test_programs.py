@@ -178,3 +178,13 @@ def test_other_endpoints_refuse_in_sentences_too(client):
     ):
         with pytest.raises(AppError, match=r"(is|has) .*: it takes .*\.$"):
             client.predict(*sent, api_name=endpoint)
+
+
+def test_without_a_home_the_app_starts_and_says_what_to_set(tmp_path):
+    (tmp_path / "file").write_text("")
+    with running(tmp_path / "app", PERSONALIZATION_HOME=str(tmp_path / "file")) as app:
+        client = Client(app.url, verbose=False)
+        with pytest.raises(AppError, match="set PERSONALIZATION_HOME"):
+            client.predict("", api_name="/list_adapters")
+        client.close()
+        assert "set PERSONALIZATION_HOME" in app.log.read_text()

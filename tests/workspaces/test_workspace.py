@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import time
@@ -12,6 +13,7 @@ import torch
 from PIL import Image
 
 from personalization.adapters.adapter import Adapter, Description
+from personalization.data.concept import Concept
 from personalization.data.photos import Photo
 from personalization.errors import PhotoError, RunError, WorkspaceError
 from personalization.recipe import LowRank, Recipe
@@ -244,3 +246,38 @@ def test_without_it_the_root_is_temporary_and_this_users_alone(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert default_root().parent == tmp_path
     assert default_root().stat().st_mode & 0o777 == 0o700
+
+
+def test_one_that_has_gone_begins_anew_under_its_id_and_empty(workspaces, workspace):
+    workspace.save_photos([photo()])
+    workspace.delete()
+    again = workspaces.renew(workspace.id)
+    assert (again.id, again.photo_keys(), again.runs()) == (workspace.id, [], [])
+    for nobodys in ("", "../..", "short"):
+        with pytest.raises(WorkspaceError):
+            workspaces.renew(nobodys)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_disk_that_keeps_nothing_is_said_and_nothing_half_made_is_left(
+    workspace, monkeypatch, number
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    said = "PERSONALIZATION_HOME" if number == errno.EROFS else "disk is full"
+    concept = Concept("object", "sks", "dog", (photo(),))
+    with pytest.raises(WorkspaceError, match=said):
+        workspace.save_photos([photo()])
+    with pytest.raises(WorkspaceError, match=said):
+        Run.create(workspace.new_run_folder("sks dog"), concept, RECIPE, "pocket")
+    assert not list((workspace.folder / "runs").iterdir())
+    assert not workspace.photo_keys()
+
+
+def test_a_home_that_cannot_be_made_names_the_variable_to_set(tmp_path):
+    (tmp_path / "file").write_text("")
+    for home in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(WorkspaceError, match="PERSONALIZATION_HOME"):
+            Workspaces(home)
