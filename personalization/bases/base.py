@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from personalization.bases.catalog import BaseSpec, Task
+from personalization.bases.context import Context
 from personalization.cache import BoundedCache
 
 
@@ -80,6 +81,11 @@ class Base(Protocol):
     @property
     def modules(self) -> dict[str, nn.Module]:
         """What may be adapted, by the name of the pipeline component ("unet", ...)."""
+        ...
+
+    @property
+    def contexts(self) -> Sequence[Context]:
+        """How much of a prompt each text encoder reads."""
         ...
 
     def autocast(self) -> AbstractContextManager[Any]:

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from personalization.bases import loading, schedulers
 from personalization.bases.base import Conditioning, Posterior, TextEncoder
 from personalization.bases.catalog import BaseSpec, Task
+from personalization.bases.context import Context
 from personalization.bases.learned_embedding import with_all_vectors
 from personalization.bases.unet import fingerprint, fix_eos_pooling
 from personalization.cache import BoundedCache
@@ -75,6 +76,10 @@ class FlowBase:
     def modules(self) -> dict[str, nn.Module]:
         """The denoiser and the text encoders that can be trained."""
         return {"transformer": self.denoiser} | {e.name: e.model for e in self.text_encoders}
+
+    @property
+    def contexts(self) -> list[Context]:
+        return self.family.contexts(self.text_encoders)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """To the precision of the weights."""
@@ -185,6 +190,10 @@ class _Family(Protocol):
         """A pipeline's latents as the transformer sees them."""
         ...
 
+    def contexts(self, encoders: Sequence[TextEncoder]) -> list[Context]:
+        """How much of a prompt is read: the pipelines' default lengths."""
+        ...
+
     def encode_prompts(
         self, pipe: Any, prompts: list[str], device: torch.device
     ) -> dict[str, Tensor]:
@@ -233,6 +242,10 @@ class _SD3:
 
     def to_denoiser(self, vae: Any, latents: Tensor) -> Tensor:
         return latents
+
+    def contexts(self, encoders: Sequence[TextEncoder]) -> list[Context]:
+        clip = [Context(e.tokenizer, e.tokenizer.model_max_length) for e in encoders]
+        return [*clip, Context(self.frozen_components["tokenizer_3"], 256)]
 
     def encode_prompts(
         self, pipe: Any, prompts: list[str], device: torch.device
@@ -295,6 +308,10 @@ class _Klein:
         spread = torch.sqrt(vae.bn.running_var.view(1, -1, 1, 1) + vae.config.batch_norm_eps)
         patches: Tensor = Flux2KleinPipeline._patchify_latents(latents)
         return (patches - centre) / spread
+
+    def contexts(self, encoders: Sequence[TextEncoder]) -> list[Context]:
+        # Of 512 tokens, some are the template's, in which Qwen3 is asked.
+        return [Context(e.tokenizer, 512 - 16) for e in encoders]
 
     def encode_prompts(
         self, pipe: Any, prompts: list[str], device: torch.device

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from personalization.bases import loading, schedulers
 from personalization.bases.base import Conditioning, Posterior, TextEncoder
 from personalization.bases.catalog import BaseSpec, Task
+from personalization.bases.context import Context
 from personalization.bases.learned_embedding import with_all_vectors
 from personalization.cache import BoundedCache
 
@@ -94,6 +95,10 @@ class UNetBase:
     def modules(self) -> dict[str, nn.Module]:
         """The denoiser and the text encoders that can be trained."""
         return {"unet": self.denoiser} | {e.name: e.model for e in self.text_encoders}
+
+    @property
+    def contexts(self) -> list[Context]:
+        return [Context(e.tokenizer, e.tokenizer.model_max_length) for e in self.text_encoders]
 
     def autocast(self) -> AbstractContextManager[Any]:
         """To the precision of the weights."""

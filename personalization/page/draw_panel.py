@@ -23,19 +23,26 @@ from personalization.workspaces.library import Entry
 from . import html
 from .adapter_list import AdapterList
 from .combining import Combining
-from .event_options import ON_GPU, UNQUEUED
+from .event_options import LATEST, ON_GPU, UNQUEUED
+from .loaded import base as loaded
 from .loaded import spec_of
 from .messages import collected, user_message
 from .pictures import brushed, canvas, gallery, painted
 from .records import rows_of, start_from, start_of
 from .session import Values
-from .stacks import draw_with, sweep_with
+from .stacks import FEWEST_TOKENS, cut_off, draw_with, sweep_with
 from .uploads import publish_pictures
 
 if TYPE_CHECKING:
     from personalization.sampling.sweep import Axis
 
-CALL_WORD = "(prompt, word) => prompt.includes(word) ? prompt : `${prompt} ${word}`.trim()"
+# As `data.words` finds a word: not by its letters in another one.
+CALL_WORD = r"""(prompt, word) => {
+    const letters = '[\\p{L}\\p{N}_]', plain = word.replace(/[.*+?^${}()|[\]\\]/g, '\\$&');
+    const alone = new RegExp(`^${letters}|${letters}$`, 'u').test(word);
+    const whole = alone ? `(?<!${letters})${plain}(?!${letters})` : plain;
+    return new RegExp(whole, 'iu').test(prompt) ? prompt : `${prompt} ${word}`.trim();
+}"""
 SAY_DARK = "() => document.body.classList.contains('dark')"
 MAX_STEPS, MAX_GUIDANCE = 60, 15  # of the sliders
 GUIDANCES = (0.25, 0.5, 1, 1.5, 2)  # of the base's own
@@ -61,6 +68,7 @@ class DrawPanel:
             submit_btn=False,
             elem_id="stack-prompt",
         )
+        self.unread = gr.HTML(elem_id="stack-unread")
         with gr.Row(elem_classes="calls"):
             self.chips = [
                 gr.Button("", size="sm", visible=False, min_width=20, scale=0, elem_classes="call")
@@ -175,6 +183,8 @@ class DrawPanel:
         for chip in self.chips:
             chip.click(None, [self.prompt, chip], self.prompt, js=CALL_WORD)
         starts = [self.image, self.editor, self.strength]
+        typed = [self.adapter_list.base, self.prompt, *self.chips]
+        self.prompt.input(say_unread, typed, self.unread, **LATEST)
         self.task.change(self.choose_task, self.task, starts, **UNQUEUED)
         values = {*form, self.image, self.editor, *self.combining.inputs}
         gr.on([self.draw.click, self.prompt.submit], self.paint, values, shown, **work)
@@ -262,7 +272,10 @@ class DrawPanel:
             self.sheet: gr.update(visible=False),
             self.records: [picture.record for picture in pictures],
             self.record: html.record(pictures[0].record),
-            self.notes: html.warnings(html.uncalled(settings.prompt, words)),
+            self.notes: html.warnings(
+                html.uncalled(settings.prompt, words)
+                + cut_off(values[self.adapter_list.base], stack, settings.prompt)
+            ),
             self.seed: settings.seed,
         }
 
@@ -347,6 +360,22 @@ class DrawPanel:
             self.task: record.task,
             self.strength: record.strength,
         }
+
+
+def say_unread(base: str, prompt: str, *words: str) -> str:
+    """What the base will not read of the prompt, as it is typed; `words` are the list's.
+
+    A learned word counts as one token here, which it is at least.
+    """
+    if len((prompt or "").encode()) < FEWEST_TOKENS:
+        return ""
+    from personalization.bases.context import unread_words
+
+    errors: list[str] = []
+    with collected(errors):
+        single = {word: 1 for word in words if word and " " not in word}
+        return html.warnings(unread_words(loaded(base).contexts, prompt, single))
+    return html.problems(errors)
 
 
 def scheduler_choices(spec: BaseSpec) -> list[tuple[str, str]]:

@@ -49,6 +49,7 @@ class PhotoForm:
                 lines=4,
                 elem_id=f"{purpose}-captions",
             )
+            self.unread = gr.HTML(elem_id=f"{purpose}-captions-unread")
         self.mask = MaskBrush(purpose)
         self.shown = [visitor, keys, self.crops, self.notes, self.mask.which]  # by `show`
 

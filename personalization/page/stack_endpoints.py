@@ -21,7 +21,7 @@ from .loaded import base as loaded
 from .loaded import spec_of
 from .requests import AdapterRequest, Number, Request, Whole, build_endpoint
 from .session import Visit, workspace_of
-from .stacks import draw_with, sweep_with
+from .stacks import cut_off, draw_with, sweep_with
 from .uploads import publish_pictures
 
 if TYPE_CHECKING:
@@ -109,11 +109,14 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
 
     Returns:
         The pictures, and the record of each: base, adapters with hashes and weights, settings.
+        Where the prompt is too long for the base, "notes" say what of it was cut off.
     """
     _, stack, _ = stack_in(adapters, session, base, combine=combine, density=density)
     settings = Settings(prompt, negative, seed, count, steps or None, guidance, scheduler or None)
     pictures = draw_with(base, stack, [settings])
-    return publish_pictures(pictures), [picture.record.to_dict() for picture in pictures]
+    notes = cut_off(base, stack, prompt)
+    about = {"notes": notes} if notes else {}
+    return publish_pictures(pictures), [picture.record.to_dict() | about for picture in pictures]
 
 
 def sweep_stack(  # noqa: PLR0913 - its parameters are the interface

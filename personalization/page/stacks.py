@@ -12,10 +12,11 @@ from personalization.sampling.settings import Settings, Start
 from personalization.stacking.stack import Slot, Stack
 
 from .gpu import gpu_draw, gpu_sweep
-from .loaded import spec_of
+from .loaded import base, spec_of
 
 if TYPE_CHECKING:
     from personalization.sampling.sweep import Grid, Sweep
+FEWEST_TOKENS = 20  # no base reads fewer, and a token is a byte at least
 Named = tuple[str, Adapter, float]  # its name in the library, the adapter, its weight
 
 
@@ -33,6 +34,19 @@ def draw_with(
     for each in checked:
         schedulers.check(spec_of(base_name).module, each.scheduler)
     return gpu_draw(base_name, stack.check(spec_of(base_name)), checked, start)
+
+
+def cut_off(base_name: str, stack: Stack, prompt: str) -> list[str]:
+    """A sentence where the base does not read the end of the prompt, the stack's words counted."""
+    from personalization.adapters.adapter_deltas import learned_rows
+    from personalization.bases.context import unread_words
+
+    words = {
+        slot.adapter.description.placeholder_token: max(map(len, rows.values()))
+        for slot in stack.active
+        if (rows := learned_rows(slot.adapter))
+    }
+    return unread_words(base(base_name).contexts, prompt, words)
 
 
 def sweep_with(base_name: str, plan: Sweep) -> Grid:

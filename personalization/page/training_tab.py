@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 import gradio as gr
 
 from personalization.bases.catalog import BaseSpec
-from personalization.data.captions import captioned
+from personalization.data.captions import captioned, naming
 from personalization.data.concept import (
     Concept,
     check_class_noun,
@@ -17,6 +17,7 @@ from personalization.data.concept import (
 )
 from personalization.data.photos import Photo
 from personalization.data.photos import problems as photo_problems
+from personalization.data.words import visible
 from personalization.errors import PersonalizationError
 from personalization.recipe import LearnedEmbedding, Recipe
 from personalization.training.start import check_new, fitted
@@ -30,6 +31,7 @@ from .photo_form import PhotoForm
 from .recipe_form import RecipeForm
 from .run_panel import RunPanel
 from .session import Values, Visit, keep, page_workspace, remembered
+from .stacks import FEWEST_TOKENS
 from .word_form import WordForm, WordHints
 
 
@@ -123,6 +125,7 @@ class TrainingTab:
         self.fields: list[Any] = [*self.word.fields, self.photos.captions]
         self.rebased = [
             *(*self.photos.shown, *self.word.shown, stored.fields, *self.form.rebased),
+            self.photos.unread,
             self.estimate,
         ]
         self.restored = [*self.rebased, *self.fields, *self.run_panel.parts]
@@ -136,7 +139,7 @@ class TrainingTab:
             self.pick_example, visit, [*self.photos.shown, *self.fields], **UNQUEUED
         )
         changes = [field.change for field in self.fields]
-        read = [*self.word.shown, self.stored.fields]
+        read = [*self.word.shown, self.stored.fields, self.photos.unread]
         gr.on(changes, self.read_word, {self.base, *self.fields}, read, **LATEST)
         settings = {self.base, *self.form.inputs}
         changes = [part.change for part in self.form.inputs]
@@ -161,7 +164,28 @@ class TrainingTab:
     def read_word(self, values: Values) -> dict:
         """How the base reads the word, as it is typed."""
         fields = [values[field] for field in self.fields]
-        return {**self.word.read(values[self.base], values), self.stored.fields: fields}
+        return {
+            **self.word.read(values[self.base], values),
+            self.photos.unread: html.warnings(self.unread_captions(values)),
+            self.stored.fields: fields,
+        }
+
+    def unread_captions(self, values: Values) -> list[str]:
+        """A sentence for each caption whose end is not read, with the word put where it lacks."""
+        token = values[self.word.placeholder_token] or "a"
+        lines = visible(values[self.photos.captions] or "").splitlines()
+        long = {n: line for n, line in enumerate(lines, 1) if len(line.encode()) > FEWEST_TOKENS}
+        if not long:
+            return []
+        from personalization.bases.context import unread
+
+        cut: list[str] = []
+        with collected(cut):
+            contexts = loaded(values[self.base]).contexts
+            for number, line in long.items():
+                if rest := unread(contexts, naming(line, token, token), {token: 1}):
+                    cut.append(f"Line {number} is too long: “{rest}” is cut off.")
+        return cut
 
     def say_estimate(self, values: Values) -> str:
         """What the run will take, and leave; or why it would not fit."""

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from personalization.bases.base import Base, Conditioning, Posterior
+from personalization.bases.context import read_caption
 from personalization.bases.learned_embedding import folds_case
 from personalization.data import masks
 from personalization.data.photos import crop
@@ -63,9 +64,14 @@ class Examples:
         self.weights = None if weights is None else torch.stack([weights, weights.flip(-1)])
         self.prompts = list(concept.prompts(with_class_noun=with_class_noun))
         folds = all(folds_case(encoder.tokenizer) for encoder in base.text_encoders)
-        self.captions = [
+        name = concept.name if with_class_noun else concept.placeholder_token
+        captions = (
             concept.caption(i, with_class_noun=with_class_noun, folds_case=folds)
             for i in range(len(concept.photos))
+        )
+        self.captions = [
+            caption and read_caption(base.contexts, caption, name, concept.placeholder_token)
+            for caption in captions
         ]
         self.batches = Batches(
             recipe.seed, recipe.batch_size, len(concept.photos), len(self.prompts), shape
