@@ -68,6 +68,7 @@ SIGN_IN_HINT = (
     '<p class="hint">A private repository opens to who is signed in. The token is used to look and '
     "to fetch, and kept nowhere.</p>"
 )
+PHOTO_DAMAGED = "A photo that was kept is damaged, and was taken out. Add it again."
 PHOTOS_GONE = (
     "Photos that were here are gone: your workspace was deleted, or not used for days, and a new "
     "one has begun. Add them again."

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import gradio as gr
 
-from personalization.data.photos import open_photos
+from personalization.data.photos import Photo, open_photos
 from personalization.data.photos import problems as photo_problems
-from personalization.errors import BaseError, WorkspaceError
+from personalization.errors import BaseError, PhotoError, WorkspaceError
+from personalization.workspaces.workspace import Workspace
 
 from . import html
 from .event_options import CLICK_WITH_KEY, UNQUEUED
@@ -19,6 +21,15 @@ from .mask import MaskBrush
 from .messages import collected
 from .session import Values, page_workspace
 from .uploads import take_uploads
+
+
+def readable(workspace: Workspace, keys: Sequence[str]) -> list[tuple[str, Photo]]:
+    """The photos under these keys, without those whose files are damaged."""
+    photos = []
+    for key in keys:
+        with suppress(PhotoError):
+            photos += [(key, photo) for photo in workspace.photos([key])]
+    return photos
 
 
 class PhotoForm:
@@ -79,13 +90,15 @@ class PhotoForm:
             known = set(workspace.photo_keys())
             if not known.issuperset(keys):
                 errors, keys = [*errors, html.PHOTOS_GONE], [key for key in keys if key in known]
-            photos = workspace.photos(keys)
+            by_key = readable(workspace, keys)
         except (WorkspaceError, BaseError) as error:
             return {self.notes: html.problems([*errors, str(error)])}
-        by_key = list(zip(keys, photos, strict=True))
+        if len(by_key) < len(keys):
+            errors = [*errors, html.PHOTO_DAMAGED]
+        photos = [photo for _, photo in by_key]
         return {
             self.visitor: visitor,
-            self.keys: list(keys),
+            self.keys: [key for key, _ in by_key],
             self.crops: html.crops(by_key, size),
             self.notes: html.problems(errors) + html.warnings(photo_problems(photos, size)),
             **self.mask.show(by_key, chosen),

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import gradio as gr
 
-from personalization.errors import ReportError
+from personalization.errors import PersonalizationError, ReportError
 from personalization.evaluation import report_html
 from personalization.evaluation.comparison import Comparison
 from personalization.evaluation.report import Report
@@ -251,16 +252,21 @@ def last_result(visit: Visit) -> tuple[Mark, int] | None:
     """The visitor's newest finished run on their base, for the spectrum: its size and what it
     changes; and the bytes of a full fine-tune of the base."""
     for run in visit.runs:
-        if run.state.status != "finished" or run.base != spec_of(visit.base).name:
-            continue
-        shapes = read_header(run.adapter_path).shapes.values()
-        whole = sum(p.numel() for m in base(visit.base).modules.values() for p in m.parameters())
-        share = sum(map(prod, shapes)) / whole
-        method = run.recipe.method_name
-        changed = {"textual_inversion": "no weight changed", "full": "every weight changed"}.get(
-            method, f"a layer of {share:.1%} over the weights"
-        )
-        size = run.adapter_path.stat().st_size
-        mark = Mark(f"your {html.trigger(run)}", method, size, run.state.seconds, changed)
-        return mark, 2 * whole
+        with suppress(PersonalizationError, OSError):  # a damaged run is no result
+            if run.state.status == "finished" and run.base == spec_of(visit.base).name:
+                return placed(visit.base, run)
     return None
+
+
+def placed(base_name: str, run: Run) -> tuple[Mark, int]:
+    """A finished run's mark on the spectrum, and the bytes of a full fine-tune of the base."""
+    shapes = read_header(run.adapter_path).shapes.values()
+    whole = sum(p.numel() for m in base(base_name).modules.values() for p in m.parameters())
+    share = sum(map(prod, shapes)) / whole
+    method = run.recipe.method_name
+    changed = {"textual_inversion": "no weight changed", "full": "every weight changed"}.get(
+        method, f"a layer of {share:.1%} over the weights"
+    )
+    size = run.adapter_path.stat().st_size
+    mark = Mark(f"your {html.trigger(run)}", method, size, run.state.seconds, changed)
+    return mark, 2 * whole

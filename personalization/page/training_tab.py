@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -282,5 +283,9 @@ class TrainingTab:
             reply |= self.form.recall(visit.base, fields[self.word.kind], settings)
         for run in visit.runs:
             if (run.recipe.method_name == "textual_inversion") == (self.training is WORD):
-                return {**reply, **self.run_panel.find(visit, run)}
+                try:
+                    return {**reply, **self.run_panel.find(visit, run)}
+                except (PersonalizationError, OSError) as error:
+                    # A damaged run, which would close the page; an older one is shown.
+                    logging.getLogger("app").warning("%s: %s", run.folder.name, error)
         return reply
