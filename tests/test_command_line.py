@@ -85,7 +85,7 @@ def test_what_cannot_be_done_is_told_in_a_sentence(arguments, sentence, capsys):
     ("more", "sentence"),
     [
         (["--token", "s k s"], "has a space"),
-        (["--token", "dog"], "knows the word “dog” already"),
+        (["--token", "cat"], "knows the word “cat” already"),
         (["--noun", ""], "class noun is empty"),
         (["--photos", "nowhere"], "nowhere is no longer there"),
         (["--steps", "0"], "steps is 0"),

@@ -149,7 +149,7 @@ def test_the_same_seed_draws_the_same_picture(client):
 
 REFUSED = {
     "no photos": ([], "<w>", "dog", "photos"),
-    "a word that exists": (None, "dog", "dog", "knows the word"),
+    "a word that exists": (None, "cat", "dog", "knows the word"),
     "an empty class noun": (None, "<w>", " ", "noun"),
     "an empty word": (None, "", "dog", "word is empty"),
 }

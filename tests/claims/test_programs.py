@@ -30,7 +30,7 @@ DOG = {"name": "crowned-dog", "weight": 1.0}
 
 @pytest.fixture(scope="module")
 def app(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("app")) as app:
+    with running(tmp_path_factory.mktemp("app"), PERSONALIZATION_REPORT="1") as app:
         yield app
 
 
