@@ -57,13 +57,14 @@ class App:
         }
         env.pop("OMP_NUM_THREADS", None)  # the tests' own setting, not the app's
         started = time.monotonic()
-        self.process = subprocess.Popen(
-            [sys.executable, "app.py"],
-            cwd=ROOT,
-            env=env | environment,
-            stdout=self.log.open("w"),
-            stderr=subprocess.STDOUT,
-        )
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "app.py"],
+                cwd=ROOT,
+                env=env | environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
         while True:
             if self.process.poll() is not None:
                 raise RuntimeError(f"the app ended at its start:\n{self.log.read_text()}")
