@@ -143,6 +143,7 @@ assert [*seen, torch.get_num_threads()] == [1, 1]
 """
 
 
+@pytest.mark.slow
 def test_one_thread_has_the_cores_and_every_other_one_of_them():
     subprocess.run(
         [sys.executable, "-c", CORES],

@@ -16,6 +16,7 @@ print(sorted(heavy), threads, home.exists())
 """
 
 
+@pytest.mark.slow
 def test_the_page_is_built_without_torch_a_thread_or_a_folder(tmp_path):
     environment = os.environ | {"PERSONALIZATION_HOME": str(tmp_path / "home")}
     said = subprocess.run(

@@ -103,6 +103,7 @@ def test_the_average_reaches_over_the_same_share_of_any_training():
         assert 1 / (1 - keep) == pytest.approx(0.05 * total)
 
 
+@pytest.mark.slow
 def test_training_by_the_clock_ends_and_goes_on_from_its_checkpoint(tmp_path, training):
     torch.manual_seed(0)
     data = data_of(tmp_path, 8, 8)

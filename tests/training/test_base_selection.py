@@ -27,6 +27,7 @@ def nobody_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("device", "free", "shared", "name"),
     [

@@ -143,6 +143,7 @@ def of_sd15(method: str) -> Estimate:
     return estimate(CATALOG["sd15"], recipes[method])
 
 
+@pytest.mark.slow
 def test_work_is_what_the_field_counts() -> None:
     # One LoRA step of SD 1.5 at 512 px, counted apart: 1.80 TFLOP, 1.8 ms at the H200's peak.
     said = of_sd15("lora")
@@ -155,6 +156,7 @@ def test_work_is_what_the_field_counts() -> None:
     assert said.seconds("An abacus") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("base", "kind", "prior", "measured"),
     [
