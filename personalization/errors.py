@@ -13,7 +13,8 @@
     └── HubError         the Hub said no, or did not answer
 
 Each message names the thing, the limit and the remedy. `field` names what the visitor entered
-wrongly (``"photos"``, ``"token"``, ``"noun"``, ...), so that the page can say it beside the field.
+wrongly (``"photos"``, ``"placeholder_token"``, ``"class_noun"``, ...), so that the page can say it
+beside the field.
 """
 
 __all__ = [

@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # take seconds to import
     from personalization.sampling.picture_record import PictureRecord
     from personalization.sharing.hub import Found
     from personalization.training.estimate import Outlook
+
 METHODS = {
     "textual_inversion": "a learned word",
     "lora": "a LoRA",
