@@ -23,7 +23,8 @@ from personalization.adapters.weight_deltas import (
     WeightDelta,
     without_magnitude,
 )
-from personalization.errors import AdapterError
+from personalization.data.concept import check_name_of_word
+from personalization.errors import AdapterError, ConceptError
 
 # A key with "lora" in it and no component before it: `load_lora_weights` takes files in which
 # every key says "lora", and passes over those of no component.
@@ -46,6 +47,7 @@ FUSED = {
     "to_qkv": ("to_q", "to_k", "to_v"),
     "to_added_qkv": ("add_q_proj", "add_k_proj", "add_v_proj"),
 }
+_RESERVED = ("clip_l", "clip_g", "emb_params", "emp_params", "string_to_param", "*")
 _ENCODERS = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}
 
 
@@ -89,9 +91,23 @@ def learned_rows(adapter: Adapter) -> dict[str, Tensor]:
 def with_word(adapter: Adapter, placeholder_token: str) -> Adapter:
     """The same adapter, whose learned word is called `placeholder_token`.
 
-    Where none is learned with it, what calls it is renamed in the description alone.
+    A stranger's adapter without a learned word says in its description alone what calls it. Raises
+    `ConceptError` for what is no name of a word, and for an adapter of the app's that was taught
+    on a word of the base's: it answers to that one and to no other.
     """
+    check_name_of_word(placeholder_token)
     name = adapter.description.placeholder_token
+    if placeholder_token in _RESERVED:
+        raise ConceptError(
+            f"“{placeholder_token}” is what files call the rows of any word. Choose another name.",
+            field="placeholder_token",
+        )
+    if adapter.description.recipe and not learned_rows(adapter):
+        raise ConceptError(
+            f"“{name}” is a word of the base’s own, on which this adapter was taught: it answers "
+            "to no other. Its title can be changed; a word that is learned as well, too.",
+            field="placeholder_token",
+        )
     new_names = {name: placeholder_token, f"{WORD}{name}": f"{WORD}{placeholder_token}"}
     tensors = {new_names.get(key, key): tensor for key, tensor in adapter.tensors.items()}
     return Adapter(replace(adapter.description, placeholder_token=placeholder_token), tensors)

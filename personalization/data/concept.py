@@ -98,6 +98,16 @@ def check_placeholder_token(placeholder_token: str) -> None:
         )
 
 
+def check_name_of_word(name: str) -> None:
+    """Refuse what no word that is learned already can be called: any script will do, no spaces."""
+    if not name or len(name) > MAX_TOKEN_LENGTH or not name.isprintable() or " " in name:
+        raise ConceptError(
+            f"“{name[:12]}” cannot be a word’s name: it takes 1 to {MAX_TOKEN_LENGTH} letters, "
+            "digits and signs of any script, without a space.",
+            field="placeholder_token",
+        )
+
+
 def check_class_noun(class_noun: str, *, needed: bool) -> None:
     """Refuse an empty class noun where one is needed, or one that is a sentence."""
     if needed and not class_noun.strip():

@@ -10,10 +10,11 @@ import gradio as gr
 
 from personalization.errors import PersonalizationError
 from personalization.stacking.stack import MAX_SLOTS, MAX_WEIGHT
+from personalization.workspaces.belongings import pictures_of, thumbnail
 from personalization.workspaces.library import Entry
 
 from . import html
-from .adapter_rows import Row, as_json, check_for, pictures_of, receive, slider, thumbnail
+from .adapter_rows import Row, as_json, check_for, receive, slider
 from .event_options import UNQUEUED
 from .messages import collected
 from .session import Values, Visit

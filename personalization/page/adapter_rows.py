@@ -8,11 +8,8 @@ from typing import Any, NamedTuple
 
 import gradio as gr
 
-from personalization.adapters.adapter import Adapter, embedded_description
-from personalization.errors import AdapterError
-from personalization.files import read_header
+from personalization.adapters.adapter import Adapter
 from personalization.stacking.stack import MAX_WEIGHT, Slot, Stack, check_count
-from personalization.training.run import Run
 from personalization.workspaces.library import Entry, Library
 
 from .loaded import spec_of
@@ -59,26 +56,3 @@ def slider(entry: Entry, weight: float) -> dict[str, Any]:
     if entry.description and entry.description.method == "textual_inversion":
         return gr.update(minimum=0, maximum=1, step=1, value=float(bool(weight)))
     return gr.update(minimum=-MAX_WEIGHT, maximum=MAX_WEIGHT, step=0.05, value=weight)
-
-
-def thumbnail(entry: Entry, pictures: dict[str, Path]) -> Path | None:
-    """A picture of what the adapter does: the bundled ones bring it, others have their run's."""
-    if not entry.own:
-        bundled = entry.path.with_suffix("") / "0.png"
-        return bundled if bundled.is_file() else None
-    return pictures.get(entry.description.created) if entry.description else None
-
-
-def pictures_of(runs: Iterable[Run]) -> dict[str, Path]:
-    """The first picture of each run by the time at which its adapter was made."""
-    pictures: dict[str, Path] = {}
-    for run in runs:
-        drawn = run.folder / "pictures" / "0.png"
-        if run.adapter_path.is_file() and drawn.is_file():
-            try:
-                description = embedded_description(read_header(run.adapter_path))
-            except AdapterError:  # damaged: it has no picture, and the page stays open
-                continue
-            if description and description.created:
-                pictures[description.created] = drawn
-    return pictures

@@ -22,6 +22,7 @@ from personalization.files import MAX_HEADER, Header, read_header, write_atomica
 
 BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "adapters"
 SUFFIX = ".safetensors"
+MAX_TITLE = 80  # characters
 MAX_NAME = 96  # bytes, so that the file's name with a counter and ".part" fits every disk
 _START = '{"__metadata__":'
 _END = re.compile(r'"data_offsets":\[\d+,(\d+)\]\}\}\s*$')
@@ -119,18 +120,58 @@ class Library:
         """Make the copies of a run's file what it is now: its strength and report may be new."""
         told = adapter.embedded_description(read_header(path))
         for entry in self.copies(path):
-            if entry.description != told:
+            named = entry.description
+            if told and named and named != told:
                 write_atomically(entry.path, path.read_bytes())
+                self._describe_anew(entry.path, named.title, named.placeholder_token)
+
+    def rename(self, name: str, title: str = "", placeholder_token: str = "") -> Entry:
+        """Give one of the visitor's own another title, its word another name; "" leaves each.
+
+        Its name in the library stays: stacks and pictures know it by that. Raises `AdapterError`
+        for one that is not theirs or cannot be read, `ConceptError` for a word that is none, or
+        that nothing was learned for.
+        """
+        path = self._own(name)
+        about = self._entry(path).description
+        title = title.strip()
+        if len(title) > MAX_TITLE:
+            raise AdapterError(
+                f"The title has {len(title)} characters; at most {MAX_TITLE} fit. Shorten it.",
+                field="title",
+            )
+        self._describe_anew(path, title or (about.title if about else ""), placeholder_token)
+        return self._entry(path)
 
     def remove(self, name: str) -> None:
         """Delete one of the visitor's own. Raises `AdapterError` for any other."""
+        self._own(name).unlink()
+
+    def _describe_anew(self, path: Path, title: str, placeholder_token: str) -> None:
+        """Write the file with this title and this word, unless it has them already."""
+        from personalization.adapters import formats
+        from personalization.adapters.adapter_deltas import with_word
+
+        adapter = self.read(path)
+        word = adapter.description.placeholder_token
+        new = adapter.described(title=title)
+        if placeholder_token not in ("", word):
+            new = with_word(new, placeholder_token)
+        if new.description == adapter.description:
+            return
+        was = path.stat()
+        self.make_room(max(0, sum(t.nbytes for t in new.tensors.values()) - was.st_size))
+        new.save(path, formats.diffusers_metadata(new))
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))  # it is no newer than it was
+
+    def _own(self, name: str) -> Path:
         path = self._path(name)
         if path.parent != self.folder:
             raise AdapterError(
                 f"{name} comes with the app and stays. Leave it out of the stack instead.",
                 field="adapter",
             )
-        path.unlink()
+        return path
 
     def _path(self, name: str) -> Path:
         path = (_files(self.bundled) | _files(self.folder)).get(name)
@@ -201,7 +242,8 @@ def _glance(path: Path, size: int) -> Description | None:
 
 def _origin(description: Description) -> tuple[object, ...]:
     """When, of what and how a run has made it: what no later word about it changes."""
-    return description.created, description.trigger, description.fingerprint, description.recipe
+    made = description.created, description.class_noun, description.kind, description.method
+    return *made, description.fingerprint, description.recipe
 
 
 def _modified(path: Path) -> int:

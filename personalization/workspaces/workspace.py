@@ -6,6 +6,8 @@
       runs/       a folder a run (runs.py)
       adapters/   the visitor's library (library.py)
       pictures/   what was drawn
+      presets/    the visitor's own recipes (presets.py)
+      trash/      what was deleted a moment ago (trash.py)
 
 The id is kept in the visitor's browser and is the only key. It is made here, 192 random bits, and
 one that comes back is matched against its pattern and against the folders that exist.
@@ -40,6 +42,8 @@ from personalization.recipe import Recipe
 from personalization.training.run import Run
 from personalization.training.start import disk_needed, start
 from personalization.workspaces.library import Library, slug
+from personalization.workspaces.presets import Presets
+from personalization.workspaces.trash import Trash
 
 if TYPE_CHECKING:
     from personalization.bases.base import Base
@@ -84,6 +88,16 @@ class Workspace:
         """The visitor's adapters, with the ready ones; what is added counts for the quota."""
         return Library(self.folder / "adapters", make_room=self.make_room)
 
+    @property
+    def presets(self) -> Presets:
+        """The visitor's own recipes."""
+        return Presets(self.folder / "presets")
+
+    @property
+    def trash(self) -> Trash:
+        """What was deleted a moment ago."""
+        return Trash(self.folder)
+
     def touch(self) -> None:
         """Say that it is in use, so that it does not expire."""
         (self.folder / _USED).touch()
@@ -100,10 +114,13 @@ class Workspace:
         """Raise `WorkspaceError` where `needed` more bytes do not fit into the quota."""
         used = self.size()
         if used + needed > self.quota:
+            self.trash.purge(older_than=0)
+            used = self.size()
+        if used + needed > self.quota:
             raise WorkspaceError(
                 f"Your workspace is full: {size_words(used)} of {size_words(self.quota)} are in "
-                f"use, and {size_words(needed)} more are needed. Delete runs, adapters or photos "
-                "that you no longer need."
+                f"use, and {size_words(needed)} more are needed. Delete what you no longer need "
+                "under “Your things”, at the foot of the page."
             )
 
     def save_photos(self, photos: Iterable[Photo]) -> list[str]:

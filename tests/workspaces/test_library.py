@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from personalization.adapters.adapter import Adapter, Description
-from personalization.errors import AdapterError, WorkspaceError
+from personalization.errors import AdapterError, ConceptError, WorkspaceError
 from personalization.workspaces.library import Library, slug
 
 
@@ -201,3 +201,53 @@ def test_five_hundred_adapters_with_long_headers_are_listed_in_a_fifth_of_a_seco
         assert len(library.list()) == 500
         seconds.append(time.process_time() - start)
     assert min(seconds) < 0.2
+
+
+def learned_word(word: str, **about) -> Adapter:
+    description = Description("textual_inversion", "pocket", placeholder_token=word, **about)
+    return Adapter(description, {word: torch.ones(2, 8)})
+
+
+@pytest.mark.parametrize("word", ["<mug>", "кот", "猫", "mug", "Tasse-2"])
+def test_a_word_is_renamed_with_its_rows_and_its_title(library: Library, word: str):
+    name = library.add(learned_word("<thing>"), "thing").name
+    before = library.entry(name).path.stat().st_mtime_ns
+    entry = library.rename(name, "Grandma’s mug", word)
+    assert (entry.name, entry.description.title) == (name, "Grandma’s mug")
+    assert entry.description.trigger == word
+    assert entry.path.stat().st_mtime_ns == before
+    (rows,) = library.get(name).tensors.items()
+    assert rows[0] == word
+    assert torch.equal(rows[1], torch.ones(2, 8))
+
+
+@pytest.mark.parametrize("word", ["two words", "a\nb", "x" * 33, "clip_l", "*", "\u202e"])
+def test_what_is_no_name_of_a_word_is_refused_and_the_file_stays(library: Library, word: str):
+    path = library.add(learned_word("<thing>"), "thing").path
+    before = path.read_bytes()
+    with pytest.raises(ConceptError):
+        library.rename("thing", "", word)
+    assert path.read_bytes() == before
+
+
+def test_a_word_of_the_bases_own_is_not_renamed_and_a_strangers_is(library: Library):
+    library.add(adapter().described(recipe={"seed": 1}), "taught")
+    with pytest.raises(ConceptError, match="answers to no other"):
+        library.rename("taught", "", "ohwx")
+    assert library.rename("taught", "Rex").description.title == "Rex"
+    library.add(adapter(), "a stranger's")
+    assert library.rename("a-stranger-s", "", "ohwx").description.placeholder_token == "ohwx"
+    with pytest.raises(AdapterError, match="comes with the app"):
+        library.rename("rain", "Snow")
+
+
+def test_a_copy_that_was_renamed_is_still_its_runs_and_keeps_its_name(library, tmp_path):
+    made = learned_word("<thing>", created="2026-11-21T10:00:00Z", recipe={"seed": 1})
+    file = made.save(tmp_path / "run" / "adapter.safetensors")
+    library.add(file, "thing")
+    library.rename("thing", "Mug", "<mug>")
+    made.described(strength=0.8).save(file)
+    library.renew(file)
+    about = library.entry("thing").description
+    assert (about.title, about.placeholder_token, about.strength) == ("Mug", "<mug>", 0.8)
+    assert [entry.name for entry in library.copies(file)] == ["thing"]

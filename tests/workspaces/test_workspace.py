@@ -161,7 +161,7 @@ def test_a_full_workspace_says_so_and_takes_nothing_more(tmp_path: Path):
     (workspace.pictures / "large.png").write_bytes(bytes(2_999_990))
     adapter = Adapter(Description("lora", "pocket"), {"a": torch.zeros(1000)})
     before = workspace.size()
-    with pytest.raises(WorkspaceError, match=r"3 MB of 3 MB are in use.*Delete runs"):
+    with pytest.raises(WorkspaceError, match=r"3 MB of 3 MB are in use.*Delete what"):
         workspace.save_photos([photo()])
     with pytest.raises(WorkspaceError, match="full"):
         workspace.library.add(adapter, "dog")
