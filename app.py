@@ -30,6 +30,7 @@ from personalization.page.report import last_result
 from personalization.page.session import Values, Visit, remembered, workspaces
 from personalization.page.stack_tab import StackTab
 from personalization.page.theme import THEME
+from personalization.page.things import Things
 from personalization.page.training_tab import SUBJECT, WORD, Remembered, TrainingTab
 from personalization.workspaces.workspace import LIFETIME
 
@@ -78,6 +79,25 @@ def choose_base(values: Values) -> Iterator[dict]:
         }
     except Exception as error:
         yield base_choice.refuse(values[base_name], user_message(error))
+
+
+def follow_things(values: Values) -> dict:
+    """The tabs, once the visitor has deleted, renamed or brought back something of theirs."""
+    visit = Visit.open(values[browser], values[base_name])
+    return {
+        **stack_tab.refresh(values),
+        **word_tab.follow(visit, values),
+        **subject_tab.follow(visit, values),
+    }
+
+
+def then_follow(event: gr.events.Dependency) -> None:
+    """Wires what follows a change of the visitor's things."""
+    tabs_of = (word_tab, subject_tab)
+    current = {tab.run_panel.current for tab in tabs_of} | {tab.stored.keys for tab in tabs_of}
+    outputs = [*stack_tab.board, *word_tab.followed, *subject_tab.followed]
+    inputs = {*stack_tab.adapter_list.inputs, *current}
+    event.then(follow_things, inputs, list(dict.fromkeys(outputs)), **UNQUEUED)
 
 
 def say_head(visit: Visit) -> str:
@@ -129,11 +149,12 @@ with gr.Blocks(
     base_name = base_choice.name
     with gr.Tabs(elem_id="tabs") as tabs:
         with gr.Tab(WORD.title, id="word"):
-            word_tab = TrainingTab(WORD, browser, base_name, kept_word)
+            word_tab = TrainingTab(WORD, browser, base_name, kept_word, kept_subject)
         with gr.Tab(SUBJECT.title, id="subject"):
-            subject_tab = TrainingTab(SUBJECT, browser, base_name, kept_subject)
+            subject_tab = TrainingTab(SUBJECT, browser, base_name, kept_subject, kept_word)
         with gr.Tab("Stack adapters", id="stack"):
             stack_tab = StackTab(browser, base_name, kept_list, kept_drawing)
+    things = Things(browser, [kept_word.keys, kept_subject.keys])
     with gr.Row(elem_classes="foot"):
         gr.HTML(html.privacy(LIFETIME))
         forget_me = gr.Button("Forget me", size="sm", scale=0, min_width=110, elem_id="forget-me")
@@ -149,6 +170,7 @@ with gr.Blocks(
         tab.run_panel.report.turn.change(
             place_result, [browser, base_name], base_choice.head, **UNQUEUED
         )
+    things.wire(then_follow)
     forget_me.click(forget, browser, browser, js=ASK_FIRST, **UNQUEUED).then(
         None, browser, None, js=START_ANEW
     )

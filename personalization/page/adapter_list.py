@@ -15,7 +15,7 @@ from personalization.workspaces.library import Entry
 
 from . import html
 from .adapter_rows import Row, as_json, check_for, receive, slider
-from .event_options import UNQUEUED
+from .event_options import CLICK_WITH_KEY, UNQUEUED
 from .messages import collected
 from .session import Values, Visit
 
@@ -63,7 +63,7 @@ class AdapterList:
     def build_row(self, number: int) -> None:
         """A slot for an adapter, hidden until there is one."""
         with gr.Row(visible=False, elem_classes="slot", elem_id=f"slot-{number}") as row:
-            self.labels.append(gr.HTML(min_width=170))
+            self.labels.append(gr.HTML(min_width=170, js_on_load=CLICK_WITH_KEY))
             self.weights.append(
                 gr.Slider(
                     -MAX_WEIGHT,

@@ -13,6 +13,7 @@ from PIL import Image
 
 from personalization.bases import schedulers
 from personalization.bases.catalog import BaseSpec
+from personalization.data.words import contains
 from personalization.errors import PersonalizationError
 from personalization.sampling.picture_record import PictureRecord, read_record
 from personalization.sampling.settings import MAX_COUNT, Settings, Start
@@ -27,7 +28,7 @@ from .event_options import LATEST, ON_GPU, UNQUEUED
 from .loaded import base as loaded
 from .loaded import spec_of
 from .messages import collected, user_message
-from .pictures import brushed, canvas, gallery, painted
+from .pictures import brushed, canvas, gallery, keep, painted
 from .records import rows_of, start_from, start_of
 from .session import Values
 from .stacks import FEWEST_TOKENS, cut_off, draw_with, sweep_with
@@ -182,6 +183,8 @@ class DrawPanel:
         work: dict[str, Any] = {"api_visibility": "private", **ON_GPU}
         for chip in self.chips:
             chip.click(None, [self.prompt, chip], self.prompt, js=CALL_WORD)
+        for label in self.adapter_list.labels:
+            label.click(call_word, self.prompt, self.prompt, **UNQUEUED)
         starts = [self.image, self.editor, self.strength]
         typed = [self.adapter_list.base, self.prompt, *self.chips]
         self.prompt.input(say_unread, typed, self.unread, **LATEST)
@@ -275,6 +278,7 @@ class DrawPanel:
             self.notes: html.warnings(
                 html.uncalled(settings.prompt, words)
                 + cut_off(values[self.adapter_list.base], stack, settings.prompt)
+                + keep(self.adapter_list.visit(values).workspace, drawn)
             ),
             self.seed: settings.seed,
         }
@@ -301,13 +305,15 @@ class DrawPanel:
             grid = sweep_with(base, Sweep(stack, settings, axis, other))
         except (PersonalizationError, gr.Error) as error:
             return {self.notes: html.problems([user_message(error)])}
-        sheet = publish_pictures([grid.sheet(dark=values[self.dark])])[0][0]
+        drawn = publish_pictures([grid.sheet(dark=values[self.dark])])
+        notes = cut_off(base, stack, settings.prompt)
+        notes += keep(self.adapter_list.visit(values).workspace, drawn)
         return {
             self.gallery: gr.update(visible=False),
-            self.sheet: gr.update(value=sheet, visible=True),
+            self.sheet: gr.update(value=drawn[0][0], visible=True),
             self.records: [],
             self.record: html.record(grid.record),
-            self.notes: "",
+            self.notes: html.warnings(notes),
             self.seed: settings.seed,
         }
 
@@ -360,6 +366,13 @@ class DrawPanel:
             self.task: record.task,
             self.strength: record.strength,
         }
+
+
+def call_word(prompt: str, event: gr.EventData) -> str:
+    """The prompt with the trigger word that was clicked, unless it calls it already."""
+    word = str(event.key)
+    joined = f"{prompt.rstrip(' ,')}, {word}" if prompt.strip() else word
+    return prompt if contains(prompt, word) else joined
 
 
 def say_unread(base: str, prompt: str, *words: str) -> str:

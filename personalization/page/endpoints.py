@@ -16,6 +16,7 @@ from personalization.evaluation.figures import Estimate
 from personalization.evaluation.report import Report
 from personalization.events import Finished, SliceEnded, StepDone
 from personalization.recipe import Recipe
+from personalization.training import presets
 from personalization.training.base_selection import options
 from personalization.training.start import check_new
 
@@ -27,18 +28,26 @@ from .messages import collected
 from .report import Pace, compared, is_measured
 from .requests import Whole, build_endpoint
 from .runs import keep_adapter, measure_part, pieces_of, show_off, train_slice
-from .session import workspace_of
+from .session import workspace_of, workspaces
 from .stack_endpoints import build_stack_endpoints
+from .things_endpoints import build_things_endpoints
 from .training_tab import SUBJECT, WORD, Training
 from .uploads import Upload, publish_file, publish_pictures, take_uploads
 
 Trained = tuple[dict[str, Any], str | None, list[tuple[str, str]] | None]
 
 
-def recipe_for(training: Training, base: str, steps: int | None, seed: int) -> Recipe:
-    """The base's own recipe, with these steps and this seed. Raises `RecipeError`."""
-    own = training.recipe(spec_of(base))
-    return own.changed(steps=steps or own.steps, seed=seed)
+def recipe_for(
+    training: Training, base: str, steps: int | None, seed: int, preset: Recipe | None = None
+) -> Recipe:
+    """The preset or the base's own recipe, with these steps and seed. Raises `RecipeError`."""
+    own = presets.fitting(preset, training.purpose) if preset else training.recipe(spec_of(base))
+    return own.changed(steps=steps or own.steps, seed=seed or own.seed)
+
+
+def preset_of(session: str, name: str) -> Recipe | None:
+    """The session's preset of that name. Raises `RecipeError`, `WorkspaceError`."""
+    return workspaces().open(session).presets.get(name) if name else None
 
 
 def read_concept(
@@ -95,6 +104,7 @@ def train_word(  # noqa: PLR0913 - its parameters are the interface
     seed: Whole = 0,
     session: str = "",
     base: str = "",
+    preset: str = "",
 ) -> Iterator[Trained]:
     """Teach the base a new word from a few photos (textual inversion), and stream the progress.
 
@@ -108,12 +118,13 @@ def train_word(  # noqa: PLR0913 - its parameters are the interface
         seed: the same seed and photos give the same word.
         session: what an earlier call returned as "session", to keep what it made; empty for new.
         base: a name as list_bases says; empty for the app's own.
+        preset: a name as keep_preset says; empty for the base's own recipe.
 
     Returns:
         The status (session, run, state, step, steps, loss, seconds_left, trigger), and at the end
         the adapter's file and pictures drawn with the word.
     """
-    recipe = recipe_for(WORD, base, steps, seed)
+    recipe = recipe_for(WORD, base, steps, seed, preset_of(session, preset))
     concept, notes = read_concept(photos, kind, placeholder_token, initializer_token)
     yield from train(session, base, concept, recipe, notes)
 
@@ -127,6 +138,7 @@ def train_subject(  # noqa: PLR0913 - its parameters are the interface
     seed: Whole = 0,
     session: str = "",
     base: str = "",
+    preset: str = "",
 ) -> Iterator[Trained]:
     """Teach the base a subject (DreamBooth with a LoRA and prior preservation), with progress.
 
@@ -140,12 +152,13 @@ def train_subject(  # noqa: PLR0913 - its parameters are the interface
         seed: the same seed and photos give the same adapter.
         session: what an earlier call returned as "session", to keep what it made; empty for new.
         base: a name as list_bases says; empty for the app's own.
+        preset: a name as keep_preset says; empty for the base's own recipe.
 
     Returns:
         The status (session, run, state, step, steps, loss, seconds_left, trigger), and at the end
         the adapter's file and pictures drawn with the subject.
     """
-    recipe = recipe_for(SUBJECT, base, steps, seed)
+    recipe = recipe_for(SUBJECT, base, steps, seed, preset_of(session, preset))
     concept, notes = read_concept(photos, kind, placeholder_token, class_noun)
     yield from train(session, base, concept, recipe, notes)
 
@@ -243,6 +256,7 @@ def build_endpoints() -> None:
             files = [gr.File(label="adapter"), gr.Gallery(label="pictures")]
             build_endpoint(function, [gr.JSON(label="status"), *files], **ON_GPU)
         build_stack_endpoints()
+        build_things_endpoints()
         measured = [gr.JSON(label="status"), gr.JSON(label="report"), gr.File(label="page")]
         build_endpoint(report, measured, **ON_GPU)
         for question in (compare, check_placeholder_token, list_bases):

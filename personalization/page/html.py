@@ -236,7 +236,8 @@ def adapter_row(entry: Entry, picture: Path | None = None) -> str:
         badge = f'<img class="badge" src="{data_uri(picture, 96)}" alt="">'
     return (
         f'<div class="adapter">{badge}<div><b class="token">{escape(called(entry))}</b>'
-        f"<p>{escape(_kind(about))} · {size_words(entry.size)} · {_whose(entry)}</p></div></div>"
+        f"<p>{escape(_kind(about))} · {size_words(entry.size)} · {_whose(entry)}</p>"
+        f"{_trigger_words(about)}</div></div>"
     )
 
 
@@ -413,6 +414,17 @@ def data_uri(picture: Image.Image | Path, side: int = 256) -> str:
 
 def _kind(about: Description) -> str:
     return METHODS.get(about.method, about.method).removeprefix("a ")
+
+
+def _trigger_words(about: Description) -> str:
+    """What others' files name as what calls them, to be clicked into the prompt."""
+    words = [word for word in about.trigger_words if word != about.trigger]
+    chips = "".join(
+        f'<button type="button" class="chip" data-key="{escape(word)}" '
+        f'title="Put “{escape(word)}” into the prompt">{escape(word)}</button>'
+        for word in words
+    )
+    return f'<div class="chips triggers">{chips}</div>' if chips else ""
 
 
 def _whose(entry: Entry) -> str:

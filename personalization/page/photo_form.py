@@ -36,9 +36,16 @@ class PhotoForm:
     """Photos by their keys in the workspace, in their order."""
 
     def __init__(
-        self, purpose: str, visitor: gr.BrowserState, base: gr.BrowserState, keys: gr.BrowserState
+        self,
+        purpose: str,
+        visitor: gr.BrowserState,
+        base: gr.BrowserState,
+        keys: gr.BrowserState,
+        others: Sequence[gr.BrowserState] = (),
     ):
+        """`others` are the keys of other forms, which may have the same photo."""
         self.purpose, self.visitor, self.base, self.keys = purpose, visitor, base, keys
+        self.others = others
         gr.HTML(html.section(1, "Photos", "Three to five of the same thing, in different places."))
         self.crops = gr.HTML(js_on_load=CLICK_WITH_KEY, elem_id=f"{purpose}-crops")
         self.drop = gr.File(
@@ -66,7 +73,7 @@ class PhotoForm:
 
     def wire(self) -> None:
         """What adds, takes out and masks a photo."""
-        photos: set[Any] = {self.visitor, self.base, self.keys}
+        photos: set[Any] = {self.visitor, self.base, self.keys, *self.others}
         self.drop.upload(self.add, {*photos, self.drop}, [*self.shown, self.drop], **UNQUEUED)
         self.crops.click(
             self.remove, {*photos, self.captions}, [*self.shown, self.captions], **UNQUEUED
@@ -115,11 +122,20 @@ class PhotoForm:
         keys = list(dict.fromkeys(keys))
         return {**self.show(visitor, values[self.base], keys, errors), self.drop: None}
 
+    def let_go(self, values: Values, stays: Sequence[str]) -> None:
+        """Delete what has left this form and is on no other."""
+        used = {key for form in self.others for key in values[form]}
+        workspace = page_workspace(values[self.visitor])
+        gone = set(values[self.keys]) - {*stays, *used}
+        workspace.delete_photos(sorted(gone.intersection(workspace.photo_keys())))
+
     def remove(self, values: Values, event: gr.EventData) -> dict:
-        """Take one photo out, and its caption with it."""
+        """Take one photo out, and its caption with it; its file goes where nothing else uses it."""
         keys, lines = values[self.keys], values[self.captions].split("\n")
         stays = [i for i in range(max(len(keys), len(lines))) if keys[i : i + 1] != [event.key]]
         keys = [keys[i] for i in stays if i < len(keys)]
+        with collected([]):  # a workspace that has gone holds no file
+            self.let_go(values, keys)
         return {
             **self.show(values[self.visitor], values[self.base], keys),
             self.captions: "\n".join(lines[i] for i in stays if i < len(lines)),
@@ -133,6 +149,7 @@ class PhotoForm:
             if key:
                 workspace = page_workspace(visitor)
                 keys, key = self.mask.masked(workspace, keys, key, values.get(self.mask.editor))
+                self.let_go(values, keys)
         return self.show(visitor, values[self.base], keys, errors, key or "")
 
     def example(self, key: Any) -> ExampleSet:

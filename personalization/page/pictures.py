@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from PIL import Image
+
+from personalization.files import write_atomically
+from personalization.workspaces.workspace import Workspace
+
+from .messages import collected
 
 COLOUR = "#6366f1"
 
@@ -37,6 +45,21 @@ def brushed(image: Image.Image, mask: Image.Image | None) -> dict[str, Any]:
     layer = Image.new("RGBA", image.size, COLOUR)
     layer.putalpha(mask or Image.new("L", image.size))
     return {"background": image, "layers": [layer], "composite": None}
+
+
+def keep(workspace: Workspace, drawn: Sequence[tuple[str, str]]) -> list[str]:
+    """Keep drawn pictures, as files with their prompts, among the visitor's things.
+
+    Returns a sentence where there is no room: what was drawn is shown all the same.
+    """
+    notes: list[str] = []
+    now = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+    with collected(notes):
+        files = {f"{now}-{Path(path).name}": Path(path).read_bytes() for path, _ in drawn}
+        workspace.make_room(sum(map(len, files.values())))
+        for name, content in files.items():
+            write_atomically(workspace.pictures / name, content)
+    return [f"Not kept among your things. {note}" for note in notes]
 
 
 def gallery(elem_id: str, *, visible: bool = True) -> gr.Gallery:

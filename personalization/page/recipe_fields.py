@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 from personalization.bases.catalog import BaseSpec
 from personalization.recipe import Full, LearnedEmbedding, LowRank, Method, Prior, Recipe
 from personalization.training.base_selection import POCKET
-
-Purpose = Literal["word", "subject"]
 
 WHERE = [("here", "here"), ("in other programs", "elsewhere"), ("with other adapters", "stack")]
 EXACT = [("roughly", "rough"), ("close", "close"), ("exactly", "exact")]

@@ -7,7 +7,7 @@ the method, because what suits one ruins another.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,12 @@ import gradio as gr
 
 from personalization.bases.catalog import BaseSpec
 from personalization.errors import PersonalizationError, RecipeError
-from personalization.recipe import LearnedEmbedding, Recipe
+from personalization.recipe import Recipe
 from personalization.training import presets
 from personalization.training.base_selection import POCKET
-from personalization.training.presets import Intent
+from personalization.training.presets import Intent, Purpose
+from personalization.workspaces.presets import MAX_FILE
+from personalization.workspaces.workspace import Workspace
 
 from . import html
 from .event_options import LATEST, UNQUEUED
@@ -32,16 +34,14 @@ from .recipe_fields import (
     TEXTS,
     WAYS,
     WHERE,
-    Purpose,
     merged,
     recipe_of,
     settings,
     shown,
 )
-from .session import Values, recalled, workspaces
+from .session import Values, page_workspace, recalled, workspaces
 
 DECIDING = ("method", "learned", "text", "prior")  # which fields mean something: see `shown`
-MAX_FILE = 64 * 1024  # bytes: a recipe has a thousand
 
 SAVE_FILE = """(text) => {
     if (!text) return;
@@ -73,8 +73,14 @@ def room_for_full(spec: BaseSpec = POCKET) -> bool:
 class RecipeForm:
     """The questions, the method, and the advanced settings."""
 
-    def __init__(self, purpose: Purpose, base: gr.BrowserState, kind: gr.Radio):
-        self.purpose, self.base, self.kind = purpose, base, kind
+    def __init__(
+        self,
+        purpose: Purpose,
+        visitor: gr.BrowserState,
+        base: gr.BrowserState,
+        kind: gr.Radio,
+    ):
+        self.purpose, self.visitor, self.base, self.kind = purpose, visitor, base, kind
         first = presets.recommend(POCKET, purpose, Intent(), full=True)
         self.first = settings(first.recipe)
         self.parts: dict[str, Any] = {}  # the fields by name
@@ -92,13 +98,20 @@ class RecipeForm:
             self.parts["method"] = gr.Radio(
                 WAYS, value=first.recipe.method_name, label="Method", elem_id=f"{purpose}-method"
             )
+        self.own = gr.Dropdown(
+            [],
+            label="Your presets",
+            info="Settings that you kept of a run, under “Your things”.",
+            visible=False,
+            elem_id=f"{purpose}-own",
+        )
         self.why = gr.HTML(html.reason(first.why), elem_id=f"{purpose}-why")
         with gr.Accordion("Advanced", open=False, elem_id=f"{purpose}-advanced"):
             self.build_settings()
         self.notes = gr.HTML(elem_id=f"{purpose}-recipe-notes")
         self.inputs = list(self.parts.values())
         self.filled = [*self.inputs, self.preset, self.why]
-        self.rebased = [*self.filled, self.where, self.exact]
+        self.rebased = [*self.filled, self.where, self.exact, self.own]
         self.kept = [self.where, self.exact, *self.inputs]  # by the browser
 
     def build_settings(self) -> None:
@@ -166,6 +179,12 @@ class RecipeForm:
         self.load.upload(
             self.read_file,
             {self.base, self.load, self.preset},
+            [*self.filled, self.notes],
+            **UNQUEUED,
+        )
+        self.own.input(
+            self.read_preset,
+            {self.visitor, self.base, self.own, self.preset},
             [*self.filled, self.notes],
             **UNQUEUED,
         )
@@ -268,24 +287,36 @@ class RecipeForm:
     def read_file(self, values: Values) -> dict:
         """A recipe from a file, into the fields. One that is none leaves them as they are."""
         try:
-            recipe = self.own_recipe(Path(values[self.load]))
+            with Path(values[self.load]).open("rb") as file:
+                recipe = Recipe.from_json(file.read(MAX_FILE).decode(errors="replace"))
+            return self.take(values, recipe, "As the file says.")
         except PersonalizationError as error:
             return {self.notes: html.problems([str(error)])}
-        new = settings(recipe, spec_of(values[self.base]))
+
+    def read_preset(self, values: Values) -> dict:
+        """One of the visitor's own presets, into the fields."""
+        name = values[self.own]
+        try:
+            recipe = page_workspace(values[self.visitor]).presets.get(name or "")
+            return self.take(values, recipe, f"As you kept it under “{name}”.")
+        except PersonalizationError as error:
+            return {self.notes: html.problems([str(error)])}
+
+    def offer(self, workspace: Workspace) -> dict:
+        """The visitor's presets that are for this tab."""
+        names = []
+        for name in workspace.presets.names():
+            with suppress(RecipeError):  # damaged, or for the other tab
+                presets.fitting(workspace.presets.get(name), self.purpose)
+                names.append(name)
+        return {self.own: gr.update(choices=names, value=None, visible=bool(names))}
+
+    def take(self, values: Values, recipe: Recipe, why: str) -> dict:
+        """The recipe into the fields. Raises `RecipeError` for one of the other tab."""
+        new = settings(presets.fitting(recipe, self.purpose), spec_of(values[self.base]))
         return {
             **self.fill(new),
             self.preset: {**values[self.preset], **new, "picked": True},
-            self.why: html.reason("As the file says."),
+            self.why: html.reason(why),
             self.notes: "",
         }
-
-    def own_recipe(self, path: Path) -> Recipe:
-        """The recipe in a file, for this tab. Raises `RecipeError`."""
-        with path.open("rb") as file:
-            recipe = Recipe.from_json(file.read(MAX_FILE).decode(errors="replace"))
-        if (recipe.method_name == "textual_inversion") != (self.purpose == "word"):
-            other = "Teach a subject" if self.purpose == "word" else "Teach a word"
-            raise RecipeError(f"These settings are for the tab “{other}”: load them there.")
-        if isinstance(recipe.method, LearnedEmbedding):  # it starts from the concept's own word
-            recipe = replace(recipe, method=replace(recipe.method, initializer_token=""))
-        return recipe

@@ -120,6 +120,16 @@ class RunPanel:
             self.result: gr.update(visible=done),
         }
 
+    def clear(self) -> dict:
+        """As it is before the first run."""
+        hidden = (self.status, self.cancel, self.resume, self.keep, self.result)
+        return {
+            **dict.fromkeys([*hidden, self.curve, self.strip], gr.update(visible=False)),
+            self.intro: gr.update(visible=True),
+            self.train: gr.update(interactive=True),
+            self.current: "",
+        }
+
     def advance(self, visitor: str, turn: dict[str, Any] | None) -> Iterator[dict]:
         """One request's share of a run: a slice of learning, or the pictures at its end."""
 

@@ -106,16 +106,18 @@ class TrainingTab:
         visitor: gr.BrowserState,
         base: gr.BrowserState,
         stored: Remembered,
+        beside: Remembered,
     ):
+        """`stored` is this tab's, `beside` the other's, whose photos may be the same."""
         self.training, self.visitor, self.base, self.stored = training, visitor, base, stored
         purpose = training.purpose
         gr.HTML(f'<p class="promise">{training.promise}</p>')
         with gr.Row(elem_classes="columns"):
             with gr.Column(scale=5, min_width=320, elem_classes="form-column"):
-                self.photos = PhotoForm(purpose, visitor, base, stored.keys)
+                self.photos = PhotoForm(purpose, visitor, base, stored.keys, [beside.keys])
                 self.word = WordForm(purpose, training.hints)
                 gr.HTML(html.section(3, "Teach", training.method))
-                self.form = RecipeForm(purpose, base, self.word.kind)
+                self.form = RecipeForm(purpose, visitor, base, self.word.kind)
                 self.notes = gr.HTML(elem_id=f"{purpose}-setting-notes")
                 self.train = gr.Button(
                     "Teach", variant="primary", elem_id=f"teach-{purpose}-button"
@@ -129,6 +131,7 @@ class TrainingTab:
             self.photos.unread,
             self.estimate,
         ]
+        self.followed = [*self.photos.shown, self.form.own, *self.run_panel.parts]
         self.restored = [*self.rebased, *self.fields, *self.run_panel.parts]
         self.wire()
 
@@ -266,6 +269,7 @@ class TrainingTab:
             **self.photos.show(visit.workspace.id, visit.base, keys),
             **self.read_word(now),
             **form,
+            **self.form.offer(visit.workspace),
             self.estimate: self.say_estimate(now),
         }
 
@@ -281,11 +285,27 @@ class TrainingTab:
         base_then, *settings = values[self.stored.settings] or [None]
         if base_then == visit.base:
             reply |= self.form.recall(visit.base, fields[self.word.kind], settings)
+        return {**reply, **self.newest(visit)}
+
+    def newest(self, visit: Visit) -> dict:
+        """The newest run that this tab has taught and that can be shown; nothing without one."""
         for run in visit.runs:
             if (run.recipe.method_name == "textual_inversion") == (self.training is WORD):
                 try:
-                    return {**reply, **self.run_panel.find(visit, run)}
+                    return self.run_panel.find(visit, run)
                 except (PersonalizationError, OSError) as error:
                     # A damaged run, which would close the page; an older one is shown.
                     logging.getLogger("app").warning("%s: %s", run.folder.name, error)
-        return reply
+        return {}
+
+    def follow(self, visit: Visit, values: Values) -> dict:
+        """What is left once the visitor has deleted something, or brought it back."""
+        known = set(visit.workspace.photo_keys())
+        keys = [key for key in values[self.stored.keys] if key in known]
+        current = values[self.run_panel.current]
+        gone = current not in {run.folder.name for run in visit.runs}
+        return {
+            **self.photos.show(visit.workspace.id, visit.base, keys),
+            **self.form.offer(visit.workspace),
+            **((self.newest(visit) or self.run_panel.clear()) if gone else {}),
+        }

@@ -61,9 +61,14 @@ def take_uploads(paths: Sequence[str] | None) -> tuple[list[Photo], list[PhotoEr
 
 def publish_file(path: Path, name: str = "") -> str:
     """A copy among the files that Gradio serves: it serves nothing of the workspaces."""
-    target = Path(get_upload_folder()) / secrets.token_hex(16) / (name or path.name)
+    return shutil.copyfile(path, served_path(name or path.name)).as_posix()
+
+
+def served_path(name: str) -> Path:
+    """Where a file of that name is to be written, to be served under an address of its own."""
+    target = Path(get_upload_folder()) / secrets.token_hex(16) / name
     target.parent.mkdir(parents=True)
-    return shutil.copyfile(path, target).as_posix()
+    return target
 
 
 def publish_pictures(pictures: Sequence[Picture]) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from typing import Literal
 
 from personalization.bases.catalog import BaseSpec
 from personalization.data.concept import Kind
+from personalization.errors import RecipeError
 from personalization.recipe import Full, LearnedEmbedding, LowRank, LowRankKind, Recipe
 
 Where = Literal["here", "elsewhere", "stack"]
@@ -38,6 +39,19 @@ class Recommendation:
 
     recipe: Recipe
     why: str
+
+
+Purpose = Literal["word", "subject"]
+
+
+def fitting(recipe: Recipe, purpose: Purpose) -> Recipe:
+    """A recipe from elsewhere for what is taught now. Raises `RecipeError` for one of the other."""
+    if (recipe.method_name == "textual_inversion") != (purpose == "word"):
+        other = "Teach a subject" if purpose == "word" else "Teach a word"
+        raise RecipeError(f"These settings are for “{other}”: load them there.", field="preset")
+    if isinstance(recipe.method, LearnedEmbedding):  # it starts from the concept's own word
+        return replace(recipe, method=replace(recipe.method, initializer_token=""))
+    return recipe
 
 
 def recommend(

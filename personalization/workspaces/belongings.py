@@ -20,6 +20,7 @@ from personalization.errors import AdapterError, RecipeError, RunError, Workspac
 from personalization.files import PART, read_header
 from personalization.sampling.picture_record import read_record
 from personalization.training.run import Run
+from personalization.workspaces import library, presets
 from personalization.workspaces.library import Entry
 from personalization.workspaces.presets import Presets
 from personalization.workspaces.workspace import Workspace
@@ -35,6 +36,7 @@ METHODS = {
     "dora": "DoRA",
     "full": "full fine-tune",
 }
+_ENDINGS: dict[Kind, str] = {"adapter": library.SUFFIX, "preset": presets.SUFFIX}
 FOLDERS: dict[Kind, str] = {kind: f"{kind}s" for kind in KINDS}
 
 
@@ -43,7 +45,8 @@ class Belonging:
     """A piece of a workspace. One that cannot be read has a sentence in `error`."""
 
     kind: Kind
-    name: str  # of its file or folder, by which it is deleted
+    name: str  # by which it is deleted; an adapter's is the library's
+    path: Path
     title: str
     size: int  # bytes
     when: float  # seconds since the epoch, of its last change
@@ -63,14 +66,18 @@ class Deleted:
 
 def belongings(workspace: Workspace) -> list[Belonging]:
     """All of it, kind by kind, the newest first."""
-    describe: dict[Kind, Callable[[Path], Belonging]] = {
+    describe: dict[Kind, Callable[[str, Path], Belonging]] = {
         "run": _run,
         "adapter": _adapters(workspace),
         "photo": _photo,
         "picture": _picture,
         "preset": _preset,
     }
-    found = [describe[kind](path) for kind in KINDS for path in _paths(workspace, kind).values()]
+    found = [
+        describe[kind](name, path)
+        for kind in KINDS
+        for name, path in _paths(workspace, kind).items()
+    ]
     return sorted(found, key=lambda each: (KINDS.index(each.kind), -each.when, each.name))
 
 
@@ -161,13 +168,13 @@ def _paths(workspace: Workspace, kind: Kind) -> dict[str, Path]:
         return {}
     with os.scandir(folder) as found:
         return {
-            each.name: folder / each.name
+            each.name.removesuffix(_ENDINGS.get(kind, "")): folder / each.name
             for each in sorted(found, key=lambda each: each.name)
             if not each.is_symlink() and not each.name.endswith(PART)
         }
 
 
-def _run(path: Path) -> Belonging:
+def _run(name: str, path: Path) -> Belonging:
     mark = path / "state.json"
     when = _changed(mark if mark.exists() else path)
     size = _size(path)
@@ -175,12 +182,13 @@ def _run(path: Path) -> Belonging:
         run = Run.open(path)
         state, words, method = run.state, run.record.concept, run.recipe.method_name
     except RunError as error:
-        return Belonging("run", path.name, path.name, size, when, error=str(error))
+        return Belonging("run", name, path, path.name, size, when, error=str(error))
     noun = "" if method == "textual_inversion" else words.class_noun
     pictures = (path / "pictures" / "0.png", *(path / each.file for each in words.photos[:1]))
     return Belonging(
         "run",
-        path.name,
+        name,
+        path,
         f"{words.placeholder_token} {noun}".strip(),
         size,
         when,
@@ -189,32 +197,35 @@ def _run(path: Path) -> Belonging:
     )
 
 
-def _adapters(workspace: Workspace) -> Callable[[Path], Belonging]:
+def _adapters(workspace: Workspace) -> Callable[[str, Path], Belonging]:
     pictures = pictures_of(workspace.runs())
-    entries = {entry.path.name: entry for entry in workspace.library.list() if entry.own}
+    entries = {entry.path: entry for entry in workspace.library.list() if entry.own}
 
-    def adapter(path: Path) -> Belonging:
-        entry = entries.get(path.name)
+    def adapter(name: str, path: Path) -> Belonging:
+        entry = entries.get(path)
         about = entry.description if entry else None
         if entry is None or about is None:
             why = entry.error if entry else f"{path.name} is no adapter's file."
-            return Belonging(
-                "adapter", path.name, path.stem, _size(path), _changed(path), error=why
-            )
+            return Belonging("adapter", name, path, name, _size(path), _changed(path), error=why)
         return Belonging(
             "adapter",
-            path.name,
-            about.title or about.trigger or entry.name,
+            name,
+            path,
+            (title := about.title or about.trigger or entry.name),
             entry.size,
             _changed(path),
-            " · ".join(filter(None, (about.trigger, METHODS.get(about.method, about.method)))),
+            " · ".join(
+                part
+                for part in (about.trigger, METHODS.get(about.method, about.method))
+                if part and part != title
+            ),
             thumbnail(entry, pictures),
         )
 
     return adapter
 
 
-def _photo(path: Path) -> Belonging:
+def _photo(name: str, path: Path) -> Belonging:
     title, error = path.name, ""
     try:
         with Image.open(path, formats=["PNG"]) as file:
@@ -222,28 +233,28 @@ def _photo(path: Path) -> Belonging:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         error = "This photo cannot be read: its file is damaged."
     picture = None if error else path
-    return Belonging("photo", path.name, title, _size(path), _changed(path), "", picture, error)
+    return Belonging("photo", name, path, title, _size(path), _changed(path), "", picture, error)
 
 
-def _picture(path: Path) -> Belonging:
+def _picture(name: str, path: Path) -> Belonging:
     record = read_record(path)
     title = record.prompt if record else path.name
     error = "" if record else "This picture cannot be read, or holds no record."
     about = f"seed {record.seed}" if record else ""
     picture = path if record else None
     return Belonging(
-        "picture", path.name, title, _size(path), _changed(path), about, picture, error
+        "picture", name, path, title, _size(path), _changed(path), about, picture, error
     )
 
 
-def _preset(path: Path) -> Belonging:
+def _preset(name: str, path: Path) -> Belonging:
     size, when = _size(path), _changed(path)
     try:
         recipe = Presets(path.parent).get(path.stem)
     except RecipeError as error:
-        return Belonging("preset", path.name, path.stem, size, when, error=str(error))
+        return Belonging("preset", name, path, path.stem, size, when, error=str(error))
     about = f"{METHODS[recipe.method_name]}, {recipe.steps} steps"
-    return Belonging("preset", path.name, path.stem, size, when, about)
+    return Belonging("preset", name, path, path.stem, size, when, about)
 
 
 def _changed(path: Path) -> float:

@@ -143,6 +143,20 @@ class Library:
         self._describe_anew(path, title or (about.title if about else ""), placeholder_token)
         return self._entry(path)
 
+    def word_can_be_renamed(self, name: str) -> bool:
+        """Whether its word was learned with it, or is a stranger's; by the header alone."""
+        from personalization.adapters.adapter_deltas import TEXTUAL_INVERSION, WORD
+
+        path = self._path(name)
+        about = self.entry(name).description
+        if about is None:
+            return False
+        return (
+            about.method == TEXTUAL_INVERSION
+            or not about.recipe
+            or any(each.startswith(WORD) for each in read_header(path).shapes)
+        )
+
     def remove(self, name: str) -> None:
         """Delete one of the visitor's own. Raises `AdapterError` for any other."""
         self._own(name).unlink()

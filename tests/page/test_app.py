@@ -161,6 +161,8 @@ def test_every_endpoint_explains_each_of_its_arguments():
         "sweep_stack",
         "compare_adapters", "save_stack", "export_adapter", "add_from_hub", "list_adapters",
         "report", "compare",
+        "list_things", "delete_things", "undo_delete", "rename_adapter", "keep_preset",
+        "download_things",
     }  # fmt: skip
     for function in public.values():
         assert function.__doc__
@@ -179,6 +181,7 @@ def test_what_is_brushed_over_is_the_photos_mask_and_can_be_taken_back():
 
     def given(keys, chosen) -> dict:
         visit = {photos.visitor: workspace.id, photos.base: ""}
+        visit |= {keys: [] for keys in photos.others}
         return visit | {photos.keys: keys, photos.mask.which: chosen}
 
     canvas = photos.mask.open(workspace.id, keys[0])

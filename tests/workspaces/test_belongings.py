@@ -111,8 +111,7 @@ def test_a_link_is_not_listed_and_not_followed(workspace, tmp_path):
 def test_what_is_damaged_is_listed_with_a_sentence_and_can_be_deleted(workspace):
     for kind in KINDS:
         (one,) = of(workspace, kind)
-        path = workspace.folder / f"{kind}s" / one.name
-        (path / "run.json" if kind == "run" else path).write_bytes(b"\x89PNG, it was")
+        (one.path / "run.json" if kind == "run" else one.path).write_bytes(b"\x89PNG, it was")
     found = belongings(workspace)
     assert [each.kind for each in found if each.error] == list(KINDS)
     assert [delete(workspace, each.kind, [each.name]).count for each in found] == [1] * len(KINDS)
