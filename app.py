@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+# What Gradio serves has a folder of the app's own: what is old in it goes, also after a kill.
+os.environ.setdefault(
+    "GRADIO_TEMP_DIR", f"{tempfile.gettempdir()}/personalization-{os.getuid()}-served"
+)
 
 import gradio as gr
 import spaces  # noqa: F401 - before torch: on ZeroGPU it takes the devices' place
@@ -24,6 +28,7 @@ from personalization.page import html
 from personalization.page.base import BaseChoice
 from personalization.page.endpoints import build_endpoints
 from personalization.page.event_options import UNQUEUED
+from personalization.page.housekeeping import keep_tidy
 from personalization.page.loaded import ON_ZERO, compute, device, spec_of, wait_until_ready
 from personalization.page.messages import collected, raised, user_message
 from personalization.page.report import last_result
@@ -129,14 +134,6 @@ def forget(visitor: str) -> str:
     return ""
 
 
-def tidy() -> None:
-    """Every hour delete what has expired."""
-    while True:
-        with collected([]):  # without a home there is nothing to delete
-            workspaces().expire()
-        time.sleep(3600)
-
-
 with gr.Blocks(
     title="Personalization", analytics_enabled=False, delete_cache=(3600, 24 * 3600)
 ) as demo:
@@ -192,6 +189,8 @@ demo.queue(default_concurrency_limit=4, max_size=64)
 
 def main() -> None:
     """Serve the page; what takes seconds to load is loaded once it answers."""
+    logging.basicConfig()
+    logging.getLogger("app").setLevel(logging.INFO)  # what the owner wants to know
     if ON_ZERO:
         wait_until_ready()  # ZeroGPU packs what is on the device before the launch
     blocked: list[str] = []
@@ -200,7 +199,7 @@ def main() -> None:
         blocked.append(str(workspaces().root.resolve()))
     for error in errors:  # the page says it too, to whoever comes
         logging.getLogger("app").error("%s", error)
-    threading.Thread(target=tidy, daemon=True).start()
+    threading.Thread(target=keep_tidy, daemon=True).start()
     demo.launch(
         prevent_thread_lock=True,
         theme=THEME,

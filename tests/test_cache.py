@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
 from personalization.adapters.adapter_deltas import match_modules
-from personalization.cache import BoundedCache
+from personalization.cache import BoundedCache, trim
 from personalization.stacking.application import applied
 from personalization.stacking.stack import COMBINATIONS, IN_TIME, Slot, Stack
+from personalization.training.prior import ClassImages
 from tests.support import random_adapters, tiny
 
 
@@ -53,3 +57,54 @@ def test_adapters_of_the_same_tensors_and_another_alpha_are_not_confused() -> No
         with applied(base, Stack((Slot(louder, 0.5),))):
             shown = weight.detach().clone()
         assert torch.allclose(shown, weight + 0.5 * factor * change.delta(weight), atol=1e-6)
+
+
+def of_age(path: Path, age: float, size: int = 100) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(bytes(size))
+    os.utime(path, (1e9 - age, 1e9 - age))
+    return path
+
+
+def test_of_files_the_least_recently_used_go_until_the_bound_is_kept(tmp_path: Path) -> None:
+    paths = [of_age(tmp_path / f"{i % 2}" / f"{i}", age=i) for i in range(6)]
+    assert trim(tmp_path, 350) == (300, 300)
+    assert [path.exists() for path in paths] == [True] * 3 + [False] * 3
+    assert trim(tmp_path, 150, spare=[paths[2]]) == (100, 200)
+    assert [path.exists() for path in paths[:3]] == [False, False, True]
+
+
+def test_of_files_what_was_not_used_for_long_goes_within_the_bound_too(tmp_path: Path) -> None:
+    new, old = of_age(tmp_path / "a" / "new", 1), of_age(tmp_path / "b" / "old", 1000)
+    assert trim(tmp_path, 10**6, oldest=1e9 - 10) == (100, 100)
+    assert new.exists()
+    assert not old.parent.exists()
+    assert trim(tmp_path / "nowhere", 1) == (0, 0)
+
+
+def test_a_link_in_a_cache_is_not_followed(tmp_path: Path) -> None:
+    kept = of_age(tmp_path / "elsewhere", 5)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "link").symlink_to(kept)
+    trim(tmp_path / "cache", 0)
+    assert kept.exists()
+
+
+def test_class_images_of_all_classes_keep_within_the_bound_and_the_one_in_use_stays(tmp_path):
+    base = tiny.base()
+
+    def draw(noun: str, limit: int) -> ClassImages:
+        images = ClassImages(base, f"a photo of a {noun}", 8, tmp_path, limit)
+        list(images.draw(lambda _: False, lambda _: None))
+        return images
+
+    one = draw("dog", 10**9)
+    size = sum(path.stat().st_size for path in one.paths)
+    second = draw("cat", 2 * size)
+    os.utime(second.paths[0], (1, 1))
+    draw("dog", 2 * size)
+    draw("bird", 2 * size)
+    assert (one.missing(), second.missing()) == (0, 1)
+    alone = draw("fox", 1)
+    assert (one.missing(), alone.missing()) == (1, 0)
+    assert alone.latents().shape[0] == 8

@@ -59,7 +59,7 @@ def gpu_train(folder: Path, seconds: int | None) -> Iterator[Event]:
 
     with in_words():
         run = Run.open(folder)
-        yield from train(base(run.base), run, seconds=seconds, cache=workspaces().root / "cache")
+        yield from train(base(run.base), run, seconds=seconds, cache=workspaces().cache)
 
 
 @_there

@@ -20,6 +20,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from personalization.bases.base import Base
+from personalization.cache import ON_DISK, trim
 from personalization.events import Stage
 from personalization.files import write_atomically
 from personalization.methods import Method
@@ -42,6 +43,7 @@ class ClassImages:
     prompt: str
     count: int
     cache: Path  # shared by all runs
+    limit: int = ON_DISK  # bytes of the cache
 
     @property
     def folder(self) -> Path:
@@ -70,7 +72,9 @@ class ClassImages:
         """
         slowest = 0.0
         for b, path in enumerate(self.paths):
-            if not path.exists():
+            if path.exists():
+                path.touch()  # used: others go first where the cache is full
+            else:
                 if out_of_time(slowest):
                     return
                 started = time.monotonic()
@@ -80,6 +84,7 @@ class ClassImages:
                 seconds = time.monotonic() - started
                 record(seconds)
                 slowest = max(slowest, seconds)
+                trim(self.cache, self.limit, spare=self.paths)
             yield Stage("class images", min(self.count, (b + 1) * PER_BATCH), self.count)
 
     def latents(self) -> Tensor:

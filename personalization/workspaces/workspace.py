@@ -33,6 +33,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from personalization.cache import ON_DISK, trim
 from personalization.data.concept import Concept
 from personalization.data.photo_file import decode, encode
 from personalization.data.photos import Photo
@@ -235,6 +236,22 @@ class Workspaces:
         self.quota = quota
         self.lifetime = lifetime
 
+    @property
+    def cache(self) -> Path:
+        """What any visitor's run may use again: it holds nothing of anybody's photos."""
+        return self.root / "cache"
+
+    def usage(self) -> tuple[int, int]:
+        """How many workspaces there are, and their bytes in all."""
+        folders = [path for path in self.root.iterdir() if (path / _USED).is_file()]
+        return len(folders), sum(Workspace(folder).size() for folder in folders)
+
+    def tidy(self, oldest: float) -> None:
+        """Let go of what was deleted, and of class images not used since `oldest`."""
+        for folder in self.root.glob("*/trash"):
+            Trash(folder.parent).purge()
+        trim(self.cache, ON_DISK, oldest=oldest)
+
     def new(self) -> Workspace:
         """A workspace for a new visitor."""
         return self.renew(secrets.token_urlsafe(24))
@@ -265,6 +282,7 @@ class Workspaces:
     def expire(self, now: float | None = None) -> int:
         """Delete what nobody has used for the lifetime; returns how many workspaces that were."""
         oldest = (time.time() if now is None else now) - self.lifetime
+        self.tidy(oldest)
         expired = 0
         for folder in self.root.iterdir():
             if folder.name.startswith(_DELETED):  # a deletion that was interrupted
