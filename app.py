@@ -26,6 +26,8 @@ from personalization.bases.catalog import ASSETS
 from personalization.errors import WorkspaceError
 from personalization.page import html
 from personalization.page.base import BaseChoice
+from personalization.page.blocks import Page
+from personalization.page.door import behind_the_door
 from personalization.page.endpoints import build_endpoints
 from personalization.page.event_options import UNQUEUED
 from personalization.page.housekeeping import keep_tidy
@@ -130,13 +132,11 @@ def forget(visitor: str) -> str:
     if not visitor:  # they thought again
         return gr.skip()
     with collected([]):
-        workspaces().open(visitor).delete()
+        workspaces().forget(visitor)
     return ""
 
 
-with gr.Blocks(
-    title="Personalization", analytics_enabled=False, delete_cache=(3600, 24 * 3600)
-) as demo:
+with Page(title="Personalization", analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as demo:
     # Outside the tabs: a browser's memory inside a tab is not read before that tab is opened.
     browser = remembered("visitor", "")
     kept_list = remembered("rack", [])  # as version 0.1.0 called it
@@ -189,6 +189,7 @@ demo.queue(default_concurrency_limit=4, max_size=64)
 
 def main() -> None:
     """Serve the page; what takes seconds to load is loaded once it answers."""
+    os.umask(0o077)  # what it writes, no other user of the machine reads
     logging.basicConfig()
     logging.getLogger("app").setLevel(logging.INFO)  # what the owner wants to know
     if ON_ZERO:
@@ -208,6 +209,9 @@ def main() -> None:
         blocked_paths=blocked,
         max_file_size="64mb",
         show_error=True,
+        enable_monitoring=False,  # how often what was done is nobody else's to know
+        state_session_capacity=1000,
+        app_kwargs={"lifespan": behind_the_door},
         ssr_mode=False,
         footer_links=["api", "settings"],
         mcp_server=find_spec("mcp") is not None,  # each endpoint a tool for assistants

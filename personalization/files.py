@@ -93,10 +93,13 @@ def what_it_is(start: bytes) -> str:
 
 
 def write_atomically(path: Path, content: bytes | str) -> Path:
-    """Write beside `path`, flush to the disk, rename over it. Readers never see a part."""
+    """Write beside `path`, flush to the disk, rename over it. Readers never see a part.
+
+    Its folder is made, and none above that: what was deleted meanwhile does not come back.
+    """
     path = Path(path)
     data = content.encode() if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=PART)
     part = Path(name)
     try:
@@ -122,6 +125,10 @@ def disk_problem(error: BaseException) -> str:
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR):
         return NOT_WRITABLE
+    if error.errno == errno.ENOENT:
+        return (
+            "What this belongs to was deleted meanwhile, in another tab or as unused: begin anew."
+        )
     return ""
 
 

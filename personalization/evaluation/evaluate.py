@@ -105,7 +105,9 @@ def reporting(
     else works on the run.
     """
     end = None if part is None else time.monotonic() + part
-    image_cache = ImageCache(run.folder / "cache" / "report")
+    cache = run.folder / "cache"
+    cache.mkdir(exist_ok=True)
+    image_cache = ImageCache(cache / "report")
 
     def out_of_time(needed: float) -> bool:
         return run.stop_requested or (end is not None and time.monotonic() + needed > end)

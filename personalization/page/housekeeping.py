@@ -27,22 +27,28 @@ TOLD = 6  # of so many rounds one is told of
 
 def keep_tidy() -> None:
     """Tidy for ever. What goes wrong in one round is said, and the next one comes all the same."""
+    start, running = time.time(), time.monotonic()
     for number in count():
+        # The time that this process has seen pass: a clock that jumps ahead expires nobody.
+        now = min(time.time(), start + time.monotonic() - running)
         try:
-            said = tidy(workspaces())
+            said = tidy(workspaces(), now=now)
             if number % TOLD == 0:
                 logging.getLogger("app").info(said)
-        except Exception:
-            logging.getLogger("app").exception("Tidying up failed, and will be tried again.")
+        except Exception as error:
+            logging.getLogger("app").error(
+                "Tidying up failed (%s), and will be tried again.", type(error).__name__
+            )
         time.sleep(PAUSE)
 
 
-def tidy(store: Workspaces, served: Path | None = None) -> str:
+def tidy(store: Workspaces, served: Path | None = None, *, now: float | None = None) -> str:
     """One round; returns what lies on the disk then, for the owner."""
-    expired = store.expire()
+    now = time.time() if now is None else now
+    expired = store.expire(now)
     class_images, _ = trim(store.cache, ON_DISK)
     served = Path(get_upload_folder()) if served is None else served
-    copies, _ = trim(served, SERVED, oldest=time.time() - AGE)
+    copies, _ = trim(served, SERVED, oldest=now - AGE)
     visitors, bytes_used = store.usage()
     return (
         f"On the disk: {visitors} visitors with {size_words(bytes_used)}, class images "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,14 +16,18 @@ from .loaded import wait_until_ready
 
 
 def user_message(error: BaseException) -> str:
-    """An error as a sentence; one that nobody foresaw by its name, with the rest in the log."""
+    """An error as a sentence; one that nobody foresaw by its name, with its place in the log.
+
+    Not its text: that may hold a prompt, or a path with the name of a workspace, which opens it.
+    """
     if isinstance(error, PersonalizationError):
         return str(error)
     if isinstance(error, gr.Error):  # ZeroGPU's scheduler, or `gpu.in_words` in its worker
         return str(error.message)
     if problem := disk_problem(error):
         return problem
-    logging.getLogger("app").error("unforeseen", exc_info=error)
+    where = "".join(traceback.format_tb(error.__traceback__))
+    logging.getLogger("app").error("unforeseen: %s\n%s", type(error).__name__, where)
     return (
         f"Something went wrong that the app did not foresee ({type(error).__name__}). "
         "What was saved is kept: continue, or start again."

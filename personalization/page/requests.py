@@ -1,5 +1,7 @@
 """What programs send to the endpoints: typed, said as a JSON schema, checked, refused in sentences.
 
+Who is signed in to the page is nobody here: a program gives a token, where it takes one.
+
 An endpoint is a function with types and a docstring. `build_endpoint` makes of them what Gradio's
 clients and MCP's read. Gradio's own components would say too little (the schema of `gr.JSON`
 takes anything, that of several files refers to what a tool's schema does not hold) and take too
@@ -78,28 +80,20 @@ def build_endpoint(
     hints = get_type_hints(function, include_extras=True)
     inputs = [
         Api(None if each.default is each.empty else each.default, schema_of(hints[name]), name)
-        for name, each in _parameters(function).items()
+        for name, each in inspect.signature(function).parameters.items()
     ]
     back = outputs or [Api(None, schema_of(hints["return"]), "answer")]
     gr.Button().click(_endpoint(function), inputs, back, api_name=function.__name__, **event)
 
 
-def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """Those that a program fills in: who is signed in, Gradio says."""
-    hints = get_type_hints(function)
-    parameters = inspect.signature(function).parameters
-    return {name: p for name, p in parameters.items() if hints[name] != gr.OAuthToken | None}
-
-
 def _endpoint(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function with what it is called with checked, and its errors as a program gets them."""
     hints = get_type_hints(function, include_extras=True)
-    names = _parameters(function)
-    signature = inspect.signature(function)
+    names = list(inspect.signature(function).parameters)
 
     def request(*values: Any) -> dict[str, Any]:
-        arguments = signature.bind(*values).arguments
-        return arguments | {name: checked(name, hints[name], arguments[name]) for name in names}
+        said = zip(names, values, strict=True)
+        return {name: checked(name, hints[name], value) for name, value in said}
 
     @wraps(function)
     def answer(*values: Any) -> Any:

@@ -11,6 +11,7 @@ import gradio as gr
 
 from personalization.errors import WorkspaceError
 from personalization.training.run import Run
+from personalization.workspaces.library import Library
 from personalization.workspaces.workspace import Workspace, Workspaces
 
 from .event_options import IF_ARRIVED, UNQUEUED
@@ -27,6 +28,12 @@ def workspaces() -> Workspaces:
 def workspace_of(session: str) -> Workspace:
     """The caller's workspace, or a new one."""
     return workspaces().open(session) if session else workspaces().new()
+
+
+def library_of(session: str) -> Library:
+    """The caller's adapters, or without a session the ready ones: nothing is made for a look."""
+    folder = workspaces().root / "nobody"  # is never there
+    return workspaces().open(session).library if session else Library(folder)
 
 
 def page_workspace(visitor: str) -> Workspace:

@@ -12,6 +12,7 @@ from pydantic import Field
 from personalization.errors import StackError
 from personalization.sampling.settings import Settings
 from personalization.stacking.stack import Stack, check_count
+from personalization.workspaces.library import Library
 
 from .adapter_rows import Row, stacked
 from .event_options import ON_GPU
@@ -20,7 +21,7 @@ from .gpu import gpu_merge
 from .loaded import base as loaded
 from .loaded import spec_of
 from .requests import AdapterRequest, Number, Request, Whole, build_endpoint
-from .session import Visit, workspace_of
+from .session import Visit, library_of, workspace_of
 from .stacks import cut_off, draw_with, sweep_with
 from .uploads import publish_pictures
 
@@ -42,17 +43,13 @@ class AxisRequest(Request):
         return Axis(self.what, tuple(self.values), self.slot)
 
 
-def stack_in(
-    adapters: Sequence[AdapterRequest], session: str, base: str, **how: Any
-) -> tuple[list[str], Stack, Any]:
-    """The stack that a program asks for, with the names of its adapters and its workspace."""
+def stack_in(adapters: Sequence[AdapterRequest], library: Library, base: str, **how: Any) -> Stack:
+    """The stack that a program asks for."""
     check_count(len(adapters))
-    workspace = workspace_of(session)
     for adapter in adapters:
         check_blocks(base, adapter)
     rows = [Row(a.name, a.weight, a.text_weight, a.blocks) for a in adapters]
-    stack = stacked(base, workspace.library, rows, **how)
-    return [row.name for row in rows], stack, workspace
+    return stacked(base, library, rows, **how)
 
 
 def check_blocks(base: str, adapter: AdapterRequest) -> None:
@@ -111,7 +108,7 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
         The pictures, and the record of each: base, adapters with hashes and weights, settings.
         Where the prompt is too long for the base, "notes" say what of it was cut off.
     """
-    _, stack, _ = stack_in(adapters, session, base, combine=combine, density=density)
+    stack = stack_in(adapters, library_of(session), base, combine=combine, density=density)
     settings = Settings(prompt, negative, seed, count, steps or None, guidance, scheduler or None)
     pictures = draw_with(base, stack, [settings])
     notes = cut_off(base, stack, prompt)
@@ -146,7 +143,7 @@ def sweep_stack(  # noqa: PLR0913 - its parameters are the interface
     """
     from personalization.sampling.sweep import Sweep, side_by_side
 
-    _, stack, _ = stack_in(adapters, session, base)
+    stack = stack_in(adapters, library_of(session), base)
     axis = across.axis() if across else side_by_side(stack)
     plan = Sweep(stack, Settings(prompt, seed=seed), axis, down.axis() if down else None)
     grid = sweep_with(base, plan)
@@ -171,7 +168,8 @@ def compare_adapters(
     """
     from personalization.stacking.interference import overlaps, suggest
 
-    names, stack, _ = stack_in(adapters, session, base)
+    names = [adapter.name for adapter in adapters]
+    stack = stack_in(adapters, library_of(session), base)
     found = overlaps([slot.adapter for slot in stack.slots])
     pairs = [
         {
@@ -198,17 +196,19 @@ def save_stack(
     Args:
         adapters: as draw_stack takes them.
         title: what to call it.
-        session: what train_word or train_subject returned.
+        session: what train_word or train_subject returned, or empty for a new one.
         combine: sum, svd, ties, dare or orthogonal.
         base: a name as list_bases says; empty for the app's own.
 
     Returns:
-        "name", for draw_stack, and "residual", the part of the change that was lost on the way.
+        "session"; "name", for draw_stack; and "residual", the part of the change that was lost
+        on the way.
     """
-    _, stack, workspace = stack_in(adapters, session, base, combine=combine)
+    stack = stack_in(adapters, library_of(session), base, combine=combine)
     result = gpu_merge(base, stack, title)
+    workspace = workspace_of(session)
     entry = workspace.library.add(result.adapter, title)
-    return {"name": entry.name, "residual": result.residual}
+    return {"session": workspace.id, "name": entry.name, "residual": result.residual}
 
 
 def export_adapter(name: str, session: str = "") -> list[str]:
@@ -221,15 +221,15 @@ def export_adapter(name: str, session: str = "") -> list[str]:
     Returns:
         A file for diffusers and one for kohya (ComfyUI, A1111, Forge), and a word's own file.
     """
-    return files_of(workspace_of(session).library, name)[0]
+    return files_of(library_of(session), name)[0]
 
 
 def add_from_hub(
     repository: str,
     file: str,
     session: str,
-    token: gr.OAuthToken | None,
     base: str = "",
+    token: str = "",
 ) -> dict[str, Any]:
     """Fetch an adapter from a repository on the Hugging Face Hub into the session's library.
 
@@ -237,8 +237,9 @@ def add_from_hub(
         repository: its id, such as someone/mug-lora.
         file: which of its files; empty for the first adapter in it.
         session: what train_word or train_subject returned, or empty for a new one.
-        token: of who is signed in to the page; nobody passes it by hand.
         base: a name as list_bases says; empty for the app's own.
+        token: yours, for a repository that is private or gated; it is used for this call and not
+            kept. Who is signed in to the page does not count here.
 
     Returns:
         "session", and of the adapter its "name", "trigger", "method", "family", and in how many
@@ -247,10 +248,9 @@ def add_from_hub(
     from personalization.adapters import formats
     from personalization.sharing import hub
 
-    signed = token.token if token else None
+    chosen, *_ = hub.adapters_in(repository, token or None, file=file)
     workspace = workspace_of(session)
-    chosen, *_ = hub.adapters_in(repository, signed, file=file)
-    entry = take_from_hub(Visit(workspace, base), chosen, signed)
+    entry = take_from_hub(Visit(workspace, base), chosen, token or None)
     held = formats.contents(entry.path)
     said = ("trigger", "method", "family")
     return {"session": workspace.id, "name": entry.name, "modules": held.modules} | {
@@ -267,7 +267,7 @@ def list_adapters(session: str = "") -> list[dict[str, Any]]:
     Returns:
         For each its name, title, trigger word, method, recommended strength and size in bytes.
     """
-    entries = workspace_of(session).library.list()
+    entries = library_of(session).list()
     said = ("title", "trigger", "method", "strength")
     return [
         {"name": entry.name, "size": entry.size, "own": entry.own}

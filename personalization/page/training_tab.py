@@ -295,7 +295,7 @@ class TrainingTab:
                     return self.run_panel.find(visit, run)
                 except (PersonalizationError, OSError) as error:
                     # A damaged run, which would close the page; an older one is shown.
-                    logging.getLogger("app").warning("%s: %s", run.folder.name, error)
+                    logging.getLogger("app").warning("a damaged run: %s", type(error).__name__)
         return {}
 
     def follow(self, visit: Visit, values: Values) -> dict:

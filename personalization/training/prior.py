@@ -71,6 +71,7 @@ class ClassImages:
         returns early, and the next slice goes on. `record(seconds)` is told of each batch drawn.
         """
         slowest = 0.0
+        self.cache.mkdir(exist_ok=True)
         for b, path in enumerate(self.paths):
             if path.exists():
                 path.touch()  # used: others go first where the cache is full

@@ -285,6 +285,7 @@ def _line(row: LossRow) -> str:
 def _write(folder: Path, concept: Concept, recipe: Recipe, base: str) -> None:
     """The photos, then run.json, which makes the folder a run's."""
     photos = []
+    folder.mkdir(parents=True, exist_ok=True)
     for index, photo in enumerate(concept.photos):
         file = f"photos/{index:03d}.png"
         write_atomically(folder / file, encode(photo))
@@ -305,5 +306,6 @@ def _why_not(folder: Path, error: OSError | ValidationError) -> str:
             f"{folder.name} is a run of a later version of the app. Update the app to go on "
             "with it, or start a new one."
         )
-    why = f"{'.'.join(map(str, faults[0]['loc']))}: {faults[0]['msg']}" if faults else error
+    why = f"{'.'.join(map(str, faults[0]['loc']))}: {faults[0]['msg']}" if faults else ""
+    why = why or getattr(error, "strerror", "")  # without its path, which names the workspace
     return f"{folder.name} holds no run that can be read ({why})."

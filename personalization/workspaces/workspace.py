@@ -22,12 +22,13 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import re
 import secrets
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +43,10 @@ from personalization.files import NOT_WRITABLE, on_disk, size_words, write_atomi
 from personalization.recipe import Recipe
 from personalization.training.run import Run
 from personalization.training.start import disk_needed, start
+from personalization.workspaces import expiry
+from personalization.workspaces.expiry import DELETED as _DELETED
+from personalization.workspaces.expiry import ID as _ID
+from personalization.workspaces.expiry import USED as _USED
 from personalization.workspaces.library import Library, slug
 from personalization.workspaces.presets import Presets
 from personalization.workspaces.trash import Trash
@@ -51,9 +56,8 @@ if TYPE_CHECKING:
 
 QUOTA = 4 * 2**30  # bytes
 LIFETIME = 7 * 24 * 3600.0  # seconds since the last use
-_ID = re.compile(r"[A-Za-z0-9_-]{22,64}")
-_USED = "used"
-_DELETED = ".deleted-"  # no id starts so
+CAPACITY = 5000  # workspaces
+FORGOTTEN = "All that was yours here was deleted, as you asked. Load the page again to begin anew."
 
 
 def default_root() -> Path:
@@ -173,6 +177,8 @@ class Workspace:
         Raises `WorkspaceError` where the quota is used up.
         """
         self.make_room(0)
+        if not self.folder.is_dir():  # deleted meanwhile: a run would bring it back
+            raise WorkspaceError(FORGOTTEN)
         return self._runs / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{slug(title)}"
 
     def runs(self) -> list[Run]:
@@ -182,7 +188,7 @@ class Workspace:
             try:
                 runs.append(Run.open(folder))
             except RunError as error:  # which would shut the visitor out of all the others
-                logging.getLogger(__name__).warning("%s", error)
+                logging.getLogger(__name__).warning("a damaged run: %s", type(error).__name__)
         return runs
 
     def run(self, name: str) -> Run:
@@ -227,14 +233,23 @@ class Workspace:
 class Workspaces:
     """All visitors' workspaces under one root."""
 
-    def __init__(self, root: Path | None = None, *, quota: int = QUOTA, lifetime: float = LIFETIME):
+    def __init__(
+        self,
+        root: Path | None = None,
+        *,
+        quota: int = QUOTA,
+        lifetime: float = LIFETIME,
+        capacity: int = CAPACITY,
+    ):
         try:
             self.root = Path(root) if root else default_root()
-            self.root.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise WorkspaceError(NOT_WRITABLE) from error
+        _shut(self.root)
         self.quota = quota
         self.lifetime = lifetime
+        self.capacity = capacity
 
     @property
     def cache(self) -> Path:
@@ -253,23 +268,43 @@ class Workspaces:
         trim(self.cache, ON_DISK, oldest=oldest)
 
     def new(self) -> Workspace:
-        """A workspace for a new visitor."""
+        """A workspace for a new visitor. Raises `WorkspaceError` where there are too many."""
         return self.renew(secrets.token_urlsafe(24))
 
     def renew(self, id: str) -> Workspace:
-        """An empty workspace of this id. Raises `WorkspaceError` for what is none."""
-        if not _ID.fullmatch(id):
+        """An empty workspace of this id.
+
+        Raises `WorkspaceError` for what is none, for one that was forgotten, and where there are
+        as many as the app keeps.
+        """
+        if not isinstance(id, str) or not _ID.fullmatch(id):
             raise WorkspaceError("This is no workspace of the app. Load the page again.")
+        if expiry.forgotten(self.root, id):
+            raise WorkspaceError(FORGOTTEN)
         workspace = Workspace(self.root / id, self.quota)
         with on_disk():
+            if not expiry.room_for_one(self.root, self.capacity):
+                raise WorkspaceError(
+                    f"The app keeps {self.capacity} visitors’ things, and cannot take more now. "
+                    "Come back later, or run the app on a machine of your own."
+                )
+            workspace.folder.mkdir(mode=0o700, exist_ok=True)
             for name in ("photos", "runs", "adapters", "pictures"):
-                (workspace.folder / name).mkdir(parents=True, exist_ok=True)
+                (workspace.folder / name).mkdir(exist_ok=True)
             workspace.touch()
         return workspace
 
+    def forget(self, id: str) -> None:
+        """Delete all of this visitor's, for good: no open page brings it back."""
+        workspace = self.open(id)
+        with on_disk():
+            expiry.remember_forgotten(self.root, id)
+            workspace.delete()
+
     def open(self, id: str) -> Workspace:
         """The workspace of this id, used now. Raises `WorkspaceError` where there is none."""
-        folder = self.root / id if _ID.fullmatch(id) else None
+        valid = isinstance(id, str) and _ID.fullmatch(id)
+        folder = self.root / id if valid else None
         if folder is None or folder.is_symlink() or not (folder / _USED).is_file():
             raise WorkspaceError(
                 "Your workspace is no longer here: it was deleted, or not used for "
@@ -283,21 +318,15 @@ class Workspaces:
         """Delete what nobody has used for the lifetime; returns how many workspaces that were."""
         oldest = (time.time() if now is None else now) - self.lifetime
         self.tidy(oldest)
-        expired = 0
-        for folder in self.root.iterdir():
-            if folder.name.startswith(_DELETED):  # a deletion that was interrupted
-                shutil.rmtree(folder)
-            elif _ID.fullmatch(folder.name) and _last_used(folder) < oldest:
-                Workspace(folder, self.quota).delete()
-                expired += 1
-        return expired
+        return expiry.expire(self.root, oldest)
 
 
-def _last_used(folder: Path) -> float:
-    """Seconds since the epoch."""
-    # A run that was still going when its workspace was deleted may leave a folder without the mark.
-    mark = folder / _USED
-    return (mark if mark.exists() else folder).stat().st_mtime
+def _shut(root: Path) -> None:
+    """No other user of the machine may list the root: the name of a folder there opens it."""
+    with suppress(OSError):  # another user's, who has to shut it
+        mode = root.stat().st_mode
+        if not mode & stat.S_ISVTX:  # /tmp is everybody's
+            root.chmod(mode & 0o700)
 
 
 def _bytes(path: str) -> int:

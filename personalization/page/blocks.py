@@ -1,0 +1,69 @@
+"""The page as Gradio runs it: what comes in is bounded first, what goes wrong is a sentence.
+
+Every event passes here, the page's private ones and the named endpoints: what a program sends to a
+private event is no more trustworthy than what it sends to an endpoint.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from .messages import user_message
+
+MAX_TEXT = 20_000  # characters of one text
+MAX_DATA = 2**26  # of one that is a file's content (data:...)
+MAX_PARTS = 20_000  # of all that one request holds: texts, numbers, lists, objects
+MAX_DEPTH = 32
+MAX_NUMBER = 2**63
+MISSHAPED = "What was sent is not what this takes. Load the page again, and enter it anew."
+
+
+class Page(gr.Blocks):
+    """Gradio's Blocks with a border around what it runs."""
+
+    async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **named: Any) -> Any:
+        """Run an event. Raises `gr.Error` and nothing else."""
+        try:
+            check_bounds(inputs)
+            return await super().process_api(block_fn, inputs, *args, **named)
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise gr.Error(user_message(error), print_exception=False) from error
+
+    async def preprocess_data(self, *args: Any, **named: Any) -> Any:
+        """What was sent, as the components make it. Raises `gr.Error`."""
+        try:
+            return await super().preprocess_data(*args, **named)
+        except gr.Error:
+            raise
+        except Exception as error:
+            raise gr.Error(MISSHAPED, print_exception=False) from error
+
+
+def check_bounds(value: Any) -> None:
+    """Raise `gr.Error` for more than any request needs, before anything is done with it."""
+    parts = 0
+    left = [(value, 0)]
+    while left:
+        each, depth = left.pop()
+        parts += 1
+        if isinstance(each, str):
+            most = MAX_DATA if each.startswith("data:") else MAX_TEXT
+            if len(each) > most:
+                raise _refused(f"A text has {len(each)} characters; at most {most} are taken.")
+        elif isinstance(each, (int, float)):
+            if abs(each) > MAX_NUMBER:
+                raise _refused("A number is beyond all that are taken here.")
+        elif isinstance(each, dict):
+            left += [(part, depth + 1) for pair in each.items() for part in pair]
+        elif isinstance(each, (list, tuple)):
+            left += [(part, depth + 1) for part in each]
+        if parts + len(left) > MAX_PARTS or depth > MAX_DEPTH:
+            raise _refused("That is more than can be meant: it holds too many parts.")
+
+
+def _refused(why: str) -> gr.Error:
+    return gr.Error(why, print_exception=False)
