@@ -30,6 +30,11 @@ def contains(text: str, word: str, *, folds_case: bool = True) -> bool:
     return bool(word.strip() and pattern(word, folds_case=folds_case).search(text))
 
 
+def without(text: str, word: str) -> str:
+    """`text` with `word` taken out of it, where anything else is left."""
+    return " ".join(pattern(word).sub(" ", text).split())
+
+
 def visible(text: str) -> str:
     """The text without what nobody sees in it and a tokenizer reads all the same."""
     return _INVISIBLE.sub("", text)

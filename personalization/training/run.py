@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import AliasChoices, Field, TypeAdapter, ValidationError
 from safetensors import safe_open
 
+from personalization.data import words
 from personalization.data.concept import Concept, Kind
 from personalization.data.photo_file import StoredPhotos, decode, encode, pixel_hash
 from personalization.data.photos import Photo
@@ -155,10 +156,16 @@ class Run:
 
     @cached_property
     def concept(self) -> Concept:
-        """What is taught. Its photos are read when one is asked for; raises `PhotoError` then."""
-        words = self.record.concept
-        photos = StoredPhotos([partial(each.read, self.folder) for each in words.photos])
-        return Concept(words.kind, words.placeholder_token, words.class_noun, photos)
+        """What is taught. Its photos are read when one is asked for; raises `PhotoError` then.
+
+        Version 0.1.0 took a class noun with the word in it: it goes on with the class alone.
+        """
+        said = self.record.concept
+        photos = StoredPhotos([partial(each.read, self.folder) for each in said.photos])
+        noun = said.class_noun
+        if words.contains(noun, said.placeholder_token):
+            noun = words.without(noun, said.placeholder_token) or "subject"
+        return Concept(said.kind, said.placeholder_token, noun, photos)
 
     @cached_property
     def photo_hashes(self) -> tuple[str, ...]:

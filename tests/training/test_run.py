@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,3 +106,18 @@ def test_a_state_that_cannot_be_read_says_so(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text('{"status": "asleep"}')
     with pytest.raises(RunError, match="status"):
         _ = run.state
+
+
+@pytest.mark.parametrize(
+    ("noun", "class_noun"), [("sks dog", "dog"), ("a SKS  toy", "a toy"), ("sks", "subject")]
+)
+def test_a_noun_of_0_1_0_that_holds_the_word_goes_on_as_the_class_alone(
+    tmp_path: Path, noun: str, class_noun: str
+) -> None:
+    folder = shutil.copytree(V010 / "lora", tmp_path / "lora")
+    record = json.loads((folder / "run.json").read_text())
+    record["concept"] |= {"token": "sks", "noun": noun}
+    (folder / "run.json").write_text(json.dumps(record))
+    concept = Run.open(folder).concept
+    assert (concept.placeholder_token, concept.class_noun) == ("sks", class_noun)
+    assert "sks" not in concept.class_prompt().split()
