@@ -256,7 +256,7 @@ def load_base(name: str) -> Base:
 
     device = best_device()
     default = base_selection.default(device)
-    spec = default if name in ("", default.name) else base_selection.named(name, device)
+    spec = default if name in ("", default.name) else base_selection.named(name)
     return load(spec)
 
 

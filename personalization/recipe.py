@@ -136,6 +136,7 @@ class Recipe:
     gradient_checkpointing: bool = False  # compute activations twice in place of keeping them
     stop_early: bool = False  # end when the loss on one fixed batch has settled (see `settled`)
     background: float = 0.1  # what it counts beside the subject, in photos that have a mask
+    resolution: int = 0  # pixels to a side of the photos, as trained on; 0: the base's own
     format: Literal[2] = FORMAT
 
     def check(self) -> Recipe:
@@ -146,6 +147,12 @@ class Recipe:
                 raise RecipeError(
                     f"{name} is {figure}; it must lie between {low:g} and {high:g}.", field=name
                 )
+        if self.resolution and (self.resolution % 32 or not 64 <= self.resolution <= 2048):
+            raise RecipeError(
+                f"resolution is {self.resolution}; it must be a multiple of 32 from 64 to 2048, or "
+                "0 for the base’s own.",
+                field="resolution",
+            )
         if isinstance(self.method, LearnedEmbedding) and self.prior is not None:
             raise RecipeError(
                 "A learned word changes no weights, so nothing of the class can be lost: "
@@ -159,6 +166,10 @@ class Recipe:
                 field="prior",
             )
         return self
+
+    def size(self, own: int) -> int:
+        """Pixels to a side, on a base that draws `own`."""
+        return self.resolution or own
 
     def _limits(self) -> list[tuple[str, float, float, float]]:
         limits = [

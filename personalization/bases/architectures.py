@@ -112,6 +112,28 @@ _VAE_BLOCKS = {
 }
 _VAE = Part("AutoencoderKL", {**_VAE_BLOCKS, "latent_channels": 4})
 
+
+def _sd1(blocks: Mapping[str, Any]) -> Architecture:
+    """Stable Diffusion 1.x with a smaller UNet, which BK-SDM is."""
+    unet = {
+        "sample_size": 64,
+        "cross_attention_dim": 768,
+        "mid_block_type": None,
+        "layers_per_block": 1,
+        **blocks,
+    }
+    return Architecture(
+        {
+            "unet": Part("UNet2DConditionModel", unet),
+            "vae": _VAE,
+            "text_encoder": Part("CLIPTextModel", _CLIP_L),
+        },
+        context=(77, 768),
+        pooled=0,
+        latents=(4, 8),
+    )
+
+
 ARCHITECTURES: dict[str, Architecture] = {
     # assets/pocket, as `pocket.build` makes it.
     "pocket": Architecture(
@@ -174,6 +196,21 @@ ARCHITECTURES: dict[str, Architecture] = {
         context=(77, 768),
         pooled=0,
         latents=(4, 8),
+    ),
+    # unet/config.json of nota-ai's repositories: one layer a block, no middle (Kim et al. 2023,
+    # arXiv 2305.15798); of the tiny one no innermost level either.
+    "bk-sdm-small": _sd1(
+        {
+            "down_block_types": (*("CrossAttnDownBlock2D",) * 3, "DownBlock2D"),
+            "up_block_types": ("UpBlock2D", *("CrossAttnUpBlock2D",) * 3),
+        }
+    ),
+    "bk-sdm-tiny": _sd1(
+        {
+            "block_out_channels": (320, 640, 1280),
+            "down_block_types": ("CrossAttnDownBlock2D",) * 3,
+            "up_block_types": ("CrossAttnUpBlock2D",) * 3,
+        }
     ),
     # Stability's v2-inference-v.yaml.
     "sd21": Architecture(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from personalization.recipe import Full, LearnedEmbedding, LowRank, Prior, Recipe
+from personalization.bases import recipes
+from personalization.bases.recipes import Recipes
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
-Purpose = Literal["word", "subject", "full"]
 Task = Literal["text", "image", "inpaint"]  # what a picture is drawn from
 
 
@@ -20,6 +20,49 @@ class Sampling:
 
     steps: int
     guidance: float
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights on the Hub that go with a base; without a revision its newest is taken."""
+
+    source: str
+    revision: str | None
+    licence: str
+
+
+@dataclass(frozen=True)
+class Fast:
+    """A LoRA that draws in a few steps, and how it wants to be drawn with (Luo et al. 2023, arXiv
+    2311.05556: LCM-LoRA)."""
+
+    lora: Checkpoint
+    sampling: Sampling
+    scheduler: str  # see `schedulers`
+
+
+LCM = {
+    "sd1": Fast(
+        Checkpoint(
+            "latent-consistency/lcm-lora-sdv1-5",
+            "d8c735b2d28c82270200ac4499ae88b03be2b23b",
+            "openrail++",
+        ),
+        Sampling(steps=4, guidance=1.0),
+        "LCM",
+    ),
+    "sdxl": Fast(
+        Checkpoint(
+            "latent-consistency/lcm-lora-sdxl",
+            "e4f4bc876032ad70aa9d241af2a2f33db0f3f048",
+            "openrail++",
+        ),
+        Sampling(steps=4, guidance=1.0),
+        "LCM",
+    ),
+}
+TAESD = Checkpoint("madebyollin/taesd", None, "mit")
+TAESDXL = Checkpoint("madebyollin/taesdxl", None, "mit")
 
 
 @dataclass(frozen=True)
@@ -37,11 +80,14 @@ class BaseSpec:
     sampling: Sampling
     targets: tuple[str, ...]  # module-name endings that a low-rank adapter adapts by default
     text_targets: tuple[str, ...]
-    recipes: dict[Purpose, Recipe] = field(hash=False)
+    recipes: Recipes = field(hash=False)
     architecture: str  # of `architectures`: what it weighs is known before it is loaded
     encoder: str = "pocket"  # see `encoders.ENCODERS`
     gated: bool = False  # whether the Hub asks for its terms to be accepted first
-    cpu: bool = False  # whether it is taught and drawn without a GPU, in minutes
+    small: bool = False  # whether it is taught and drawn anywhere, in minutes
+    scripts: Recipes = field(default_factory=dict, hash=False)  # of diffusers' examples
+    fast: Fast | None = None  # how it is drawn in a few steps
+    decoder: Checkpoint | None = None  # a small autoencoder for its latents: previews
     safety_checker: bool = False  # whether it comes with one: kept on where the public draws
     config: str | None = None  # of a single file: the repository with its tokenizer and settings
     anonymous: bool = False  # read without the machine's own token: a visitor named it
@@ -71,52 +117,6 @@ FLUX2_ATTENTION = (
 )
 
 
-def _recipes(
-    word: tuple[int, float],
-    subject: LowRank,
-    full: float,
-    *,
-    steps: int = 500,
-    batch_size: int = 4,
-    warmup: int = 0,
-) -> dict[Purpose, Recipe]:
-    """What the READMEs of diffusers' example scripts run.
-
-    word: steps and learning rate of textual inversion, at `batch_size` photos a step; subject and
-    steps: of DreamBooth, at one photo; full: the learning rate of the fine-tune. The class is kept
-    by the base with its adapter off, which costs a forward in place of 100 pictures; a full
-    fine-tune has no adapter, and needs the pictures. The scripts accumulate four steps at 1024 px,
-    where four pictures at once would take 30 GiB: there it is more steps of one.
-    """
-    trained, rate = word
-    return {
-        "word": Recipe(
-            LearnedEmbedding(vectors=1, learning_rate=rate),
-            steps=trained,
-            batch_size=batch_size,
-            preview_every=100,
-            checkpoint_every=50,
-        ),
-        "subject": Recipe(
-            subject,
-            steps=steps,
-            batch_size=1,
-            prior=Prior("adapter_off", weight=1.0),
-            warmup=warmup,
-            preview_every=100,
-            checkpoint_every=50,
-        ),
-        "full": Recipe(
-            Full(text_encoder=False, learning_rate=full),
-            steps=400,
-            batch_size=1,
-            prior=Prior("images", weight=1.0, images=100),
-            preview_every=100,
-            checkpoint_every=200,  # each writes the weights and two more of their size
-        ),
-    }
-
-
 CATALOG: dict[str, BaseSpec] = {
     "pocket": BaseSpec(
         name="pocket",
@@ -130,46 +130,9 @@ CATALOG: dict[str, BaseSpec] = {
         sampling=Sampling(steps=20, guidance=4.0),
         targets=ATTENTION,
         text_targets=CLIP_ATTENTION,
-        recipes={
-            "word": Recipe(
-                LearnedEmbedding(vectors=3, learning_rate=8e-3),
-                steps=150,
-                batch_size=4,
-                warmup=10,
-                decay=True,
-                weight_decay=0.0,
-                preview_every=50,
-                checkpoint_every=25,
-            ),
-            "subject": Recipe(
-                LowRank(
-                    "lora",
-                    rank=8,
-                    alpha=8,
-                    text_encoder=True,
-                    learning_rate=3e-3,
-                    text_learning_rate=3e-3,
-                ),
-                steps=210,
-                batch_size=2,
-                prior=Prior("images", weight=1.0, images=16),
-                warmup=10,
-                decay=True,
-                preview_every=42,
-                checkpoint_every=25,
-            ),
-            "full": Recipe(
-                Full(text_encoder=False, learning_rate=5e-5),
-                steps=200,
-                batch_size=4,
-                prior=Prior("images", weight=1.0, images=32),
-                warmup=10,
-                preview_every=50,
-                checkpoint_every=50,
-            ),
-        },
+        recipes=recipes.POCKET,
         architecture="pocket",
-        cpu=True,
+        small=True,
     ),
     "sd15": BaseSpec(
         name="sd15",
@@ -183,10 +146,13 @@ CATALOG: dict[str, BaseSpec] = {
         sampling=Sampling(steps=30, guidance=7.5),
         targets=ATTENTION,
         text_targets=CLIP_ATTENTION,
-        recipes=_recipes((3000, 5e-4), LowRank("lora", rank=4, alpha=4, learning_rate=1e-4), 2e-6),
+        recipes=recipes.SD1,
+        scripts=recipes.SD1_SCRIPTS,
         encoder="clip",
         architecture="sd15",
         safety_checker=True,
+        fast=LCM["sd1"],
+        decoder=TAESD,
     ),
     "sd21": BaseSpec(
         name="sd21",
@@ -201,9 +167,11 @@ CATALOG: dict[str, BaseSpec] = {
         sampling=Sampling(steps=30, guidance=7.5),
         targets=ATTENTION,
         text_targets=CLIP_ATTENTION,
-        recipes=_recipes((3000, 5e-4), LowRank("lora", rank=4, alpha=4, learning_rate=1e-4), 2e-6),
+        recipes=recipes.SD2,
+        scripts=recipes.SD1_SCRIPTS,
         encoder="clip",
         architecture="sd21",
+        decoder=TAESD,
     ),
     "sdxl": BaseSpec(
         name="sdxl",
@@ -217,15 +185,12 @@ CATALOG: dict[str, BaseSpec] = {
         sampling=Sampling(steps=30, guidance=7.0),
         targets=ATTENTION,
         text_targets=CLIP_ATTENTION,
-        recipes=_recipes(
-            (2000, 5e-4),
-            LowRank("lora", rank=4, alpha=4, learning_rate=1e-4, text_learning_rate=5e-6),
-            1e-6,
-            steps=1000,
-            batch_size=1,
-        ),
+        recipes=recipes.SDXL,
+        scripts=recipes.SDXL_SCRIPTS,
         encoder="clip",
         architecture="sdxl",
+        fast=LCM["sdxl"],
+        decoder=TAESDXL,
     ),
     "sd35-medium": BaseSpec(
         name="sd35-medium",
@@ -239,13 +204,8 @@ CATALOG: dict[str, BaseSpec] = {
         sampling=Sampling(steps=40, guidance=4.5),
         targets=JOINT_ATTENTION,
         text_targets=CLIP_ATTENTION,
-        recipes=_recipes(
-            (2000, 5e-4),
-            LowRank("lora", rank=4, alpha=4, learning_rate=4e-4, text_learning_rate=5e-6),
-            1e-6,
-            steps=1000,
-            batch_size=1,
-        ),
+        recipes=recipes.SD3,
+        scripts=recipes.SD3_SCRIPTS,
         encoder="clip",
         gated=True,
         architecture="sd35-medium",
@@ -262,17 +222,30 @@ CATALOG: dict[str, BaseSpec] = {
         sampling=Sampling(steps=50, guidance=4.0),
         targets=FLUX2_ATTENTION,
         text_targets=(),  # no loader takes an adapter on its language model
-        recipes=_recipes(
-            (2000, 5e-4),
-            LowRank("lora", rank=4, alpha=4, learning_rate=1e-4),
-            1e-6,
-            steps=1000,
-            batch_size=1,
-            warmup=100,
-        ),
+        recipes=recipes.FLUX2,
+        scripts=recipes.FLUX2_SCRIPTS,
         encoder="clip",
         architecture="flux2-klein",
     ),
+}
+
+# Stable Diffusion 1.4 with a smaller UNet, distilled (Kim et al. 2023, arXiv 2305.15798): the same
+# text encoder and autoencoder, other layers, so that LoRA of theirs are for nothing else.
+CATALOG |= {
+    name: replace(
+        CATALOG["sd15"],
+        name=name,
+        title=title,
+        family=name,
+        source=f"nota-ai/{name}",
+        revision=revision,
+        architecture=name,
+        fast=None,  # LCM-LoRA is for the UNet of SD 1.5
+    )
+    for name, title, revision in (
+        ("bk-sdm-small", "BK-SDM small", "103ac4e97c80f8b807eb6a17547d650d86381102"),
+        ("bk-sdm-tiny", "BK-SDM tiny", "7024e97ae06df5bee8930c84f7814475de5692df"),
+    )
 }
 
 

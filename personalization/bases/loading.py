@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +84,32 @@ _SINGLE_MARKS = {
 }
 
 
-def precision(device: torch.device) -> torch.dtype:
-    """What weights are kept in: bfloat16 where CUDA computes in it, float32 elsewhere.
+def precision(spec: BaseSpec, device: torch.device) -> torch.dtype:
+    """What weights are kept in: bfloat16 where the device computes in it, float32 elsewhere.
 
     bfloat16 has float32's range, so that neither SDXL's autoencoder nor a gradient overflows or
-    vanishes in it, as both do in float16.
+    vanishes in it, as both do in float16. On a CPU a base that is small anyway stays in float32.
     """
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
+    if device.type == "cpu" and not spec.small and computes_half():
+        return torch.bfloat16
     return torch.float32
+
+
+@cache
+def computes_half(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU has instructions for bfloat16; without them it would be slower than float32.
+
+    Linux names them in its list of flags: avx512_bf16 and amx_bf16 on x86, bf16 on ARM. A machine
+    without the list is taken for one without them.
+    """
+    try:
+        text = cpuinfo.read_text()
+    except OSError:
+        return False
+    lines = (line for line in text.splitlines() if line.startswith(("flags", "Features")))
+    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(next(lines, "").split()))
 
 
 def autocast(module: nn.Module, device: torch.device) -> AbstractContextManager[Any]:
@@ -106,7 +124,7 @@ def autocast(module: nn.Module, device: torch.device) -> AbstractContextManager[
 
 def read(kind: Any, spec: BaseSpec, device: torch.device, **more: Any) -> Any:
     """A pipeline of class `kind` from `spec.source`. Raises `BaseError`."""
-    options: dict[str, Any] = {"dtype": precision(device), **more}
+    options: dict[str, Any] = {"dtype": precision(spec, device), **more}
     try:
         if spec.source.endswith(SINGLE):
             return _single(kind, spec, options)

@@ -68,7 +68,7 @@ def _make_room(spec: BaseSpec, device: torch.device) -> None:
     if free is None:
         return
     idle = {
-        key: memory.weights(base.spec.architecture, precision(device))
+        key: memory.weights(base.spec.architecture, precision(base.spec, device))
         for key, base in _LOADED.items()
         if key[-1] == str(device) and not base.lock.locked()
     }

@@ -85,7 +85,7 @@ def default_base() -> tuple[BaseSpec, str]:
 def spec_of(name: str) -> BaseSpec:
     """The base of that name; the process's own where there is none. Raises `BaseError`."""
     own, _ = default_base()
-    return own if name in ("", own.name) else base_selection.named(name, bases.best_device())
+    return own if name in ("", own.name) else base_selection.named(name)
 
 
 def base(name: str) -> Base:

@@ -38,6 +38,7 @@ NUMBERS: dict[str, tuple[str, str, int | None]] = {
     "every": ("Previews", "From one to the next.", 0),
     "save_every": ("Checkpoints", "From one to the next.", 0),
     "seed": ("Seed", "The same seed, the same run.", 0),
+    "resolution": ("Photo size", "Pixels a side; 0: the base’s own.", 0),
 }
 TEXTS = {
     "initial": ("Word starts from", "One word or several; empty: the class."),
@@ -53,7 +54,7 @@ BOXES = {
 RATES = {"rate", "text_rate", "word_rate"}
 _SHARED = {
     *("steps", "rate", "batch", "warmup", "decay", "weight_decay", "clip", "early"),
-    *("background", "every", "save_every", "seed", "flip"),
+    *("background", "every", "save_every", "seed", "flip", "resolution"),
 }
 
 
@@ -95,6 +96,7 @@ def settings(recipe: Recipe, spec: BaseSpec = POCKET) -> dict[str, Any]:
         "save_every": recipe.checkpoint_every,
         "seed": recipe.seed,
         "flip": recipe.flip,
+        "resolution": recipe.resolution,
     }
 
 
@@ -134,6 +136,7 @@ def recipe_of(values: dict[str, Any]) -> Recipe:
         checkpoint_every=values["save_every"],
         stop_early=values["early"],
         background=values["background"],
+        resolution=values["resolution"],
     ).check()
 
 

@@ -56,7 +56,7 @@ SAVE_FILE = """(text) => {
 @cache
 def room_for_full(spec: BaseSpec = POCKET) -> bool:
     """Whether a full fine-tune of the base fits this machine, and a visitor's folder."""
-    if spec.cpu:  # small enough for any
+    if spec.small:  # small enough for any
         return True
     import torch
 
@@ -137,6 +137,8 @@ class RecipeForm:
         with gr.Row(elem_classes="settings"):
             self.add("warmup", "weight_decay", "clip", "background", "every", "save_every", "seed")
         self.add("decay", "early", "flip")
+        # The last: a browser keeps the fields in their order.
+        self.add("resolution")
         with gr.Row(elem_classes="settings wide"):
             self.save = gr.Button("Save these settings", size="sm", elem_id=f"{self.purpose}-save")
             self.load = gr.UploadButton(

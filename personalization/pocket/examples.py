@@ -20,7 +20,8 @@ from PIL import Image
 from personalization import bases
 from personalization.adapters.adapter import read
 from personalization.adapters.formats import diffusers_metadata
-from personalization.bases.catalog import ASSETS, CATALOG, Purpose
+from personalization.bases.catalog import ASSETS, CATALOG
+from personalization.bases.recipes import Purpose
 from personalization.data.concept import Concept, Kind
 from personalization.data.photos import open_photos
 from personalization.evaluation.evaluate import reporting

@@ -168,16 +168,19 @@ def _restored_outside(mask: Image.Image, before: Image.Image, after: Image.Image
     return Image.composite(after, before, soft)
 
 
-def draw_latents(base: Base, prompts: Sequence[str], seeds: Sequence[int]) -> Tensor:
-    """One batch, not decoded: (batch, channels, h, w) in the denoiser's scale, on the CPU."""
+def draw_latents(base: Base, prompts: Sequence[str], seeds: Sequence[int], size: int = 0) -> Tensor:
+    """One batch, not decoded: (batch, channels, h, w) in the denoiser's scale, on the CPU.
+
+    size: pixels to a side; 0: the base's own.
+    """
     with torch.inference_mode(), base.autocast():
         latents: Tensor = base.pipeline("text")(
             prompt=list(prompts),
             generator=[torch.Generator().manual_seed(seed) for seed in seeds],
             num_inference_steps=base.spec.sampling.steps,
             guidance_scale=base.spec.sampling.guidance,
-            width=base.spec.size,
-            height=base.spec.size,
+            width=size or base.spec.size,
+            height=size or base.spec.size,
             output_type="latent",
         ).images
     return latents.float().cpu().clone()

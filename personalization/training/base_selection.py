@@ -61,16 +61,13 @@ def default(device: torch.device, free: int | None = None, *, shared: bool = Fal
     return POCKET
 
 
-def named(text: str, device: torch.device) -> BaseSpec:
+def named(text: str) -> BaseSpec:
     """What a visitor chose or typed: an entry of the catalog, or a repository on the Hub.
 
     Reads an index, and no weights. Raises `BaseError`.
     """
     name = text.strip()
-    spec = CATALOG.get(name) or _repository(name)
-    if why_not := _needs_gpu(spec, device):
-        raise BaseError(f"{spec.title}: {why_not} The base in use stays.")
-    return spec
+    return CATALOG.get(name) or _repository(name)
 
 
 def options(default: BaseSpec, device: torch.device, free: int | None = None) -> list[Option]:
@@ -83,26 +80,15 @@ def options(default: BaseSpec, device: torch.device, free: int | None = None) ->
 
 
 def _why_not(spec: BaseSpec, device: torch.device, free: int | None) -> str:
-    if needed := _needs_gpu(spec, device):
-        return needed
     from personalization.bases import memory
     from personalization.bases.loading import precision
 
     free = memory.available(device) if free is None else free
     if free is None or memory.fits(spec, device, free):
         return ""
-    weights = memory.weights(spec.architecture, precision(device))
+    weights = memory.weights(spec.architecture, precision(spec, device))
     needed, there = f"{weights / memory.GIB:.1f}", f"{free / memory.GIB:.1f}"
     return f"its weights take {needed} GiB, and {there} GiB are free here."
-
-
-def _needs_gpu(spec: BaseSpec, device: torch.device) -> str:
-    if device.type != "cpu" or spec.cpu:
-        return ""
-    return (
-        "only on a GPU, and there is none here. On a CPU a picture would take many minutes, and "
-        "teaching days."
-    )
 
 
 @lru_cache(maxsize=64)

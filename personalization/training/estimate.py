@@ -1,13 +1,15 @@
 """What a recipe takes on a base: memory, work, time, the size of the file.
 
-`estimate` computes it from the architecture on torch's meta device (`bases.memory`), before
-anything is loaded; `outlook` is what the page says of a run on the base in use; `fitting` is the
-recipe that its memory allows. Where a base's pace has been measured, its time goes by that.
+`estimate` computes it from the architecture on torch's meta device (`bases.work`), before anything
+is loaded; `outlook` is what the page says of a run on the base in use; `fitting` is the recipe that
+its memory allows. Where a base's pace has been measured, its time goes by that; on a CPU by how
+fast this one is (`bases.speed`), on a GPU by its data sheet.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -15,22 +17,35 @@ from typing import Any
 import torch
 from torch import nn
 
-from personalization.bases import memory
+from personalization.bases import memory, speed
 from personalization.bases.architectures import ARCHITECTURES
 from personalization.bases.base import Base, TextEncoder
-from personalization.bases.catalog import BaseSpec
+from personalization.bases.catalog import BaseSpec, Sampling
+from personalization.bases.loading import precision
+from personalization.bases.work import Load, Work, decoding, encoding, forward, on_meta
+from personalization.bases.work import step as training_step
 from personalization.errors import RecipeError
 from personalization.methods import installed
 from personalization.recipe import Recipe
 from personalization.training.previews import COUNT
+from personalization.training.previews import STEPS as PREVIEW_STEPS
 
-# Dense bfloat16, FLOP a second, as NVIDIA's data sheets have it.
-PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L4": 121e12}
+# Dense bfloat16 with float32 sums, FLOP a second, as NVIDIA's data sheets have it; of the RTX
+# PRO 6000 Blackwell the half that ZeroGPU lends.
+PEAKS = {
+    "H200": 989e12,
+    "H100": 989e12,
+    "A100": 312e12,
+    "L4": 121e12,
+    "RTX PRO 6000": 252e12,
+    "RTX 3060": 25e12,
+}
 SHARE = 0.2  # of the peak: the example scripts reach 0.08 to 0.35
 # Seconds that a CPU takes to dispatch a layer, there and back, and an adapter's on it: what a step
 # of few pictures takes at the least, however fast the card. Fitted to eleven recipes on one H200
 # (docs/BENCHMARKS.md), which they meet within a quarter.
 DISPATCH, DISPATCH_ADAPTER = 1.9e-4, 5.5e-4
+PHOTOS = 5  # that a run is taken to have, for the time that they are encoded in
 START = 6.0  # seconds before the first step and after the last, measured on the pocket
 
 
@@ -55,37 +70,60 @@ PACES = {
 class Estimate:
     """Bytes, but where it says otherwise, of one step with all weights on the device."""
 
-    weights: int  # of the base, in bfloat16
+    weights: int  # of the base, in the precision that it is kept in
     trained: int  # numbers
     layers: int  # modules that an adapter changes; 0 for the others
     masters: int  # float32 copies of what is trained
     gradients: int
     optimizer: int  # two moments
     activations: int
-    flops: float  # of a step
+    work: Work  # of a step
     dispatch: float  # seconds of a step that a CPU dispatches, while a GPU waits or computes
     file: int  # of the adapter, as written
+    precision: torch.dtype
+
+    @property
+    def flops(self) -> float:
+        """Of a step."""
+        return self.work.flops
 
     @property
     def memory(self) -> int:
-        """All of it, and what CUDA takes for itself."""
+        """All of it, and what CUDA takes for itself, or Python on a CPU."""
         parts = (self.weights, self.masters, self.gradients, self.optimizer, self.activations)
         return int(sum(parts) + memory.CONTEXT)
 
     def seconds(self, device: str) -> float | None:
         """Of a step on a device of that name; None where its speed is not known."""
-        peak = next((peak for name, peak in PEAKS.items() if name in device), None)
-        return max(self.flops / (peak * SHARE), self.dispatch) if peak else None
+        return _seconds(device, self.work, self.dispatch, self.precision)
 
-    def check(self, free: int) -> None:
-        """Raise `RecipeError` where `free` bytes are too few."""
+    def check(self, free: int, smaller: Sequence[str] = ()) -> None:
+        """Raise `RecipeError` where `free` bytes are too few; `smaller` says what would fit."""
         if self.memory > free:
+            remedies = smaller or (
+                "a LoRA in place of a full fine-tune",
+                "a smaller batch",
+                "gradient checkpointing",
+                "a smaller base",
+            )
             raise RecipeError(
                 f"This takes about {self.memory / memory.GIB:.1f} GiB, and "
-                f"{free / memory.GIB:.1f} GiB are free. Take a LoRA in place of a full fine-tune, "
-                "a smaller batch, gradient checkpointing, or a smaller base.",
+                f"{free / memory.GIB:.1f} GiB are free. Take {_either(remedies)}.",
                 field="method",
             )
+
+
+def _either(remedies: Sequence[str]) -> str:
+    *first, last = remedies
+    return f"{', '.join(first)}, or {last}" if first else last
+
+
+def _seconds(device: str, work: Work, dispatch: float, precision: torch.dtype) -> float | None:
+    """Of that work on a device of that name: the CPU is measured, GPUs go by their peaks."""
+    if device == "cpu":
+        return speed.of_this_machine(precision).seconds(work)
+    peak = next((peak for name, peak in PEAKS.items() if name in device), None)
+    return max(work.flops / (peak * SHARE), dispatch) if peak else None
 
 
 @dataclass
@@ -97,27 +135,26 @@ class _Blueprint:
     text_encoders: tuple[TextEncoder, ...]
 
 
-def estimate(spec: BaseSpec, recipe: Recipe) -> Estimate:
-    """Of `recipe` on a base, from its architecture."""
+def estimate(spec: BaseSpec, recipe: Recipe, kept_in: torch.dtype = torch.bfloat16) -> Estimate:
+    """Of `recipe` on a base kept in that precision, from its architecture."""
     # What a step takes depends on nothing else: a recipe of more steps is not counted anew.
-    return _estimate(
-        spec,
-        Recipe(
-            recipe.method,
-            steps=1,
-            batch_size=recipe.batch_size,
-            prior=recipe.prior,
-            gradient_checkpointing=recipe.gradient_checkpointing,
-        ),
+    single = Recipe(
+        recipe.method,
+        steps=1,
+        batch_size=recipe.batch_size,
+        prior=recipe.prior,
+        gradient_checkpointing=recipe.gradient_checkpointing,
+        resolution=recipe.size(spec.size),
     )
+    return _estimate(spec, single, kept_in)
 
 
 @lru_cache(maxsize=64)
-def _estimate(spec: BaseSpec, recipe: Recipe) -> Estimate:
+def _estimate(spec: BaseSpec, recipe: Recipe, kept_in: torch.dtype) -> Estimate:
     batch = recipe.batch_size * (2 if recipe.prior else 1)  # subject and class in one forward
     recomputed = recipe.gradient_checkpointing
     teacher = recipe.prior is not None and recipe.prior.kind == "adapter_off"
-    with memory.on_meta(spec.architecture) as parts, warnings.catch_warnings():
+    with on_meta(spec.architecture, kept_in) as parts, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PEFT: that the meta device holds no values
         blueprint = _blueprint(spec, parts)
         denoiser = parts[ARCHITECTURES[spec.architecture].denoiser]
@@ -125,27 +162,28 @@ def _estimate(spec: BaseSpec, recipe: Recipe) -> Estimate:
         text_layers = sum(_layers(encoder.model) for encoder in blueprint.text_encoders)
         with installed(blueprint, None, recipe) as method:
             size = method.size()
-            load = memory.Load(spec.size, batch, method.trains_text, recomputed)
-            step = memory.step(spec.architecture, denoiser, load)
+            load = Load(recipe.resolution, batch, method.trains_text, recomputed)
+            step = training_step(spec.architecture, denoiser, load)
     # Frozen weights make the way back about as long as the way there; the teacher goes there alone.
     passes = 1.5 if recomputed else 1.0
     dispatch = DISPATCH * layers * (passes + teacher / 2) + DISPATCH_ADAPTER * size.layers * passes
     if method.trains_text:
         dispatch += DISPATCH * text_layers
-    flops = step.flops
+    work = step.work
     if teacher:  # on half of the batch
-        flops += step.flops / (3 if recomputed else 2) / 2
+        work += step.work * (1 / (3 if recomputed else 2) / 2)
     return Estimate(
-        weights=memory.weights(spec.architecture),
+        weights=memory.weights(spec.architecture, kept_in),
         trained=size.trained,
         layers=size.layers,
         masters=4 * size.trained,
         gradients=4 * size.trained,
         optimizer=8 * size.trained,
         activations=step.activations,
-        flops=flops,
+        work=work,
         dispatch=dispatch,
         file=size.file,
+        precision=kept_in,
     )
 
 
@@ -169,38 +207,82 @@ class Outlook:
     seconds: float | None
     memory: int | None  # bytes, the base included
     file: int | None  # bytes
+    step: float | None = None  # seconds of one
 
 
 def outlook(base: Base, recipe: Recipe) -> Outlook:
     """What `recipe` takes on a base that is loaded."""
-    cost = estimate(base.spec, recipe)
+    return outlook_on(base.spec, recipe, base.device)
+
+
+def outlook_on(spec: BaseSpec, recipe: Recipe, device: torch.device) -> Outlook:
+    """What `recipe` takes on a base that may not be loaded."""
+    cost = estimate(spec, recipe, precision(spec, device))
     samples = recipe.batch_size * (2 if recipe.prior else 1)
-    pictures = recipe.steps // recipe.preview_every * COUNT if recipe.preview_every else 0
-    if recipe.prior and recipe.prior.kind == "images":
-        pictures += recipe.prior.images
-    pace = PACES.get((base.spec.architecture, base.device.type))
+    times = recipe.steps // recipe.preview_every if recipe.preview_every else 0
+    kept = recipe.prior.images if recipe.prior and recipe.prior.kind == "images" else 0
+    pace = PACES.get((spec.architecture, device.type))
     if pace:
         sample = pace.weights if recipe.trains_weights else pace.word
+        pictures = times * COUNT + kept
         seconds = START + recipe.steps * samples * sample + pictures * pace.drawn
-        return Outlook(seconds, cost.memory, cost.file)
-    step = cost.seconds(_device_name(base.device))
+        return Outlook(seconds, cost.memory, cost.file, samples * sample)
+    name = _device_name(device)
+    step = cost.seconds(name)
     if step is None:
         return Outlook(None, cost.memory, cost.file)
-    # A step passes forwards and backwards; a picture, twice forwards a step for its guidance.
-    drawn = base.spec.sampling.steps * step / samples
-    return Outlook(START + recipe.steps * step + pictures * drawn, cost.memory, cost.file)
+    size = recipe.size(spec.size)
+    # The last preview comes in any case.
+    preview = picture(spec, device, replace(spec.sampling, steps=PREVIEW_STEPS), size) or 0.0
+    drawn = picture(spec, device, spec.sampling, size) or 0.0
+    photos = _seconds(name, encoding(spec.architecture, size) * PHOTOS, 0.0, cost.precision) or 0.0
+    seconds = START + photos + recipe.steps * step + max(1, times) * COUNT * preview + kept * drawn
+    return Outlook(seconds, cost.memory, cost.file, step)
 
 
-def fitting(spec: BaseSpec, recipe: Recipe, free: int | None) -> Recipe:
+def picture(
+    spec: BaseSpec, device: torch.device, sampling: Sampling, size: int = 0
+) -> float | None:
+    """Seconds to draw one on that device; None where its speed is not known."""
+    if pace := PACES.get((spec.architecture, device.type)):
+        return pace.drawn * sampling.steps / spec.sampling.steps
+    name, size = _device_name(device), size or spec.size
+    kept_in = precision(spec, device)
+    passes = sampling.steps * (2 if sampling.guidance > 1 else 1)
+    answer = _seconds(name, forward(spec.architecture, size), 0.0, kept_in)
+    decoded = _seconds(name, decoding(spec.architecture, size), 0.0, kept_in)
+    return None if answer is None or decoded is None else passes * answer + decoded
+
+
+def fitting(
+    spec: BaseSpec, recipe: Recipe, free: int | None, kept_in: torch.dtype = torch.bfloat16
+) -> Recipe:
     """`recipe`, with gradient checkpointing where it does not fit into `free` bytes without.
 
-    The weights count, so what they hold already is free. Raises `RecipeError` where nothing helps.
+    The weights count, so what they hold already is free. Raises `RecipeError` where nothing helps,
+    with what would fit.
     """
-    if free is None or estimate(spec, recipe).memory <= free:
+    if free is None or estimate(spec, recipe, kept_in).memory <= free:
         return recipe
     smaller = replace(recipe, gradient_checkpointing=True)
-    estimate(spec, smaller).check(free)
+    cost = estimate(spec, smaller, kept_in)
+    if cost.memory > free:
+        cost.check(free, _remedies(spec, smaller, free, kept_in))
     return smaller
+
+
+def smaller_crops(spec: BaseSpec, recipe: Recipe) -> list[Recipe]:
+    """The recipe with photos of fewer pixels, the largest first."""
+    now = recipe.size(spec.size)
+    return [replace(recipe, resolution=size) for size in (384, 256) if size < now]
+
+
+def _remedies(spec: BaseSpec, recipe: Recipe, free: int, kept_in: torch.dtype) -> tuple[str, ...]:
+    """What would fit into `free` bytes, where something of this base does."""
+    for other in smaller_crops(spec, recipe):
+        if estimate(spec, other, kept_in).memory <= free:
+            return (f"photos of {other.resolution} px",)
+    return ()
 
 
 def _device_name(device: torch.device) -> str:

@@ -57,9 +57,8 @@ class Examples:
         self.flip = recipe.flip
         self.posterior = encode_photos(base, run, flip=recipe.flip)
         shape = tuple(self.posterior.mean.shape[2:])
-        weights = masks.weights(
-            concept.photos, base.spec.size, (shape[1], shape[2]), recipe.background
-        )
+        size = recipe.size(base.spec.size)
+        weights = masks.weights(concept.photos, size, (shape[1], shape[2]), recipe.background)
         # (2, photos, 1, h, w): as they are, then mirrored.
         self.weights = None if weights is None else torch.stack([weights, weights.flip(-1)])
         self.prompts = list(concept.prompts(with_class_noun=with_class_noun))
@@ -122,7 +121,8 @@ class Prompts:
 
 def encode_photos(base: Base, run: Run, *, flip: bool) -> Posterior:
     """The photos' posteriors, (1 or 2, photos, channels, h, w): as they are, then mirrored."""
-    pixels = torch.stack([_pixels(crop(photo, base.spec.size)) for photo in run.concept.photos])
+    size = run.recipe.size(base.spec.size)
+    pixels = torch.stack([_pixels(crop(photo, size)) for photo in run.concept.photos])
     sides = [pixels, pixels.flip(-1)] if flip else [pixels]
     starts = range(0, len(pixels), PER_FORWARD)
     encoded = [[base.encode_images(side[i : i + PER_FORWARD]) for i in starts] for side in sides]

@@ -87,7 +87,13 @@ class _End:
 def _slice(base: Base, run: Run, end: _End, cache: Path) -> Iterator[Event]:
     prior = run.recipe.prior
     if prior and prior.kind == "images":
-        images = ClassImages(base, run.concept.class_prompt(), prior.images, cache)
+        images = ClassImages(
+            base,
+            run.concept.class_prompt(),
+            prior.images,
+            cache,
+            size=run.recipe.resolution,
+        )
         yield from _class_images(run, images, end)
         if images.missing():
             yield SliceEnded(run.state.step, run.recipe.steps)

@@ -31,10 +31,12 @@ def draw(base: Base, run: Run, step: int, *, with_class_noun: bool) -> tuple[Pat
     """Draw them with what has been learned at `step`, into the run's folder."""
     texts = prompts(run, with_class_noun=with_class_noun)
     seeds = [run.recipe.seed + i for i in range(len(texts))]
-    pictures = generate.draw_each(base, texts, seeds, Settings(steps=STEPS))
+    size = run.recipe.size(base.spec.size)
+    settings = Settings(steps=STEPS, width=size, height=size)
+    pictures = generate.draw_each(base, texts, seeds, settings)
     paths = []
     for index, (picture, prompt) in enumerate(zip(pictures, texts, strict=True)):
-        record = PictureRecord(prompt, seed=seeds[index], steps=STEPS)
+        record = PictureRecord(prompt, seed=seeds[index], steps=STEPS, width=size, height=size)
         path = run.preview_path(step, index)
         paths.append(Picture(picture, record).save(path))
     return tuple(paths)

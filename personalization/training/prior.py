@@ -44,12 +44,14 @@ class ClassImages:
     count: int
     cache: Path  # shared by all runs
     limit: int = ON_DISK  # bytes of the cache
+    size: int = 0  # pixels to a side; 0: the base's own
 
     @property
     def folder(self) -> Path:
         """Where they lie, by everything that decides what they are but their number."""
         spec = self.base.spec
-        key = f"{self.base.fingerprint}|{self.prompt}|{spec.size}|{spec.sampling}|{PER_BATCH}|1"
+        size = self.size or spec.size
+        key = f"{self.base.fingerprint}|{self.prompt}|{size}|{spec.sampling}|{PER_BATCH}|1"
         return self.cache / hashlib.sha256(key.encode()).hexdigest()[:24]
 
     @property
@@ -80,7 +82,8 @@ class ClassImages:
                     return
                 started = time.monotonic()
                 seeds = [b * PER_BATCH + i for i in range(PER_BATCH)]
-                latents = generate.draw_latents(self.base, [self.prompt] * PER_BATCH, seeds)
+                prompts = [self.prompt] * PER_BATCH
+                latents = generate.draw_latents(self.base, prompts, seeds, self.size)
                 write_atomically(path, save_tensors({"latents": latents.contiguous()}))
                 seconds = time.monotonic() - started
                 record(seconds)
@@ -110,7 +113,7 @@ def preservation(base: Base, run: Run, method: Method, cache: Path) -> Preservat
     if prior := run.recipe.prior:
         prompt = run.concept.class_prompt()
         if prior.kind == "images":
-            images = ClassImages(base, prompt, prior.images, cache)
+            images = ClassImages(base, prompt, prior.images, cache, size=run.recipe.resolution)
             return _Images(images, run.recipe.batch_size, run.recipe.seed, prior.weight)
         return _Teacher(base, method, prompt, run.recipe.seed, prior.weight)
     return None

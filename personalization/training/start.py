@@ -73,12 +73,14 @@ def fitted(base: Base, recipe: Recipe, *, shared: bool = False) -> Recipe:
     shared: a GPU lent by the minute, as ZeroGPU's, whose worker begins with nothing loaded.
     """
     from personalization.bases import memory
+    from personalization.bases.loading import precision
     from personalization.training.estimate import fitting
 
+    kept_in = precision(base.spec, base.device)
     free = memory.available(base.device)
     if free is not None and not shared:
-        free += memory.weights(base.spec.architecture)
-    return fitting(base.spec, recipe, free)
+        free += memory.weights(base.spec.architecture, kept_in)
+    return fitting(base.spec, recipe, free, kept_in)
 
 
 def disk_needed(base: Base, recipe: Recipe) -> int:

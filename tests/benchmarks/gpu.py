@@ -64,7 +64,7 @@ def random_base(name: str, device: torch.device) -> Base:
         return tiny.family_base("sd15")
     parts: dict[str, Any] = {}
     for part, described in ARCHITECTURES[name].parts.items():
-        module = described.on_meta().to(precision(device)).to_empty(device=device)
+        module = described.on_meta().to(precision(CATALOG[name], device)).to_empty(device=device)
         with torch.no_grad():
             for tensor in (*module.parameters(), *module.buffers()):
                 if tensor.is_floating_point():

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from personalization import bases
-from personalization.bases.catalog import ASSETS, CATALOG, Purpose
+from personalization.bases.catalog import ASSETS, CATALOG
+from personalization.bases.recipes import Purpose
 from personalization.data.concept import Concept
 from personalization.data.photos import open_photos
 from personalization.events import StepDone
