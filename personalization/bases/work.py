@@ -64,6 +64,7 @@ class Load:
     # Whether by gradient checkpointing, which keeps what goes into each block, and of one block at
     # a time what is in it, for the price of a second forward.
     recomputed: bool = False
+    precision: torch.dtype = torch.bfloat16  # that is computed in
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def step(architecture: str, denoiser: Any, load: Load) -> Step:
             activations[_storage(tensor)] = tensor.untyped_storage().nbytes()
         return tensor
 
-    counter = _Counter(_dtype(denoiser))
+    counter = _Counter(load.precision)
     blocks = _Blocks(hold, counter)
     with _recomputed(denoiser, blocks if load.recomputed else None), counter.counting():
         with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
@@ -131,7 +132,7 @@ def encoding(architecture: str, size: int) -> Work:
 
 def _counted(module: nn.Module, run: Callable[[], Any]) -> Work:
     """What `run` takes of the module, which is on the meta device, without a way back."""
-    counter = _Counter(_dtype(module))
+    counter = _Counter(torch.bfloat16)
     with torch.no_grad(), counter.counting():
         run()
     return counter.work + Work(kernels=_kernels(module))
@@ -140,10 +141,6 @@ def _counted(module: nn.Module, run: Callable[[], Any]) -> Work:
 def _kernels(module: nn.Module) -> int:
     """Numbers in its convolutions' weights."""
     return sum(m.weight.numel() for m in module.modules() if isinstance(m, nn.Conv2d))
-
-
-def _dtype(module: nn.Module) -> torch.dtype:
-    return next(module.parameters()).dtype
 
 
 @contextmanager

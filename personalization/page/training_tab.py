@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import gradio as gr
@@ -27,6 +28,7 @@ from . import html
 from .event_options import LATEST, QUEUED, UNQUEUED
 from .loaded import ON_ZERO, device, spec_of
 from .loaded import base as loaded
+from .long_work import LONG, SIZES, LongWork, sentence
 from .messages import collected
 from .photo_form import PhotoForm
 from .recipe_form import RecipeForm
@@ -123,6 +125,7 @@ class TrainingTab:
                     "Teach", variant="primary", elem_id=f"teach-{purpose}-button"
                 )
                 self.estimate = gr.HTML(elem_id=f"{purpose}-estimate")
+                self.long = LongWork(purpose, "Teach all the same")
             with gr.Column(scale=6, min_width=320, elem_classes="panel-column"):
                 self.run_panel = RunPanel(purpose, visitor, self.train)
         self.fields: list[Any] = [*self.word.fields, self.photos.captions]
@@ -150,12 +153,15 @@ class TrainingTab:
         gr.on(changes, self.say_estimate, settings, self.estimate, **LATEST)
         self.form.wire()
         keep(self.stored.settings, [self.base, *self.form.kept])
-        self.train.click(
-            self.begin,
-            {*visit, self.stored.keys, *self.fields, *self.form.inputs},
-            [self.photos.notes, self.word.notes, self.notes, *self.run_panel.parts],
-            **QUEUED,
-        )
+        entered = {*visit, self.stored.keys, *self.fields, *self.form.inputs}
+        notes = [self.photos.notes, self.word.notes, self.notes]
+        shown = [*notes, *self.run_panel.parts, *self.long.parts]
+        self.train.click(self.begin, entered, shown, **QUEUED)
+        self.long.go.click(self.begin_all_the_same, entered, shown, **QUEUED)
+        resolution = self.form.parts["resolution"]
+        for size, button in zip(SIZES, self.long.smaller, strict=True):
+            take = partial(self.take_smaller, size)
+            button.click(take, None, [resolution, *self.long.parts], **UNQUEUED)
 
     def pick_example(self, values: Values, event: gr.EventData) -> dict:
         """An example set in place of the photos that are there, with its word and noun."""
@@ -203,8 +209,30 @@ class TrainingTab:
             return html.problems([str(error)])
         return html.outlook(prospect, device(), shared=ON_ZERO)
 
-    def begin(self, values: Values) -> dict:
-        """Check all that the visitor entered; then make the run, and take its first turn."""
+    def take_smaller(self, size: int) -> dict:
+        """Photos of fewer pixels in the recipe."""
+        return {self.form.parts["resolution"]: size, **self.long.hide()}
+
+    def too_long(self, base: str, recipe: Recipe) -> dict | None:
+        """What to ask before a run that takes long; None for one that does not."""
+        from personalization.training.estimate import outlook, quicker
+
+        seconds = outlook(loaded(base), recipe).seconds
+        if ON_ZERO or seconds is None or seconds <= LONG:
+            return None
+        sooner, elsewhere = quicker(loaded(base), recipe, self.training.purpose)
+        others = [f"{title} would take {html.duration(s)}." for title, s in elsewhere.items()]
+        return self.long.ask(sentence("This", seconds, others), sooner)
+
+    def begin_all_the_same(self, values: Values) -> dict:
+        """The visitor has been told that it takes long."""
+        return self.begin(values, told=True)
+
+    def begin(self, values: Values, *, told: bool = False) -> dict:
+        """Check all that the visitor entered; then make the run, and take its first turn.
+
+        told: that it takes long, which is asked first otherwise.
+        """
         name = values[self.base]
         about_settings: list[str] = []
         about_photos: list[str] = []
@@ -224,7 +252,8 @@ class TrainingTab:
             about_settings.insert(0, f"Not started: see {see} above.")
         elif recipe:
             with collected(about_settings):
-                started = self.start(values, photos, recipe)
+                asked = None if told else self.too_long(name, recipe)
+                started = asked or self.start(values, photos, recipe)
         warnings: list[str] = []
         with collected(about_settings):
             warnings = photo_problems(photos, spec_of(name).size)
@@ -232,6 +261,7 @@ class TrainingTab:
             self.photos.notes: html.problems(about_photos) + html.warnings(warnings),
             self.word.notes: html.problems(about_word),
             self.notes: html.problems(about_settings),
+            **self.long.hide(),
             **started,
         }
 

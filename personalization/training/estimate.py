@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -20,7 +20,7 @@ from torch import nn
 from personalization.bases import memory, speed
 from personalization.bases.architectures import ARCHITECTURES
 from personalization.bases.base import Base, TextEncoder
-from personalization.bases.catalog import BaseSpec, Sampling
+from personalization.bases.catalog import CATALOG, BaseSpec, Sampling
 from personalization.bases.loading import precision
 from personalization.bases.work import Load, Work, decoding, encoding, forward, on_meta
 from personalization.bases.work import step as training_step
@@ -45,6 +45,7 @@ SHARE = 0.2  # of the peak: the example scripts reach 0.08 to 0.35
 # of few pictures takes at the least, however fast the card. Fitted to eleven recipes on one H200
 # (docs/BENCHMARKS.md), which they meet within a quarter.
 DISPATCH, DISPATCH_ADAPTER = 1.9e-4, 5.5e-4
+SMALLEST = "bk-sdm-tiny"  # of the bases for photographs
 PHOTOS = 5  # that a run is taken to have, for the time that they are encoded in
 START = 6.0  # seconds before the first step and after the last, measured on the pocket
 
@@ -162,7 +163,7 @@ def _estimate(spec: BaseSpec, recipe: Recipe, kept_in: torch.dtype) -> Estimate:
         text_layers = sum(_layers(encoder.model) for encoder in blueprint.text_encoders)
         with installed(blueprint, None, recipe) as method:
             size = method.size()
-            load = Load(recipe.resolution, batch, method.trains_text, recomputed)
+            load = Load(recipe.resolution, batch, method.trains_text, recomputed, kept_in)
             step = training_step(spec.architecture, denoiser, load)
     # Frozen weights make the way back about as long as the way there; the teacher goes there alone.
     passes = 1.5 if recomputed else 1.0
@@ -269,6 +270,23 @@ def fitting(
     if cost.memory > free:
         cost.check(free, _remedies(spec, smaller, free, kept_in))
     return smaller
+
+
+def quicker(
+    base: Base, recipe: Recipe, purpose: Literal["word", "subject"]
+) -> tuple[dict[int, float], dict[str, float]]:
+    """Seconds with photos of fewer pixels, by their size; and on a smaller base, by its title."""
+    sizes: dict[int, float] = {}
+    for other in smaller_crops(base.spec, recipe):
+        if seconds := outlook(base, other).seconds:
+            sizes[other.resolution] = seconds
+    small = CATALOG[SMALLEST]
+    if base.spec.architecture == SMALLEST or base.device.type != "cpu" or base.spec.small:
+        return sizes, {}
+    least = replace(small.recipes[purpose], resolution=min(sizes, default=recipe.resolution))
+    seconds = outlook_on(small, least, base.device).seconds
+    title = f"{small.title} with photos of {least.size(small.size)} px"
+    return sizes, {title: seconds} if seconds else {}
 
 
 def smaller_crops(spec: BaseSpec, recipe: Recipe) -> list[Recipe]:

@@ -61,14 +61,15 @@ def test_the_owner_names_an_entry_a_folder_or_nothing_that_is_there(
         base_selection.default(CPU)
 
 
-def test_a_visitor_on_a_cpu_is_told_what_the_others_need() -> None:
-    assert base_selection.named("pocket", CPU) == POCKET
-    with pytest.raises(BaseError, match=r"XL 1.0: only on a GPU, and there is none here.* stays"):
-        base_selection.named("sdxl", CPU)
-    said = {option.spec.name: option.why_not for option in base_selection.options(POCKET, CPU)}
-    assert said.pop("pocket") == ""
-    assert said.keys() == CATALOG.keys() - {"pocket"}
-    assert all("only on a GPU" in why for why in said.values())
+def test_a_visitor_on_a_cpu_may_have_every_base_that_fits_its_memory() -> None:
+    assert base_selection.named("pocket") == POCKET
+    assert base_selection.named("sdxl") == CATALOG["sdxl"]
+    listed = base_selection.options(POCKET, CPU, 60 * GIB)
+    assert {option.spec.name for option in listed} == CATALOG.keys()
+    assert not any(option.why_not for option in listed)
+    few = {o.spec.name: o.why_not for o in base_selection.options(POCKET, CPU, int(2.5 * GIB))}
+    assert "2.5 GiB are free here" in few["sdxl"]
+    assert few["bk-sdm-tiny"] == ""
 
 
 def test_what_does_not_fit_is_offered_with_its_reason() -> None:
@@ -86,7 +87,7 @@ def test_what_does_not_fit_is_offered_with_its_reason() -> None:
 )
 def test_what_a_visitor_types_is_never_a_path(typed: str) -> None:
     with pytest.raises(BaseError, match="no repository’s name"):
-        base_selection.named(typed, CUDA)
+        base_selection.named(typed)
 
 
 def test_a_visitors_repository_is_read_without_the_machines_token(
@@ -117,7 +118,7 @@ def test_a_visitors_repository_is_read_without_the_machines_token(
     threading.Thread(target=server.serve_forever, daemon=True).start()
     with server:
         with pytest.raises(BaseError, match="no repository owner/private, or it is private"):
-            base_selection.named("https://huggingface.co/owner/private/tree/main", CUDA)
+            base_selection.named("https://huggingface.co/owner/private/tree/main")
         assert set(tokens) == {None}
         with pytest.raises(BaseError):
             loading.recognised("owner/private")
@@ -128,6 +129,7 @@ def test_a_visitors_repository_is_read_without_the_machines_token(
 def test_a_base_that_cannot_be_had_leaves_the_one_in_use(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(loading, "computes_half", lambda: False)
     used = bases.load("pocket", CPU)
     monkeypatch.setattr(memory, "available", lambda device: 2 * GIB)
     with pytest.raises(BaseError, match=r"XL 1.0 takes 12.9 GiB .* and 2.\d GiB are free"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +18,21 @@ from personalization import bases
 from personalization.adapters.adapter import embedded_description
 from personalization.adapters.formats import kohya, names
 from personalization.adapters.module_keys import ModuleKey
-from personalization.bases import CATALOG, memory
+from personalization.bases import CATALOG, loading, memory, speed, work
 from personalization.bases.architectures import ARCHITECTURES
-from personalization.bases.catalog import ASSETS
+from personalization.bases.catalog import ASSETS, Sampling
 from personalization.errors import BaseError, RecipeError
 from personalization.files import read_header
 from personalization.recipe import Full, LearnedEmbedding, LowRank, Prior, Recipe
-from personalization.training.estimate import Estimate, estimate, fitting, outlook
+from personalization.training.estimate import (
+    Estimate,
+    estimate,
+    fitting,
+    outlook,
+    outlook_on,
+    picture,
+    smaller_crops,
+)
 from tests.support import tiny
 
 GIB = memory.GIB
@@ -143,6 +153,12 @@ def of_sd15(method: str) -> Estimate:
     return estimate(CATALOG["sd15"], recipes[method])
 
 
+def test_the_small_unets_have_the_published_numbers_of_parameters() -> None:
+    # The paper's table: 482.35 and 323.38 million.
+    for name, count in (("bk-sdm-small", 482_346_884), ("bk-sdm-tiny", 323_384_964)):
+        assert sum(p.numel() for p in denoiser(name).parameters()) == count
+
+
 @pytest.mark.slow
 def test_work_is_what_the_field_counts() -> None:
     # One LoRA step of SD 1.5 at 512 px, counted apart: 1.80 TFLOP, 1.8 ms at the H200's peak.
@@ -171,7 +187,7 @@ def test_work_is_what_the_field_counts() -> None:
 def test_seconds_on_a_gpu_are_met_within_a_quarter(
     base: str, kind: Any, prior: Prior, measured: float
 ) -> None:
-    recipe = CATALOG[base].recipes["subject"]
+    recipe = CATALOG[base].scripts["subject"]
     assert isinstance(recipe.method, LowRank)
     recipe = replace(recipe, method=replace(recipe.method, kind=kind), prior=prior)
     assert estimate(CATALOG[base], recipe).seconds("NVIDIA H200") == pytest.approx(
@@ -209,12 +225,15 @@ def test_activations_are_what_autograd_keeps() -> None:
     layer = Layer()
     with torch.device("meta"):
         inject_adapter_in_model(LoraConfig(r=4, target_modules=["to_q"]), layer)
-    kept = memory.step("sd15", layer, memory.Load(32 * 8, 1, text_trained=False)).activations
+    kept = work.step("sd15", layer, work.Load(32 * 8, 1, text_trained=False)).activations
     rows = 4 * 32  # a batch of one, four channels of 32 x 32
     assert kept == rows * (2 * 32 + 2 * 4 + 4 * 64) + 2 * 4 * 64
 
 
-def test_too_little_memory_is_said_before_loading_with_what_would_fit() -> None:
+def test_too_little_memory_is_said_before_loading_with_what_would_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(loading, "computes_half", lambda: False)
     needed = memory.weights("sdxl", torch.float32)
     assert 12 * GIB < needed < 14 * GIB
     memory.check(CATALOG["sdxl"], CPU, free=needed)
@@ -247,6 +266,9 @@ def test_a_recipe_is_made_to_fit_where_that_is_possible() -> None:
     assert fitting(spec, lora(), plain.memory - 1) == replace(lora(), **AGAIN)
     with pytest.raises(RecipeError, match="gradient checkpointing, or a smaller base"):
         fitting(spec, lora(), GIB)
+    least = estimate(spec, replace(lora(), resolution=256, **AGAIN)).memory
+    with pytest.raises(RecipeError, match=r"Take photos of 256 px\."):
+        fitting(spec, lora(), least)
 
 
 def test_a_run_on_the_pocket_is_told_beforehand_by_what_was_measured() -> None:
@@ -254,7 +276,7 @@ def test_a_run_on_the_pocket_is_told_beforehand_by_what_was_measured() -> None:
     word = replace(lora(), method=LearnedEmbedding(vectors=2), steps=100)
     told = outlook(base, word)
     assert told.seconds == pytest.approx(6 + 0.05 * 100)
-    assert told.memory == estimate(base.spec, word).memory
+    assert told.memory == estimate(base.spec, word, torch.float32).memory
     images = replace(lora(), steps=10, prior=Prior("images", images=16))
     assert outlook(base, images).seconds == pytest.approx(6 + 0.06 * 10 * 2 + 0.4 * 16)
 
@@ -294,3 +316,64 @@ def test_estimating_leaves_a_method_with_a_word_beside_it_counted() -> None:
 def test_the_machine_says_what_is_free() -> None:
     free = memory.available(CPU)
     assert free is None or free > 0
+
+
+@pytest.fixture
+def own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    speed.of_this_machine.cache_clear()
+    yield tmp_path
+    speed.of_this_machine.cache_clear()
+
+
+def test_a_cpu_is_measured_once_and_kept_in_a_file(own_cache: Path) -> None:
+    measured = speed.of_this_machine(torch.float32)
+    (file,) = own_cache.rglob("*.json")
+    assert all(figure > 0 for figure in json.loads(file.read_text()).values())
+    speed.of_this_machine.cache_clear()
+    assert speed.of_this_machine(torch.float32) == measured
+    file.write_text("{")  # damaged: measured anew, and whole again
+    speed.of_this_machine.cache_clear()
+    assert speed.of_this_machine(torch.float32).linear > 0
+    assert json.loads(file.read_text())
+
+
+def test_what_a_kernel_takes_is_added_up() -> None:
+    known = speed.Speed(convolution=2e9, linear=1e9, attention=4e9, kernels=1e9)
+    each = work.Work(convolution=2e9, linear=2e9, attention=4e9, kernels=5e8)
+    assert known.seconds(each) == pytest.approx(speed.REST * (1 + 2 + 1 + 0.5))
+    assert known.seconds(each * 3) == pytest.approx(3 * known.seconds(each))
+
+
+def test_half_precision_on_a_cpu_is_for_those_that_have_the_instructions(tmp_path: Path) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    for line, there in (
+        ("flags\t\t: fpu avx512f avx512_bf16 sha_ni", True),
+        ("Features\t: fp asimd bf16", True),
+        ("flags\t\t: fpu avx2 f16c", False),
+        ("processor\t: 0", False),
+    ):
+        cpuinfo.write_text(f"{line}\n")
+        loading.computes_half.cache_clear()
+        assert loading.computes_half(cpuinfo) == there
+    assert not loading.computes_half(tmp_path / "none")
+    loading.computes_half.cache_clear()
+    assert loading.precision(CATALOG["pocket"], CPU) == torch.float32
+
+
+@pytest.mark.slow
+def test_a_step_on_a_cpu_is_told_for_every_size_of_photos(own_cache: Path) -> None:
+    spec, recipe = CATALOG["bk-sdm-tiny"], replace(lora(), steps=100)
+    whole, *smaller = (
+        outlook_on(spec, each, CPU) for each in [recipe, *smaller_crops(spec, recipe)]
+    )
+    assert len(smaller) == 2
+    seconds = [said.step or 0.0 for said in (whole, *smaller)]
+    assert seconds == sorted(seconds, reverse=True)
+    assert seconds[-1] > 0
+    memories = [said.memory or 0 for said in (whole, *smaller)]
+    assert memories == sorted(memories, reverse=True)
+    # Half precision is half of the weights, where the CPU has it.
+    kept = loading.precision(spec, CPU)
+    assert estimate(spec, recipe, kept).weights == memory.weights("bk-sdm-tiny", kept)
+    assert (picture(spec, CPU, spec.sampling) or 0) > (picture(spec, CPU, Sampling(4, 1.0)) or 0)

@@ -1,0 +1,49 @@
+"""Before work of more than ten minutes: what it takes, whether to begin, and what is quicker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import gradio as gr
+
+from . import html
+
+LONG = 600.0  # seconds, from which on it asks
+SIZES = (384, 256)  # pixels a side of the smaller photos that are offered
+
+
+class LongWork:
+    """A note and its buttons, hidden until they are needed."""
+
+    def __init__(self, purpose: str, begin: str):
+        self.note = gr.HTML(elem_id=f"{purpose}-long")
+        with gr.Row(visible=False, elem_classes="settings wide") as self.row:
+            self.go = gr.Button(begin, size="sm", elem_id=f"{purpose}-long-go")
+            self.smaller = [
+                gr.Button("", size="sm", visible=False, elem_id=f"{purpose}-long-{size}")
+                for size in SIZES
+            ]
+        self.parts = [self.note, self.row, *self.smaller]
+
+    def hide(self) -> dict:
+        """Nothing to ask."""
+        return self.ask("", {})
+
+    def ask(self, sentence: str, quicker: dict[int, float]) -> dict:
+        """Say it, and offer photos of these sizes with the seconds that they would take."""
+        return {
+            self.note: html.warnings([sentence] if sentence else []),
+            self.row: gr.update(visible=bool(sentence)),
+            **{
+                button: gr.update(
+                    visible=size in quicker,
+                    value=f"Photos of {size} px: {html.duration(quicker.get(size, 0))}",
+                )
+                for size, button in zip(SIZES, self.smaller, strict=True)
+            },
+        }
+
+
+def sentence(what: str, seconds: float, others: Sequence[str] = ()) -> str:
+    """That it takes long, and which other ways there are."""
+    return " ".join([f"{what} takes {html.duration(seconds)} on this machine.", *others])
