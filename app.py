@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from pathlib import Path
+
+from personalization.workspaces import served
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
-# What Gradio serves has a folder of the app's own: what is old in it goes, also after a kill.
-os.environ.setdefault(
-    "GRADIO_TEMP_DIR", f"{tempfile.gettempdir()}/personalization-{os.getuid()}-served"
-)
+# What Gradio serves lies in a folder of this process. Each component reads it as it is made.
+os.environ["GRADIO_TEMP_DIR"] = str(served.new_folder(os.environ.get("GRADIO_TEMP_DIR")))
 
 import gradio as gr
 import spaces  # noqa: F401 - before torch: on ZeroGPU it takes the devices' place
+from gradio.utils import get_upload_folder
 
 from personalization.bases.catalog import ASSETS
 from personalization.errors import WorkspaceError
@@ -39,6 +40,7 @@ from personalization.page.stack_tab import StackTab
 from personalization.page.theme import THEME
 from personalization.page.things import Things
 from personalization.page.training_tab import SUBJECT, WORD, Remembered, TrainingTab
+from personalization.page.uploads import forget_files
 from personalization.workspaces.workspace import LIFETIME
 
 ARRIVED = "() => document.body.classList.add('arrived')"
@@ -133,6 +135,7 @@ def forget(visitor: str) -> str:
         return gr.skip()
     with collected([]):
         workspaces().forget(visitor)
+        forget_files(visitor)
     return ""
 
 
@@ -190,6 +193,7 @@ demo.queue(default_concurrency_limit=4, max_size=64)
 def main() -> None:
     """Serve the page; what takes seconds to load is loaded once it answers."""
     os.umask(0o077)  # what it writes, no other user of the machine reads
+    lock = served.take(Path(get_upload_folder()))
     logging.basicConfig()
     logging.getLogger("app").setLevel(logging.INFO)  # what the owner wants to know
     if ON_ZERO:
@@ -221,6 +225,7 @@ def main() -> None:
         demo.block_thread()
     finally:
         compute().close()
+        lock.close()
 
 
 if __name__ == "__main__":

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import anyio.to_thread
 import gradio as gr
 
 from .messages import user_message
+from .session import VISITOR
+from .uploads import remember_files
 
 MAX_TEXT = 20_000  # characters of one text
 MAX_DATA = 2**26  # of one that is a file's content (data:...)
@@ -27,7 +30,11 @@ class Page(gr.Blocks):
         """Run an event. Raises `gr.Error` and nothing else."""
         try:
             check_bounds(inputs)
-            return await super().process_api(block_fn, inputs, *args, **named)
+            check_count(block_fn, inputs)
+            answer = await super().process_api(block_fn, inputs, *args, **named)
+            if visitor := _whose(block_fn, inputs):
+                await anyio.to_thread.run_sync(remember_files, visitor, inputs, answer["data"])
+            return answer
         except gr.Error:
             raise
         except Exception as error:
@@ -63,6 +70,25 @@ def check_bounds(value: Any) -> None:
             left += [(part, depth + 1) for part in each]
         if parts + len(left) > MAX_PARTS or depth > MAX_DEPTH:
             raise _refused("That is more than can be meant: it holds too many parts.")
+
+
+def check_count(block_fn: Any, inputs: list[Any]) -> None:
+    """Raise `gr.Error` where there are not as many values as the event takes."""
+    if isinstance(block_fn, gr.blocks.BlockFunction) and len(inputs) != len(block_fn.inputs):
+        names = [str(getattr(part, "label", "") or "") for part in block_fn.inputs]
+        named = f": {', '.join(names)}" if all(names) else ""
+        raise _refused(f"{len(inputs)} values came, and this takes {len(block_fn.inputs)}{named}.")
+
+
+def _whose(block_fn: Any, inputs: list[Any]) -> str:
+    """The workspace that an event is about, by its id: the page's, or what a program says."""
+    for part, value in zip(block_fn.inputs, inputs, strict=False):
+        keeps = (
+            getattr(part, "storage_key", "") == VISITOR or getattr(part, "label", "") == "session"
+        )
+        if keeps and isinstance(value, str):
+            return value
+    return ""
 
 
 def _refused(why: str) -> gr.Error:

@@ -269,7 +269,8 @@ class DrawPanel:
         except (PersonalizationError, gr.Error) as error:
             return {self.notes: html.problems([user_message(error)])}
         words = [slot.adapter.description.trigger for slot in stack.active]
-        drawn = publish_pictures(pictures)
+        workspace = self.adapter_list.visit(values).workspace
+        drawn = publish_pictures(workspace, pictures)
         return {
             self.gallery: gr.update(value=drawn, visible=True, selected_index=None),
             self.sheet: gr.update(visible=False),
@@ -278,7 +279,7 @@ class DrawPanel:
             self.notes: html.warnings(
                 html.uncalled(settings.prompt, words)
                 + cut_off(values[self.adapter_list.base], stack, settings.prompt)
-                + keep(self.adapter_list.visit(values).workspace, drawn)
+                + keep(workspace, drawn)
             ),
             self.seed: settings.seed,
         }
@@ -305,9 +306,10 @@ class DrawPanel:
             grid = sweep_with(base, Sweep(stack, settings, axis, other))
         except (PersonalizationError, gr.Error) as error:
             return {self.notes: html.problems([user_message(error)])}
-        drawn = publish_pictures([grid.sheet(dark=values[self.dark])])
+        workspace = self.adapter_list.visit(values).workspace
+        drawn = publish_pictures(workspace, [grid.sheet(dark=values[self.dark])])
         notes = cut_off(base, stack, settings.prompt)
-        notes += keep(self.adapter_list.visit(values).workspace, drawn)
+        notes += keep(workspace, drawn)
         return {
             self.gallery: gr.update(visible=False),
             self.sheet: gr.update(value=drawn[0][0], visible=True),

@@ -90,9 +90,9 @@ def train(
             elif isinstance(event, Finished):
                 finished = event
     keep_adapter(workspace, run, finished)
-    pictures = publish_pictures(show_off(run))
+    pictures = publish_pictures(workspace, show_off(run))
     status |= {"state": "finished", "seconds": finished.seconds, "trigger": html.trigger(run)}
-    yield status, publish_file(run.adapter_path), pictures
+    yield status, publish_file(workspace, run.adapter_path), pictures
 
 
 def train_word(  # noqa: PLR0913 - its parameters are the interface
@@ -196,7 +196,7 @@ def report(session: str, run: str) -> Iterator[tuple[dict[str, Any], dict | None
     status |= {"state": "finished", "verdict": done.verdict}
     if done.figures:
         status["strength"] = done.figures.balance.strength
-    yield status, done.as_dict(), publish_file(opened.folder / "report.html")
+    yield status, done.as_dict(), publish_file(workspace, opened.folder / "report.html")
 
 
 def compare(session: str, runs: list[str]) -> list[dict[str, Any]]:

@@ -12,7 +12,8 @@ import gradio as gr
 from gradio.utils import get_space
 
 from personalization.errors import PersonalizationError
-from personalization.workspaces.library import Entry, Library, slug
+from personalization.workspaces.library import Entry, slug
+from personalization.workspaces.workspace import Workspace
 
 from . import html
 from .adapter_list import AdapterList
@@ -20,7 +21,7 @@ from .adapter_rows import receive
 from .combining import Combining
 from .gpu import gpu_merge
 from .messages import collected, user_message
-from .session import Values, Visit, page_workspace
+from .session import Values, Visit, library_of, page_workspace
 from .uploads import publish_file
 
 if TYPE_CHECKING:
@@ -42,11 +43,11 @@ def take_from_hub(visit: Visit, found: hub.Found, token: str | None) -> Entry:
         return receive(visit.base, visit.workspace.library, path, found.title)
 
 
-def files_of(library: Library, name: str) -> tuple[list[str], list[str]]:
+def files_of(owner: Workspace | None, name: str) -> tuple[list[str], list[str]]:
     """Copies of an adapter for other programs, read back and compared; and what is in the way."""
     from personalization.adapters import formats
 
-    adapter = library.get(name)
+    adapter = library_of(owner).get(name)
     files: list[str] = []
     errors: list[str] = []
     with tempfile.TemporaryDirectory() as folder:
@@ -54,7 +55,7 @@ def files_of(library: Library, name: str) -> tuple[list[str], list[str]]:
             with collected(errors):
                 path = Path(folder) / f"{slug(name)}-{kind}.safetensors"
                 written = formats.export(adapter, path, kind)
-                files += [publish_file(file, f"{kind}/{file.name}") for file in written]
+                files += [publish_file(owner, file, f"{kind}/{file.name}") for file in written]
     return files, errors
 
 
@@ -180,7 +181,7 @@ class TakeAway:
         if not name:
             return {self.notes: html.problems([html.NOTHING_TO_TAKE])}
         try:
-            files, errors = files_of(page_workspace(visitor).library, name)
+            files, errors = files_of(page_workspace(visitor), name)
         except PersonalizationError as error:
             return {self.notes: html.problems([user_message(error)])}
         return {

@@ -55,7 +55,7 @@ class Extract:
         except (PersonalizationError, gr.Error) as error:
             return {self.said: html.problems([user_message(error)])}
         label = f"Download the LoRA ({size_words(entry.size)})"
-        file = publish_file(entry.path)
+        file = publish_file(workspace, entry.path)
         return {
             self.said: html.extracted(made),
             self.download: gr.update(value=file, label=label, visible=True),

@@ -15,6 +15,7 @@ from gradio.utils import get_upload_folder
 
 from personalization.cache import ON_DISK, trim
 from personalization.files import size_words
+from personalization.workspaces.served import clear_gone
 from personalization.workspaces.workspace import Workspaces
 
 from .session import workspaces
@@ -48,6 +49,7 @@ def tidy(store: Workspaces, served: Path | None = None, *, now: float | None = N
     expired = store.expire(now)
     class_images, _ = trim(store.cache, ON_DISK)
     served = Path(get_upload_folder()) if served is None else served
+    clear_gone(served, store)
     copies, _ = trim(served, SERVED, oldest=now - AGE)
     visitors, bytes_used = store.usage()
     return (

@@ -14,6 +14,7 @@ from personalization.files import write_atomically
 from personalization.workspaces.workspace import Workspace
 
 from .messages import collected
+from .uploads import shelf_of
 
 COLOUR = "#6366f1"
 
@@ -55,10 +56,11 @@ def keep(workspace: Workspace, drawn: Sequence[tuple[str, str]]) -> list[str]:
     notes: list[str] = []
     now = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
     with collected(notes):
-        files = {f"{now}-{Path(path).name}": Path(path).read_bytes() for path, _ in drawn}
+        files = {Path(path): Path(path).read_bytes() for path, _ in drawn}
         workspace.make_room(sum(map(len, files.values())))
-        for name, content in files.items():
-            write_atomically(workspace.pictures / name, content)
+        for path, content in files.items():
+            kept = write_atomically(workspace.pictures / f"{now}-{path.name}", content)
+            shelf_of(workspace).tie(path, kept)
     return [f"Not kept among your things. {note}" for note in notes]
 
 

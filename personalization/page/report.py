@@ -180,8 +180,12 @@ class ReportPanel:
         }
         if report:
             name = run.folder.name.split("-", 3)[-1]
-            reply[self.page] = publish_file(run.folder / "report.html", f"{name}-report.html")
-            reply[self.data] = publish_file(run.folder / "report.json", f"{name}-report.json")
+            reply[self.page] = publish_file(
+                visit.workspace, run.folder / "report.html", f"{name}-report.html"
+            )
+            reply[self.data] = publish_file(
+                visit.workspace, run.folder / "report.json", f"{name}-report.json"
+            )
         return reply
 
     def lay_beside(self, visitor: str, current: str, chosen: list[str]) -> dict:
@@ -197,7 +201,7 @@ class ReportPanel:
             self.comparison: gr.update(
                 value=report_html.render_comparison(found, whole=False), visible=True
             ),
-            self.compared: gr.update(value=publish_file(path), visible=True),
+            self.compared: gr.update(value=publish_file(workspace, path), visible=True),
         }
 
 

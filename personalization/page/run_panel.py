@@ -212,7 +212,10 @@ class RunPanel:
         view.phase = "finished"
         size = run.adapter_path.stat().st_size
         paths = sorted((run.folder / "pictures").glob("*.png"))
-        pictures = [(publish_file(p), said) for p, said in zip(paths, showcase(run), strict=False)]
+        pictures = [
+            (publish_file(visit.workspace, p), said)
+            for p, said in zip(paths, showcase(run), strict=False)
+        ]
         name = run.folder.name.split("-", 3)[-1] + ".safetensors"
         return {
             **self.show(view),
@@ -221,7 +224,7 @@ class RunPanel:
             self.gallery: gr.update(value=pictures, selected_index=None),
             self.prompt: showcase(run)[0] + ", on the beach",
             self.download: gr.update(
-                value=publish_file(run.adapter_path, name),
+                value=publish_file(visit.workspace, run.adapter_path, name),
                 label=f"Download ({size_words(size)})",
             ),
             self.draw_notes: "",
@@ -233,9 +236,11 @@ class RunPanel:
     ) -> dict:
         """One more picture with what was just learned, in front of the others."""
         try:
-            run = self.run(visitor, current)
+            workspace = page_workspace(visitor)
+            run = workspace.run(current)
             settings = Settings(prompt, seed=secrets.randbelow(2**32))
-            pictures = publish_pictures(draw_with(run.base, own_stack(run), [settings]))
+            drawn = draw_with(run.base, own_stack(run), [settings])
+            pictures = publish_pictures(workspace, drawn)
         except (PersonalizationError, gr.Error) as error:
             return {self.draw_notes: html.problems([user_message(error)])}
         notes = html.warnings(html.uncalled(prompt, [html.trigger(run)]))

@@ -30,10 +30,15 @@ def workspace_of(session: str) -> Workspace:
     return workspaces().open(session) if session else workspaces().new()
 
 
-def library_of(session: str) -> Library:
-    """The caller's adapters, or without a session the ready ones: nothing is made for a look."""
-    folder = workspaces().root / "nobody"  # is never there
-    return workspaces().open(session).library if session else Library(folder)
+def owner_of(session: str) -> Workspace | None:
+    """The caller's workspace; nobody's without a session: nothing is made for a look."""
+    return workspaces().open(session) if session else None
+
+
+def library_of(owner: Workspace | None) -> Library:
+    """Their adapters, or the ready ones alone."""
+    nobodys = workspaces().root / "nobody"  # is never there
+    return owner.library if owner else Library(nobodys)
 
 
 def page_workspace(visitor: str) -> Workspace:
@@ -45,6 +50,9 @@ def page_workspace(visitor: str) -> Workspace:
         return workspaces().open(visitor)
     except WorkspaceError:
         return workspaces().renew(visitor)
+
+
+VISITOR = "personalization-visitor"  # where a browser keeps the workspace's id
 
 
 def remembered(name: str, value: Any) -> gr.BrowserState:

@@ -21,7 +21,7 @@ from .gpu import gpu_merge
 from .loaded import base as loaded
 from .loaded import spec_of
 from .requests import AdapterRequest, Number, Request, Whole, build_endpoint
-from .session import Visit, library_of, workspace_of
+from .session import Visit, library_of, owner_of, workspace_of
 from .stacks import cut_off, draw_with, sweep_with
 from .uploads import publish_pictures
 
@@ -108,12 +108,15 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
         The pictures, and the record of each: base, adapters with hashes and weights, settings.
         Where the prompt is too long for the base, "notes" say what of it was cut off.
     """
-    stack = stack_in(adapters, library_of(session), base, combine=combine, density=density)
+    owner = owner_of(session)
+    stack = stack_in(adapters, library_of(owner), base, combine=combine, density=density)
     settings = Settings(prompt, negative, seed, count, steps or None, guidance, scheduler or None)
     pictures = draw_with(base, stack, [settings])
     notes = cut_off(base, stack, prompt)
     about = {"notes": notes} if notes else {}
-    return publish_pictures(pictures), [picture.record.to_dict() | about for picture in pictures]
+    return publish_pictures(owner, pictures), [
+        picture.record.to_dict() | about for picture in pictures
+    ]
 
 
 def sweep_stack(  # noqa: PLR0913 - its parameters are the interface
@@ -143,12 +146,13 @@ def sweep_stack(  # noqa: PLR0913 - its parameters are the interface
     """
     from personalization.sampling.sweep import Sweep, side_by_side
 
-    stack = stack_in(adapters, library_of(session), base)
+    owner = owner_of(session)
+    stack = stack_in(adapters, library_of(owner), base)
     axis = across.axis() if across else side_by_side(stack)
     plan = Sweep(stack, Settings(prompt, seed=seed), axis, down.axis() if down else None)
     grid = sweep_with(base, plan)
     records = [[picture.record.to_dict() for picture in row] for row in grid.pictures]
-    return publish_pictures([grid.sheet()])[0][0], records
+    return publish_pictures(owner, [grid.sheet()])[0][0], records
 
 
 def compare_adapters(
@@ -169,7 +173,7 @@ def compare_adapters(
     from personalization.stacking.interference import overlaps, suggest
 
     names = [adapter.name for adapter in adapters]
-    stack = stack_in(adapters, library_of(session), base)
+    stack = stack_in(adapters, library_of(owner_of(session)), base)
     found = overlaps([slot.adapter for slot in stack.slots])
     pairs = [
         {
@@ -204,7 +208,7 @@ def save_stack(
         "session"; "name", for draw_stack; and "residual", the part of the change that was lost
         on the way.
     """
-    stack = stack_in(adapters, library_of(session), base, combine=combine)
+    stack = stack_in(adapters, library_of(owner_of(session)), base, combine=combine)
     result = gpu_merge(base, stack, title)
     workspace = workspace_of(session)
     entry = workspace.library.add(result.adapter, title)
@@ -221,7 +225,7 @@ def export_adapter(name: str, session: str = "") -> list[str]:
     Returns:
         A file for diffusers and one for kohya (ComfyUI, A1111, Forge), and a word's own file.
     """
-    return files_of(library_of(session), name)[0]
+    return files_of(owner_of(session), name)[0]
 
 
 def add_from_hub(
@@ -267,7 +271,7 @@ def list_adapters(session: str = "") -> list[dict[str, Any]]:
     Returns:
         For each its name, title, trigger word, method, recommended strength and size in bytes.
     """
-    entries = library_of(session).list()
+    entries = library_of(owner_of(session)).list()
     said = ("title", "trigger", "method", "strength")
     return [
         {"name": entry.name, "size": entry.size, "own": entry.own}

@@ -28,7 +28,7 @@ from . import html, things_html
 from .event_options import CLICK_WITH_KEY, LATEST, UNQUEUED
 from .messages import collected, user_message
 from .session import Values, page_workspace
-from .uploads import served_path
+from .uploads import served_path, shelf_of
 
 ORDERS = [("newest first", "newest"), ("by name", "name"), ("largest first", "size")]
 
@@ -36,6 +36,7 @@ ORDERS = [("newest first", "newest"), ("by name", "name"), ("largest first", "si
 def remove(workspace: Workspace, kind: Kind, names: Sequence[str] | None = None) -> Deleted:
     """Delete these, or all of that kind; after the seconds of an undo they are gone for good."""
     deleted = delete(workspace, kind, names)
+    shelf_of(workspace).withdraw()
     if deleted.count:
         timer = threading.Timer(UNDO + 0.5, workspace.trash.purge)
         timer.daemon = True
@@ -46,7 +47,7 @@ def remove(workspace: Workspace, kind: Kind, names: Sequence[str] | None = None)
 def packed(workspace: Workspace) -> str:
     """Everything of the visitor's as a zip that Gradio serves."""
     with on_disk():
-        return str(archive.write(workspace, served_path("your-things.zip")))
+        return str(archive.write(workspace, served_path(workspace, "your-things.zip")))
 
 
 class Things:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +15,12 @@ from httpx import HTTPError
 from pydantic import PlainValidator, WithJsonSchema
 
 from personalization.data.photos import Photo, open_photos
-from personalization.errors import PhotoError
+from personalization.errors import PhotoError, WorkspaceError
+from personalization.files import on_disk
+from personalization.workspaces.served import Shelf
+from personalization.workspaces.workspace import Workspace
+
+from .session import workspaces
 
 if TYPE_CHECKING:
     from personalization.sampling.picture_record import Picture
@@ -54,27 +59,68 @@ Upload = Annotated[
 def take_uploads(paths: Sequence[str] | None) -> tuple[list[Photo], list[PhotoError]]:
     """Read uploaded photos, and leave them: a file of the same content is another request's too.
 
-    Gradio deletes what lies in its folder once it is old (`delete_cache`).
+    They go with the visitor's other things (`remember_files`), or once they are old.
     """
     return open_photos(Path(path) for path in paths or ())
 
 
-def publish_file(path: Path, name: str = "") -> str:
-    """A copy among the files that Gradio serves: it serves nothing of the workspaces."""
-    return shutil.copyfile(path, served_path(name or path.name)).as_posix()
+def shelf_of(owner: Workspace) -> Shelf:
+    """What is handed out to a visitor."""
+    return Shelf(Path(get_upload_folder()), owner)
 
 
-def served_path(name: str) -> Path:
+def publish_file(owner: Workspace | None, path: Path, name: str = "") -> str:
+    """A copy among the files that Gradio serves: it serves nothing of the workspaces.
+
+    It goes with the owner's things, and nobody's after a day.
+    """
+    with on_disk():
+        if owner:
+            return shelf_of(owner).copy(path, name).as_posix()
+        return shutil.copyfile(path, served_path(owner, name or path.name)).as_posix()
+
+
+def served_path(owner: Workspace | None, name: str) -> Path:
     """Where a file of that name is to be written, to be served under an address of its own."""
+    if owner:
+        return shelf_of(owner).new_path(name)
     target = Path(get_upload_folder()) / secrets.token_hex(16) / name
     target.parent.mkdir(parents=True)
     return target
 
 
-def publish_pictures(pictures: Sequence[Picture]) -> list[tuple[str, str]]:
+def publish_pictures(owner: Workspace | None, pictures: Sequence[Picture]) -> list[tuple[str, str]]:
     """Pictures with their records inside, and their prompts as captions."""
-    folder = Path(get_upload_folder()) / secrets.token_hex(16)
-    return [
-        (str(p.save(folder / f"picture-{i}-seed-{p.record.seed}.png")), p.record.prompt)
-        for i, p in enumerate(pictures)
-    ]
+    with on_disk():
+        return [
+            (
+                str(p.save(served_path(owner, f"picture-{i}-seed-{p.record.seed}.png"))),
+                p.record.prompt,
+            )
+            for i, p in enumerate(pictures)
+        ]
+
+
+def remember_files(visitor: str, *data: Any) -> None:
+    """Files in what a visitor sends or is sent: they are deleted with all else of theirs."""
+    if paths := list(_paths(data)):
+        with suppress(WorkspaceError):
+            shelf_of(workspaces().open(visitor)).remember(paths)
+
+
+def forget_files(visitor: str) -> None:
+    """Hand out nothing of this visitor's any more."""
+    shelf_of(Workspace(workspaces().root / visitor)).clear()
+
+
+def _paths(data: Any) -> Iterator[str]:
+    """The paths of the files in an event's data, as Gradio writes them."""
+    match data:
+        case {"path": str(path), "meta": {"_type": "gradio.FileData"}}:
+            yield path
+        case dict():
+            for part in data.values():
+                yield from _paths(part)
+        case list() | tuple():
+            for part in data:
+                yield from _paths(part)

@@ -71,10 +71,14 @@ class Shelf:
             part = target.with_name(f"{secrets.token_hex(4)}{PART}")
             shutil.copyfile(path, part)
             part.replace(target)
-        if path.is_relative_to(self.workspace.folder):
-            mark = target.parent.with_suffix(".from")
-            mark.write_text(str(path.relative_to(self.workspace.folder)))
+        self.tie(target, path)
         return target
+
+    def tie(self, copy: Path, path: Path) -> None:
+        """The copy is of a file of the workspace, and goes with it."""
+        if path.is_relative_to(self.workspace.folder):
+            mark = copy.parent.with_suffix(".from")
+            mark.write_text(str(path.relative_to(self.workspace.folder)))
 
     def new_path(self, name: str) -> Path:
         """Where a new file is to be written, under an address of its own."""

@@ -181,7 +181,7 @@ def test_interference_is_drawn_by_layer_and_what_was_named_stays_text() -> None:
 
 
 def test_files_to_take_away_hold_the_same_change(workspace, ready) -> None:
-    files, errors = files_of(workspace.library, "crowned-dog")
+    files, errors = files_of(workspace, "crowned-dog")
     assert errors == []
     assert [Path(file).name for file in files] == [
         "crowned-dog-diffusers.safetensors",
@@ -194,7 +194,7 @@ def test_files_to_take_away_hold_the_same_change(workspace, ready) -> None:
 def test_what_one_format_cannot_hold_is_said_and_the_other_is_offered(workspace, ready) -> None:
     flow = {n.replace("unet.", "transformer."): t for n, t in ready.tensors.items() if "unet" in n}
     workspace.library.add(Adapter(replace(ready.description), flow), "flow")
-    files, errors = files_of(workspace.library, "flow")
+    files, errors = files_of(workspace, "flow")
     assert [Path(file).name for file in files] == ["flow-diffusers.safetensors"]
     assert "format has no name for a transformer" in errors[0]
 
