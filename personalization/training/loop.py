@@ -21,6 +21,7 @@ from personalization.errors import RunError
 from personalization.events import Event, Finished, SliceEnded, Stage
 from personalization.methods import installed
 from personalization.recipe import Recipe
+from personalization.training.cores import Cores, shared_cores
 from personalization.training.objective import Objective
 from personalization.training.prior import PER_BATCH, ClassImages
 from personalization.training.run import Run
@@ -107,7 +108,8 @@ def _slice(base: Base, run: Run, end: _End, cache: Path) -> Iterator[Event]:
         session.restore()
         session.continue_log()
         yield Stage("photos", 1, 1)
-        yield from _steps(session, objective, end)
+        with shared_cores(base.device) as cores:
+            yield from _steps(session, objective, end, cores)
 
 
 def _class_images(run: Run, images: ClassImages, end: _End) -> Iterator[Stage]:
@@ -119,7 +121,7 @@ def _class_images(run: Run, images: ClassImages, end: _End) -> Iterator[Stage]:
         yield replace(stage, seconds_left=left or None)
 
 
-def _steps(session: Session, objective: Objective, end: _End) -> Iterator[Event]:
+def _steps(session: Session, objective: Objective, end: _End, cores: Cores) -> Iterator[Event]:
     """Step, preview, save; at the end of the slice save, at that of the run make the adapter."""
     recipe = session.recipe
     while session.step < recipe.steps and not recipe.settled(session.fixed_batch_losses):
@@ -128,6 +130,7 @@ def _steps(session: Session, objective: Objective, end: _End) -> Iterator[Event]
             yield session.checkpoint()
             yield SliceEnded(session.step, recipe.steps)
             return
+        cores.fit()
         yield from session.advance(objective)
         if recipe.preview_every and session.step % recipe.preview_every == 0:
             yield session.preview()

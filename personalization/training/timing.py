@@ -13,7 +13,7 @@ from personalization.recipe import FIXED_BATCH_EVERY, Recipe
 
 Part = Literal["class images", "step", "look", "preview", "checkpoint"]
 
-WINDOW = 100  # times of a part that count
+WINDOW = 40  # times of a part that count: half of them follow a change in a slower machine
 COLD = 2  # first steps of a process, in which caches fill and kernels are chosen
 SPIKE = 1.5  # medians: a longer time counts as that (a winsorized mean)
 
