@@ -84,13 +84,17 @@ class BaseSpec:
     architecture: str  # of `architectures`: what it weighs is known before it is loaded
     encoder: str = "pocket"  # see `encoders.ENCODERS`
     gated: bool = False  # whether the Hub asks for its terms to be accepted first
-    small: bool = False  # whether it is taught and drawn anywhere, in minutes
     scripts: Recipes = field(default_factory=dict, hash=False)  # of diffusers' examples
     fast: Fast | None = None  # how it is drawn in a few steps
     decoder: Checkpoint | None = None  # a small autoencoder for its latents: previews
     safety_checker: bool = False  # whether it comes with one: kept on where the public draws
     config: str | None = None  # of a single file: the repository with its tokenizer and settings
     anonymous: bool = False  # read without the machine's own token: a visitor named it
+
+    @property
+    def small(self) -> bool:
+        """Whether it is taught and drawn anywhere, in minutes."""
+        return self.architecture == "pocket"
 
     @property
     def blocks(self) -> dict[str, str]:
@@ -132,7 +136,6 @@ CATALOG: dict[str, BaseSpec] = {
         text_targets=CLIP_ATTENTION,
         recipes=recipes.POCKET,
         architecture="pocket",
-        small=True,
     ),
     "sd15": BaseSpec(
         name="sd15",
