@@ -31,7 +31,8 @@ def parameters_by_key(modules: Mapping[str, nn.Module]) -> dict[ModuleKey, nn.Pa
     found = {}
     for component, module in modules.items():
         for name, parameter in module.named_parameters():
-            path = name.removesuffix(".weight")
+            # While a method is trained, PEFT's layers stand around the base's own.
+            path = name.removesuffix(".weight").replace(".base_layer", "")
             found[ModuleKey(component, path)] = parameter
             if component.startswith("text_encoder"):
                 found.setdefault(ModuleKey(component, f"text_model.{path}"), parameter)

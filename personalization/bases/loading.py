@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import AutoencoderTiny, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import SingleFileComponentError
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -27,8 +27,9 @@ from huggingface_hub.errors import (
 )
 from safetensors import SafetensorError
 from torch import nn
+from transformers.utils import cached_file
 
-from personalization.bases.catalog import CATALOG, BaseSpec
+from personalization.bases.catalog import CATALOG, BaseSpec, Checkpoint
 from personalization.errors import AdapterError, BaseError
 from personalization.files import read_header
 
@@ -148,6 +149,27 @@ def read(kind: Any, spec: BaseSpec, device: torch.device, **more: Any) -> Any:
         ) from error
     except _FAILURES as error:
         raise BaseError(f"{failure_reason(spec.source, error)} The base in use stays.") from error
+
+
+def fetched(checkpoint: Checkpoint, name: str) -> Path:
+    """A file that goes with a base, from the Hub's cache or the Hub. Raises `BaseError`."""
+    try:
+        path = cached_file(checkpoint.source, name, revision=checkpoint.revision)
+    except _FAILURES as error:
+        raise BaseError(failure_reason(checkpoint.source, error)) from error
+    return Path(path)
+
+
+def small_decoder(checkpoint: Checkpoint, like: nn.Module) -> Any:
+    """A small autoencoder in the precision and on the device of `like`. Raises `BaseError`."""
+    try:
+        decoder = AutoencoderTiny.from_pretrained(
+            checkpoint.source, revision=checkpoint.revision, use_safetensors=True
+        )
+    except _FAILURES as error:
+        raise BaseError(failure_reason(checkpoint.source, error)) from error
+    weight = next(like.parameters())
+    return decoder.to(weight.device, weight.dtype).requires_grad_(False).eval()
 
 
 def recognised(source: str, revision: str | None = None, *, anonymous: bool = False) -> BaseSpec:

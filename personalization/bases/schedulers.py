@@ -24,6 +24,7 @@ _DIFFUSION: dict[str, tuple[str, dict[str, Any]]] = {
     "Euler a": ("EulerAncestralDiscreteScheduler", {}),
     "Heun": ("HeunDiscreteScheduler", {"use_karras_sigmas": False}),
     "DDIM": ("DDIMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
+    "LCM": ("LCMScheduler", {"clip_sample": False, "set_alpha_to_one": False}),
 }
 # The pipelines of flow models pass sigmas of their own, which diffusers' Euler alone takes.
 _FLOW: dict[str, tuple[str, dict[str, Any]]] = {

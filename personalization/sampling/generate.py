@@ -7,6 +7,7 @@ whatever a stack or a run has put into them is in the picture.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from math import ceil
 from typing import Any
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from personalization.bases.base import Base
 from personalization.errors import PersonalizationError, RecipeError
+from personalization.sampling import fast
 from personalization.sampling.picture_record import AdapterRecord, Picture, PictureRecord
 from personalization.sampling.settings import Settings, Start
 from personalization.stacking.stack import Stack
@@ -68,8 +70,15 @@ def record_of(
 
 
 def as_drawn(base: Base, settings: Settings) -> Settings:
-    """The settings with the base's own steps and guidance where they name none."""
+    """The settings with the base's own steps and guidance where they name none.
+
+    Raises `RecipeError` where the base cannot be drawn fast.
+    """
     sampling = base.spec.sampling
+    if settings.fast:
+        way = fast.way(base.spec)
+        sampling = way.sampling
+        settings = replace(settings, scheduler=settings.scheduler or way.scheduler)
     return replace(
         settings,
         steps=settings.steps or sampling.steps,
@@ -85,15 +94,21 @@ def draw_each(
     *,
     start: Start | None = None,
     on_step: OnStep | None = None,
+    draft: bool = False,
 ) -> list[Image.Image]:
-    """A picture for each prompt at its seed, in batches; all else is as `settings` say."""
+    """A picture for each prompt at its seed, in batches; all else is as `settings` say.
+
+    draft: decoded by the base's small autoencoder, where its own takes longer than a step.
+    """
     settings = as_drawn(base, settings)
     _check_steps(base, settings)
     start = None if settings.task == "text" else _fitted(base, settings, start)
     arguments = _arguments(base, settings, start)
     batches = range(0, len(prompts), PER_BATCH)
     images: list[Image.Image] = []
-    with torch.inference_mode(), base.autocast():
+    hooks = fast.installed(base) if settings.fast else nullcontext()
+    decoder = fast.decoder(base) if draft and start is None else None
+    with torch.inference_mode(), base.autocast(), hooks:
         for number, first in enumerate(batches):
             part = slice(first, first + PER_BATCH)
             if on_step:
@@ -104,6 +119,8 @@ def draw_each(
             if arguments["guidance_scale"] > 1:
                 arguments["negative_prompt"] = [settings.negative] * len(prompts[part])
             pipe = base.pipeline(settings.task, settings.scheduler)
+            if decoder is not None:
+                pipe.vae = decoder
             generators = [torch.Generator().manual_seed(seed) for seed in seeds[part]]
             images += pipe(prompt=list(prompts[part]), generator=generators, **arguments).images
     if start and start.mask:

@@ -128,6 +128,7 @@ class PictureRecord:
     height: Annotated[int | None, _whole(None, 1, MAX_SIZE)] = None
     task: Annotated[Task, _one_of(("text", "image", "inpaint"), "text")] = "text"
     strength: Annotated[float, _number(0.6, *STRENGTH)] = 0.6
+    fast: Annotated[bool, BeforeValidator(lambda value: value is True)] = False
     base: Name = ""
     fingerprint: Name = ""  # of the base's weights
     adapters: Annotated[tuple[AdapterRecord, ...], BeforeValidator(_adapters)] = ()
@@ -150,6 +151,7 @@ class PictureRecord:
             height=self.height,
             task=self.task,
             strength=self.strength,
+            fast=self.fast,
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Settings:
     height: int | None = None
     task: Task = "text"
     strength: float = 0.6  # of image and inpaint: how much of the schedule is run
+    fast: bool = False  # in a few steps, by the base's LoRA for it; see `sampling.fast`
 
     @property
     def seeds(self) -> list[int]:

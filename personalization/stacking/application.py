@@ -94,21 +94,22 @@ def applied_each(base: Base, stacks: Sequence[Stack]) -> Iterator[None]:
             for weight, (place, change) in matches.items():
                 assert isinstance(change, LoRADelta)
                 scales = change.scale * torch.tensor([s.weight_at(place) for s in slots])
-                hook = _LoRAHook(change, scales, like=weight)
+                hook = LoRAHook(change, scales, like=weight)
                 undo.callback(owners[weight].register_forward_hook(hook).remove)
         yield
 
 
-class _LoRAHook:
+class LoRAHook:
     """A forward hook: what a LoRA adds to a layer's output, scaled picture by picture.
 
-    scales: (pictures,); `like` says the dtype and the device.
+    scales: (pictures,), or one for all; `like` says the dtype and the device.
     """
 
     def __init__(self, change: LoRADelta, scales: Tensor, like: Tensor):
         self.down, self.up, self.scales = (t.to(like) for t in (change.down, change.up, scales))
 
     def __call__(self, layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        """The layer's output with the LoRA's."""
         (x, *_) = inputs
         scales = self.scales.repeat(len(x) // len(self.scales))
         scales = scales.reshape(-1, *[1] * (output.dim() - 1))

@@ -17,30 +17,20 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from personalization.bases import memory, speed
+from personalization.bases import memory
 from personalization.bases.architectures import ARCHITECTURES
 from personalization.bases.base import Base, TextEncoder
-from personalization.bases.catalog import CATALOG, BaseSpec, Sampling
+from personalization.bases.catalog import CATALOG, BaseSpec
 from personalization.bases.loading import precision
-from personalization.bases.work import Load, Work, decoding, encoding, forward, on_meta
+from personalization.bases.work import Load, Work, encoding, on_meta
 from personalization.bases.work import step as training_step
 from personalization.errors import RecipeError
 from personalization.methods import installed
 from personalization.recipe import Recipe
+from personalization.sampling import pace
 from personalization.training.previews import COUNT
 from personalization.training.previews import STEPS as PREVIEW_STEPS
 
-# Dense bfloat16 with float32 sums, FLOP a second, as NVIDIA's data sheets have it; of the RTX
-# PRO 6000 Blackwell the half that ZeroGPU lends.
-PEAKS = {
-    "H200": 989e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "L4": 121e12,
-    "RTX PRO 6000": 252e12,
-    "RTX 3060": 25e12,
-}
-SHARE = 0.2  # of the peak: the example scripts reach 0.08 to 0.35
 # Seconds that a CPU takes to dispatch a layer, there and back, and an adapter's on it: what a step
 # of few pictures takes at the least, however fast the card. Fitted to eleven recipes on one H200
 # (docs/BENCHMARKS.md), which they meet within a quarter.
@@ -48,23 +38,6 @@ DISPATCH, DISPATCH_ADAPTER = 1.9e-4, 5.5e-4
 SMALLEST = "bk-sdm-tiny"  # of the bases for photographs
 PHOTOS = 5  # that a run is taken to have, for the time that they are encoded in
 START = 6.0  # seconds before the first step and after the last, measured on the pocket
-
-
-@dataclass(frozen=True)
-class Pace:
-    """Seconds for one picture, measured."""
-
-    word: float  # forward and back, where a word is trained
-    weights: float  # the same where weights are
-    drawn: float
-
-
-# By architecture and kind of device; others go by the peaks.
-PACES = {
-    ("pocket", "cpu"): Pace(0.050, 0.06, 0.400),
-    ("pocket", "mps"): Pace(0.010, 0.012, 0.080),
-    ("pocket", "cuda"): Pace(0.004, 0.0048, 0.032),
-}
 
 
 @dataclass(frozen=True)
@@ -96,7 +69,7 @@ class Estimate:
 
     def seconds(self, device: str) -> float | None:
         """Of a step on a device of that name; None where its speed is not known."""
-        return _seconds(device, self.work, self.dispatch, self.precision)
+        return pace.seconds(device, self.work, self.dispatch, self.precision)
 
     def check(self, free: int, smaller: Sequence[str] = ()) -> None:
         """Raise `RecipeError` where `free` bytes are too few; `smaller` says what would fit."""
@@ -117,14 +90,6 @@ class Estimate:
 def _either(remedies: Sequence[str]) -> str:
     *first, last = remedies
     return f"{', '.join(first)}, or {last}" if first else last
-
-
-def _seconds(device: str, work: Work, dispatch: float, precision: torch.dtype) -> float | None:
-    """Of that work on a device of that name: the CPU is measured, GPUs go by their peaks."""
-    if device == "cpu":
-        return speed.of_this_machine(precision).seconds(work)
-    peak = next((peak for name, peak in PEAKS.items() if name in device), None)
-    return max(work.flops / (peak * SHARE), dispatch) if peak else None
 
 
 @dataclass
@@ -222,37 +187,24 @@ def outlook_on(spec: BaseSpec, recipe: Recipe, device: torch.device) -> Outlook:
     samples = recipe.batch_size * (2 if recipe.prior else 1)
     times = recipe.steps // recipe.preview_every if recipe.preview_every else 0
     kept = recipe.prior.images if recipe.prior and recipe.prior.kind == "images" else 0
-    pace = PACES.get((spec.architecture, device.type))
-    if pace:
-        sample = pace.weights if recipe.trains_weights else pace.word
+    if known := pace.PACES.get((spec.architecture, device.type)):
+        sample = known.weights if recipe.trains_weights else known.word
         pictures = times * COUNT + kept
-        seconds = START + recipe.steps * samples * sample + pictures * pace.drawn
+        seconds = START + recipe.steps * samples * sample + pictures * known.drawn
         return Outlook(seconds, cost.memory, cost.file, samples * sample)
-    name = _device_name(device)
+    name = pace.device_name(device)
     step = cost.seconds(name)
     if step is None:
         return Outlook(None, cost.memory, cost.file)
     size = recipe.size(spec.size)
     # The last preview comes in any case.
-    preview = picture(spec, device, replace(spec.sampling, steps=PREVIEW_STEPS), size) or 0.0
-    drawn = picture(spec, device, spec.sampling, size) or 0.0
-    photos = _seconds(name, encoding(spec.architecture, size) * PHOTOS, 0.0, cost.precision) or 0.0
+    preview = pace.previewed(spec, device, PREVIEW_STEPS, size) or 0.0
+    drawn = pace.picture(spec, device, spec.sampling, size) or 0.0
+    photos = (
+        pace.seconds(name, encoding(spec.architecture, size) * PHOTOS, 0.0, cost.precision) or 0.0
+    )
     seconds = START + photos + recipe.steps * step + max(1, times) * COUNT * preview + kept * drawn
     return Outlook(seconds, cost.memory, cost.file, step)
-
-
-def picture(
-    spec: BaseSpec, device: torch.device, sampling: Sampling, size: int = 0
-) -> float | None:
-    """Seconds to draw one on that device; None where its speed is not known."""
-    if pace := PACES.get((spec.architecture, device.type)):
-        return pace.drawn * sampling.steps / spec.sampling.steps
-    name, size = _device_name(device), size or spec.size
-    kept_in = precision(spec, device)
-    passes = sampling.steps * (2 if sampling.guidance > 1 else 1)
-    answer = _seconds(name, forward(spec.architecture, size), 0.0, kept_in)
-    decoded = _seconds(name, decoding(spec.architecture, size), 0.0, kept_in)
-    return None if answer is None or decoded is None else passes * answer + decoded
 
 
 def fitting(
@@ -301,7 +253,3 @@ def _remedies(spec: BaseSpec, recipe: Recipe, free: int, kept_in: torch.dtype) -
         if estimate(spec, other, kept_in).memory <= free:
             return (f"photos of {other.resolution} px",)
     return ()
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from personalization.bases.base import Base
-from personalization.sampling import generate
+from personalization.sampling import fast, generate, pace
 from personalization.sampling.picture_record import Picture, PictureRecord
 from personalization.sampling.settings import Settings
 from personalization.training.run import Run
@@ -33,10 +33,19 @@ def draw(base: Base, run: Run, step: int, *, with_class_noun: bool) -> tuple[Pat
     seeds = [run.recipe.seed + i for i in range(len(texts))]
     size = run.recipe.size(base.spec.size)
     settings = Settings(steps=STEPS, width=size, height=size)
-    pictures = generate.draw_each(base, texts, seeds, settings)
+    if pace.is_slow(base.spec, base.device) and fast.is_there(base.spec):
+        settings = Settings(fast=True, width=size, height=size)
+    pictures = generate.draw_each(base, texts, seeds, settings, draft=True)
     paths = []
     for index, (picture, prompt) in enumerate(zip(pictures, texts, strict=True)):
-        record = PictureRecord(prompt, seed=seeds[index], steps=STEPS, width=size, height=size)
+        record = PictureRecord(
+            prompt,
+            seed=seeds[index],
+            steps=settings.steps,
+            width=size,
+            height=size,
+            fast=settings.fast,
+        )
         path = run.preview_path(step, index)
         paths.append(Picture(picture, record).save(path))
     return tuple(paths)

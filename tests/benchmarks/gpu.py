@@ -38,8 +38,9 @@ from personalization.data.concept import Concept
 from personalization.data.photos import Photo
 from personalization.events import StepDone
 from personalization.recipe import LowRank, Prior, Recipe
+from personalization.sampling.pace import PEAKS
 from personalization.training import loop
-from personalization.training.estimate import PEAKS, estimate
+from personalization.training.estimate import estimate
 from personalization.training.run import Run
 from tests.support import tiny
 
