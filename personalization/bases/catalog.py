@@ -8,6 +8,7 @@ from typing import Literal
 
 from personalization.bases import recipes
 from personalization.bases.recipes import Recipes
+from personalization.errors import RecipeError
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
@@ -95,6 +96,15 @@ class BaseSpec:
     def small(self) -> bool:
         """Whether it is taught and drawn anywhere, in minutes."""
         return self.architecture == "pocket"
+
+    def fast_way(self) -> Fast:
+        """How it is drawn in a few steps. Raises `RecipeError` where it is not."""
+        if self.fast is None:
+            raise RecipeError(
+                f"There is no way to draw {self.title} in a few steps: switch “draw fast” off.",
+                field="fast",
+            )
+        return self.fast
 
     @property
     def blocks(self) -> dict[str, str]:

@@ -25,8 +25,9 @@ from . import html
 from .adapter_list import AdapterList
 from .combining import Combining
 from .event_options import LATEST, ON_GPU, UNQUEUED
+from .loaded import ON_ZERO, spec_of
 from .loaded import base as loaded
-from .loaded import spec_of
+from .long_work import LONG, LongWork, drawing_seconds, sentence
 from .messages import collected, user_message
 from .pictures import brushed, canvas, gallery, keep, painted
 from .records import rows_of, start_from, start_of
@@ -109,6 +110,15 @@ class DrawPanel:
                 "Side by side", scale=1, min_width=130, elem_id="compare-button"
             )
             self.sweep = gr.Button("Sweep", scale=1, min_width=90, elem_id="sweep-button")
+        self.fast = gr.Checkbox(
+            False,
+            label="Draw fast",
+            info="In four steps, by LCM-LoRA: coarser, and many times sooner.",
+            visible=False,
+            elem_id="stack-fast",
+        )
+        self.takes = gr.HTML(elem_id="stack-takes")
+        self.long = LongWork("stack", "Draw all the same", sizes=())
         self.notes = gr.HTML(elem_id="stack-notes")
         self.gallery = gallery("stack-gallery", visible=False)
         self.sheet = gr.Image(
@@ -173,7 +183,7 @@ class DrawPanel:
     @property
     def kept(self) -> list[Any]:
         """What the browser remembers, the prompts first."""
-        sampling = [self.steps, self.guidance, self.scheduler]
+        sampling = [self.steps, self.guidance, self.scheduler, self.fast]
         return [self.prompt, self.negative, self.seed, self.vary, self.count, *sampling]
 
     def wire(self, outputs: list[Any], then: Callable[[Any], None]) -> None:
@@ -190,7 +200,20 @@ class DrawPanel:
         self.prompt.input(say_unread, typed, self.unread, **LATEST)
         self.task.change(self.choose_task, self.task, starts, **UNQUEUED)
         values = {*form, self.image, self.editor, *self.combining.inputs}
-        gr.on([self.draw.click, self.prompt.submit], self.paint, values, shown, **work)
+        asked = [*shown, *self.long.parts]
+        gr.on([self.draw.click, self.prompt.submit], self.paint_unless_long, values, asked, **work)
+        self.long.go.click(self.paint, values, asked, **work)
+        base = self.adapter_list.base
+        sampling = [self.steps, self.guidance]
+        self.fast.input(self.choose_fast, {base, self.fast}, sampling, **UNQUEUED)
+        deciding: list[Any] = [self.steps, self.guidance, self.count, self.fast]
+        gr.on(
+            [part.change for part in deciding],
+            self.say_takes,
+            {*form, base},
+            self.takes,
+            **LATEST,
+        )
         # The sheet's colours are those of the page at that moment.
         self.compare.click(None, None, self.dark, js=SAY_DARK).then(
             self.paint_each, {*values, self.dark}, shown, **work
@@ -245,6 +268,7 @@ class DrawPanel:
             scheduler=values[self.scheduler] or None,
             task=values[self.task],
             strength=values[self.strength],
+            fast=values[self.fast],
         )
 
     def start(self, values: Values) -> Start | None:
@@ -259,6 +283,45 @@ class DrawPanel:
         visit = self.adapter_list.visit(values)
         return start_from(visit.workspace, visit.base, image, mask)
 
+    def for_base(self, spec: BaseSpec) -> dict:
+        """How the base draws when nobody says otherwise, and what it can do."""
+        return {
+            self.steps: spec.sampling.steps,
+            self.guidance: spec.sampling.guidance,
+            self.scheduler: gr.update(choices=scheduler_choices(spec), value=""),
+            self.fast: gr.update(visible=spec.fast is not None, value=False),
+            **self.long.hide(),
+        }
+
+    def choose_fast(self, values: Values) -> dict:
+        """The steps and the guidance that suit it, or the base's own."""
+        spec = spec_of(values[self.adapter_list.base])
+        sampling = spec.fast.sampling if spec.fast and values[self.fast] else spec.sampling
+        return {self.steps: sampling.steps, self.guidance: sampling.guidance}
+
+    def say_takes(self, values: Values) -> str:
+        """How long a picture takes, on a base that is slow here."""
+        spec = spec_of(values[self.adapter_list.base])
+        seconds = None if spec.small or ON_ZERO else drawing_seconds(spec, self.settings(values))
+        return html.hint(f"{html.duration(seconds)} a picture here") if seconds else ""
+
+    def too_long(self, values: Values) -> dict | None:
+        """What to ask before a drawing that takes long; None for one that does not."""
+        spec, settings = spec_of(values[self.adapter_list.base]), self.settings(values)
+        seconds = None if ON_ZERO else drawing_seconds(spec, settings)
+        if seconds is None or seconds * settings.count <= LONG:
+            return None
+        others = [f"One alone takes {html.duration(seconds)}."] if settings.count > 1 else []
+        if spec.fast and not settings.fast:
+            quick = drawing_seconds(spec, replace(settings, fast=True, steps=None, guidance=None))
+            others.append(f"“Draw fast” takes {html.duration(quick or 0.0)} a picture.")
+        what = "This" if settings.count == 1 else f"Drawing {settings.count} pictures"
+        return self.long.ask(sentence(what, seconds * settings.count, others), {})
+
+    def paint_unless_long(self, values: Values) -> dict:
+        """Draw, or ask first."""
+        return self.too_long(values) or self.paint(values)
+
     def paint(self, values: Values) -> dict:
         """Draw with the list as it stands."""
         try:
@@ -267,7 +330,7 @@ class DrawPanel:
             start = self.start(values)
             pictures = draw_with(values[self.adapter_list.base], stack, [settings], start)
         except (PersonalizationError, gr.Error) as error:
-            return {self.notes: html.problems([user_message(error)])}
+            return {self.notes: html.problems([user_message(error)]), **self.long.hide()}
         words = [slot.adapter.description.trigger for slot in stack.active]
         workspace = self.adapter_list.visit(values).workspace
         drawn = publish_pictures(workspace, pictures)
@@ -282,6 +345,7 @@ class DrawPanel:
                 + keep(workspace, drawn)
             ),
             self.seed: settings.seed,
+            **self.long.hide(),
         }
 
     def paint_sweep(self, values: Values) -> dict:
@@ -367,6 +431,7 @@ class DrawPanel:
             self.scheduler: record.scheduler if known else "",
             self.task: record.task,
             self.strength: record.strength,
+            self.fast: record.fast and spec.fast is not None,
         }
 
 

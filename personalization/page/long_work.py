@@ -6,6 +6,10 @@ from collections.abc import Sequence
 
 import gradio as gr
 
+from personalization.bases import best_device
+from personalization.bases.catalog import BaseSpec, Sampling
+from personalization.sampling.settings import Settings
+
 from . import html
 
 LONG = 600.0  # seconds, from which on it asks
@@ -15,13 +19,14 @@ SIZES = (384, 256)  # pixels a side of the smaller photos that are offered
 class LongWork:
     """A note and its buttons, hidden until they are needed."""
 
-    def __init__(self, purpose: str, begin: str):
+    def __init__(self, purpose: str, begin: str, sizes: Sequence[int] = SIZES):
+        self.sizes = sizes
         self.note = gr.HTML(elem_id=f"{purpose}-long")
         with gr.Row(visible=False, elem_classes="settings wide") as self.row:
             self.go = gr.Button(begin, size="sm", elem_id=f"{purpose}-long-go")
             self.smaller = [
                 gr.Button("", size="sm", visible=False, elem_id=f"{purpose}-long-{size}")
-                for size in SIZES
+                for size in sizes
             ]
         self.parts = [self.note, self.row, *self.smaller]
 
@@ -39,9 +44,19 @@ class LongWork:
                     visible=size in quicker,
                     value=f"Photos of {size} px: {html.duration(quicker.get(size, 0))}",
                 )
-                for size, button in zip(SIZES, self.smaller, strict=True)
+                for size, button in zip(self.sizes, self.smaller, strict=True)
             },
         }
+
+
+def drawing_seconds(spec: BaseSpec, settings: Settings) -> float | None:
+    """Of one picture on this machine, as far as it can be told."""
+    from personalization.sampling.pace import picture
+
+    usual = settings.fast and spec.fast.sampling if spec.fast else spec.sampling
+    own = usual or spec.sampling
+    guidance = own.guidance if settings.guidance is None else settings.guidance
+    return picture(spec, best_device(), Sampling(settings.steps or own.steps, guidance))
 
 
 def sentence(what: str, seconds: float, others: Sequence[str] = ()) -> str:

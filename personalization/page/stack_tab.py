@@ -15,7 +15,7 @@ from . import html
 from .adapter_list import AdapterList
 from .adapter_rows import Row
 from .combining import Combining
-from .draw_panel import DrawPanel, scheduler_choices
+from .draw_panel import DrawPanel
 from .exchange import FromHub, TakeAway
 from .loaded import spec_of
 from .runs import showcase
@@ -57,7 +57,8 @@ class StackTab:
             self.take.which,
         ]
         # And with the base.
-        sampling = [self.draw_panel.steps, self.draw_panel.guidance, self.draw_panel.scheduler]
+        panel = self.draw_panel
+        sampling = [panel.steps, panel.guidance, panel.scheduler, panel.fast, *panel.long.parts]
         self.rebased = [*self.combining.blocks, self.adapter_list.notes, *sampling]
         # What the browser remembers beside the list, the prompts first.
         self.kept = [*self.draw_panel.kept, *self.combining.how]
@@ -97,9 +98,7 @@ class StackTab:
         return {
             **self.combining.rebase(visit.base),
             self.adapter_list.notes: html.problems(self.adapter_list.misfits(visit, rows)),
-            self.draw_panel.steps: spec.sampling.steps,
-            self.draw_panel.guidance: spec.sampling.guidance,
-            self.draw_panel.scheduler: gr.update(choices=scheduler_choices(spec), value=""),
+            **self.draw_panel.for_base(spec),
         }
 
     def rows_stored(self, values: Values) -> list[Row]:

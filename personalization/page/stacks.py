@@ -32,6 +32,8 @@ def draw_with(
     """Pictures, each with the record of what drew it."""
     checked = [each.check() for each in settings]
     for each in checked:
+        if each.fast:
+            spec_of(base_name).fast_way()
         schedulers.check(spec_of(base_name).module, each.scheduler)
     return gpu_draw(base_name, stack.check(spec_of(base_name)), checked, start)
 

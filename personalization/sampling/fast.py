@@ -22,21 +22,11 @@ from personalization.adapters.adapter_deltas import match_modules
 from personalization.adapters.weight_deltas import LoRADelta
 from personalization.bases import loading, work
 from personalization.bases.base import Base
-from personalization.bases.catalog import BaseSpec, Checkpoint, Fast
-from personalization.errors import BaseError, RecipeError
+from personalization.bases.catalog import BaseSpec, Checkpoint
+from personalization.errors import BaseError
 from personalization.stacking.application import LoRAHook
 
 FILE = "pytorch_lora_weights.safetensors"  # as diffusers calls it
-
-
-def way(spec: BaseSpec) -> Fast:
-    """How the base is drawn fast. Raises `RecipeError` where it is not."""
-    if spec.fast is None:
-        raise RecipeError(
-            f"There is no way to draw {spec.title} in a few steps: switch “draw fast” off.",
-            field="fast",
-        )
-    return spec.fast
 
 
 @lru_cache(maxsize=2)
@@ -57,7 +47,7 @@ def is_there(spec: BaseSpec) -> bool:
 @contextmanager
 def installed(base: Base) -> Iterator[None]:
     """While it lasts, the base draws in a few steps. Raises `BaseError` or `AdapterError`."""
-    adapter = lora(way(base.spec).lora)
+    adapter = lora(base.spec.fast_way().lora)
     layers = {
         layer.weight: layer
         for module in base.modules.values()

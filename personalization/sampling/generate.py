@@ -56,7 +56,7 @@ def record_of(
 ) -> PictureRecord:
     """What draws the picture again."""
     values = asdict(as_drawn(base, settings))
-    del values["count"]  # a record is of one picture
+    del values["count"], values["draft"]  # a record is of one picture, which is kept
     return PictureRecord(
         **values,
         base=base.spec.name,
@@ -76,7 +76,7 @@ def as_drawn(base: Base, settings: Settings) -> Settings:
     """
     sampling = base.spec.sampling
     if settings.fast:
-        way = fast.way(base.spec)
+        way = base.spec.fast_way()
         sampling = way.sampling
         settings = replace(settings, scheduler=settings.scheduler or way.scheduler)
     return replace(
@@ -94,12 +94,8 @@ def draw_each(
     *,
     start: Start | None = None,
     on_step: OnStep | None = None,
-    draft: bool = False,
 ) -> list[Image.Image]:
-    """A picture for each prompt at its seed, in batches; all else is as `settings` say.
-
-    draft: decoded by the base's small autoencoder, where its own takes longer than a step.
-    """
+    """A picture for each prompt at its seed, in batches; all else is as `settings` say."""
     settings = as_drawn(base, settings)
     _check_steps(base, settings)
     start = None if settings.task == "text" else _fitted(base, settings, start)
@@ -107,7 +103,7 @@ def draw_each(
     batches = range(0, len(prompts), PER_BATCH)
     images: list[Image.Image] = []
     hooks = fast.installed(base) if settings.fast else nullcontext()
-    decoder = fast.decoder(base) if draft and start is None else None
+    decoder = fast.decoder(base) if settings.draft and start is None else None
     with torch.inference_mode(), base.autocast(), hooks:
         for number, first in enumerate(batches):
             part = slice(first, first + PER_BATCH)

@@ -15,6 +15,7 @@ SEEDS = 2**32  # 0 to SEEDS - 1
 STEPS = (1, 200)
 GUIDANCE = (0.0, 30.0)
 STRENGTH = (0.05, 1.0)
+FAST_GUIDANCE = 2.0  # at more, what was distilled burns
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Settings:
     task: Task = "text"
     strength: float = 0.6  # of image and inpaint: how much of the schedule is run
     fast: bool = False  # in a few steps, by the base's LoRA for it; see `sampling.fast`
+    # Looked at and not kept: decoded by the base's small autoencoder, where that is quicker.
+    draft: bool = False
 
     @property
     def seeds(self) -> list[int]:
@@ -54,6 +57,12 @@ class Settings:
                 raise RecipeError(
                     f"{name} is {value:g}; it must lie between {low:g} and {high:g}.", field=name
                 )
+        if self.fast and (self.guidance or 0) > FAST_GUIDANCE:
+            raise RecipeError(
+                f"guidance is {self.guidance:g}; drawn fast it must lie between 0 and "
+                f"{FAST_GUIDANCE:g}.",
+                field="guidance",
+            )
         return self
 
     def _check_prompts(self) -> None:

@@ -32,10 +32,10 @@ def draw(base: Base, run: Run, step: int, *, with_class_noun: bool) -> tuple[Pat
     texts = prompts(run, with_class_noun=with_class_noun)
     seeds = [run.recipe.seed + i for i in range(len(texts))]
     size = run.recipe.size(base.spec.size)
-    settings = Settings(steps=STEPS, width=size, height=size)
+    settings = Settings(steps=STEPS, width=size, height=size, draft=True)
     if pace.is_slow(base.spec, base.device) and fast.is_there(base.spec):
-        settings = Settings(fast=True, width=size, height=size)
-    pictures = generate.draw_each(base, texts, seeds, settings, draft=True)
+        settings = Settings(width=size, height=size, fast=True, draft=True)
+    pictures = generate.draw_each(base, texts, seeds, settings)
     paths = []
     for index, (picture, prompt) in enumerate(zip(pictures, texts, strict=True)):
         record = PictureRecord(
