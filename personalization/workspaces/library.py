@@ -18,7 +18,7 @@ from pathlib import Path
 from personalization.adapters import adapter
 from personalization.adapters.adapter import Adapter, Description
 from personalization.errors import AdapterError
-from personalization.files import MAX_HEADER, Header, read_header, write_atomically
+from personalization.files import MAX_HEADER, Header, on_disk, read_header, write_atomically
 
 BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "adapters"
 SUFFIX = ".safetensors"
@@ -92,17 +92,20 @@ class Library:
     def add(self, source: Path | Adapter, title: str) -> Entry:
         """Keep an adapter, or a copy of a file, under a free name made of `title`.
 
-        Raises `AdapterError` for a file that `describe` refuses, before anything is written.
+        Raises `AdapterError` for a file that `describe` refuses, before anything is written, and
+        `WorkspaceError` where there is no room.
         """
         if isinstance(source, Adapter):
             from personalization.adapters import formats
 
             self.make_room(sum(tensor.nbytes for tensor in source.tensors.values()))
             metadata = formats.diffusers_metadata(source)
-            return self._entry(source.save(self._free_path(title), metadata))
+            with on_disk():
+                return self._entry(source.save(self._free_path(title), metadata))
         self.describe(source)
         self.make_room(source.stat().st_size)
-        return self._entry(write_atomically(self._free_path(title), source.read_bytes()))
+        with on_disk():
+            return self._entry(write_atomically(self._free_path(title), source.read_bytes()))
 
     def copies(self, path: Path) -> tuple[Entry, ...]:
         """The visitor's own entries that were added from the file that a run has made."""
@@ -122,7 +125,8 @@ class Library:
         for entry in self.copies(path):
             named = entry.description
             if told and named and named != told:
-                write_atomically(entry.path, path.read_bytes())
+                with on_disk():
+                    write_atomically(entry.path, path.read_bytes())
                 self._describe_anew(entry.path, named.title, named.placeholder_token)
 
     def rename(self, name: str, title: str = "", placeholder_token: str = "") -> Entry:
@@ -175,7 +179,8 @@ class Library:
             return
         was = path.stat()
         self.make_room(max(0, sum(t.nbytes for t in new.tensors.values()) - was.st_size))
-        new.save(path, formats.diffusers_metadata(new))
+        with on_disk():
+            new.save(path, formats.diffusers_metadata(new))
         os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))  # it is no newer than it was
 
     def _own(self, name: str) -> Path:

@@ -35,7 +35,8 @@ class Trash:
         with on_disk():
             for path in paths:
                 target = self.folder / ticket / path.relative_to(self.home)
-                target.parent.mkdir(parents=True, exist_ok=True)
+                for folder in (self.folder, target.parents[1], target.parent):
+                    folder.mkdir(exist_ok=True)  # a workspace that has gone is not made again
                 path.rename(target)
         return ticket
 

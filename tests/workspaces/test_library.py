@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import struct
@@ -251,3 +252,21 @@ def test_a_copy_that_was_renamed_is_still_its_runs_and_keeps_its_name(library, t
     about = library.entry("thing").description
     assert (about.title, about.placeholder_token, about.strength) == ("Mug", "<mug>", 0.8)
     assert [entry.name for entry in library.copies(file)] == ["thing"]
+
+
+def test_a_full_disk_is_said_and_the_library_stays_as_it_was(library: Library, monkeypatch):
+    library.add(learned_word("<thing>"), "thing")
+    before = {path: path.read_bytes() for path in library.folder.iterdir()}
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    for act in (
+        lambda: library.add(learned_word("<other>"), "other"),
+        lambda: library.add(library.entry("thing").path, "copy"),
+        lambda: library.rename("thing", "Mug", "<mug>"),
+    ):
+        with pytest.raises(WorkspaceError, match="disk is full"):
+            act()
+    assert {path: path.read_bytes() for path in library.folder.iterdir()} == before

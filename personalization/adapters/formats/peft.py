@@ -83,6 +83,7 @@ def write(adapter: Adapter, path: Path) -> list[Path]:
             spelled = f"{PEFT_PREFIX}{_path(key, adapter)}.{part}"
             tensors.setdefault(key.component, {})[spelled] = tensor.contiguous()
     written = []
+    path.mkdir(parents=True, exist_ok=True)
     for component, by_name in tensors.items():
         settings = config[component].to_dict()
         for name, content in (
