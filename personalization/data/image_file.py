@@ -6,6 +6,7 @@ What is thrown away anyway (words, a broken EXIF, previews) never decides whethe
 from __future__ import annotations
 
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -27,6 +28,8 @@ pillow_heif.register_heif_opener()
 FORMATS = ("JPEG", "PNG", "WEBP", "HEIF", "AVIF", "GIF", "BMP", "TIFF")
 MIN_SIDE = 64  # pixels
 MAX_PIXELS = 64_000_000
+AT_ONCE = 2  # pictures that are decoded at the same time, each of which may take half a gigabyte
+_AT_ONCE = threading.BoundedSemaphore(AT_ONCE)
 MAX_PAGES = 64  # of a TIFF, that are looked at for the main one
 BACKGROUND = (255, 255, 255)  # what shows through where a photo is transparent
 
@@ -62,15 +65,8 @@ def open_image(path: Path, name: str) -> Iterator[OpenImage]:
     decoders raise while it is open.
     """
     try:
-        if path.stat().st_size == 0:
-            raise PhotoError(f"{name} is empty (0 bytes). Add it again.", field="photos")
-        with Image.open(_essential(path), formats=FORMATS) as file:
-            if file.format == "TIFF":
-                _seek_main(file, name)
-            _check_size(file, name)
-            file.load()
-            tags = dict(getattr(file, "tag_v2", None) or {})
-            yield OpenImage(_upright(file), name, tags, _colour_space(file, path))
+        with _AT_ONCE:
+            yield from _open(path, name)
     except PhotoError:
         raise
     except FileNotFoundError as error:
@@ -90,6 +86,29 @@ def open_image(path: Path, name: str) -> Iterator[OpenImage]:
             f"{name} is damaged and cannot be read to its end. Save it again, or leave it out.",
             field="photos",
         ) from error
+
+
+def check_pixels(path: Path, name: str) -> None:
+    """Refuse a picture that is larger than any that is read, by its header. Raises `PhotoError`."""
+    try:
+        with Image.open(path, formats=FORMATS) as file:
+            _check_pixels(file, name)
+    except Image.DecompressionBombError as error:
+        raise PhotoError(_too_large(name, "far too many"), field="photos") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise PhotoError(f"{name} is not a picture that can be read.", field="photos") from error
+
+
+def _open(path: Path, name: str) -> Iterator[OpenImage]:
+    if path.stat().st_size == 0:
+        raise PhotoError(f"{name} is empty (0 bytes). Add it again.", field="photos")
+    with Image.open(_essential(path), formats=FORMATS) as file:
+        if file.format == "TIFF":
+            _seek_main(file, name)
+        _check_size(file, name)
+        file.load()
+        tags = dict(getattr(file, "tag_v2", None) or {})
+        yield OpenImage(_upright(file), name, tags, _colour_space(file, path))
 
 
 def as_rgb(file: OpenImage) -> Image.Image:
@@ -217,6 +236,11 @@ def _check_size(image: Image.Image, name: str) -> None:
             "Use a larger photo.",
             field="photos",
         )
+    _check_pixels(image, name)
+
+
+def _check_pixels(image: Image.Image, name: str) -> None:
+    width, height = image.size
     if width * height > MAX_PIXELS:
         raise PhotoError(_too_large(name, f"{width * height / 1e6:.0f} million"), field="photos")
 

@@ -6,14 +6,18 @@ private event is no more trustworthy than what it sends to an endpoint.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
 import gradio as gr
 
+from personalization.data.image_file import check_pixels
+from personalization.errors import PhotoError
+
 from .messages import user_message
 from .session import VISITOR
-from .uploads import remember_files
+from .uploads import paths_in, remember_files, uploaded
 
 MAX_TEXT = 20_000  # characters of one text
 MAX_DATA = 2**26  # of one that is a file's content (data:...)
@@ -40,10 +44,15 @@ class Page(gr.Blocks):
         except Exception as error:
             raise gr.Error(user_message(error), print_exception=False) from error
 
-    async def preprocess_data(self, *args: Any, **named: Any) -> Any:
+    async def preprocess_data(
+        self, block_fn: Any, inputs: list[Any], *args: Any, **named: Any
+    ) -> Any:
         """What was sent, as the components make it. Raises `gr.Error`."""
         try:
-            return await super().preprocess_data(*args, **named)
+            check_pictures(block_fn, inputs)
+            return await super().preprocess_data(block_fn, inputs, *args, **named)
+        except PhotoError as error:
+            raise _refused(str(error)) from error
         except gr.Error:
             raise
         except Exception as error:
@@ -78,6 +87,14 @@ def check_count(block_fn: Any, inputs: list[Any]) -> None:
         names = [str(getattr(part, "label", "") or "") for part in block_fn.inputs]
         named = f": {', '.join(names)}" if all(names) else ""
         raise _refused(f"{len(inputs)} values came, and this takes {len(block_fn.inputs)}{named}.")
+
+
+def check_pictures(block_fn: Any, inputs: list[Any]) -> None:
+    """Raise `PhotoError` for a picture that Gradio would decode, and that is too large."""
+    for part, value in zip(block_fn.inputs, inputs, strict=False):
+        if isinstance(part, (gr.Image, gr.ImageEditor)):
+            for path in paths_in(value):
+                check_pixels(uploaded(path), Path(path).name)
 
 
 def _whose(block_fn: Any, inputs: list[Any]) -> str:

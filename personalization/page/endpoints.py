@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 import gradio as gr
 
 from personalization.bases import best_device
-from personalization.data.concept import Concept, Kind
+from personalization.data.concept import MAX_PHOTOS, Concept, Kind
 from personalization.data.photos import problems as photo_problems
 from personalization.evaluation.figures import Estimate
 from personalization.evaluation.report import Report
@@ -26,7 +26,7 @@ from .loaded import ON_ZERO, default_base, spec_of
 from .loaded import base as loaded
 from .messages import collected
 from .report import Pace, compared, is_measured
-from .requests import Whole, build_endpoint
+from .requests import Name, Whole, at_most, build_endpoint
 from .runs import keep_adapter, measure_part, pieces_of, show_off, train_slice
 from .session import workspace_of, workspaces
 from .stack_endpoints import build_stack_endpoints
@@ -34,6 +34,8 @@ from .things_endpoints import build_things_endpoints
 from .training_tab import SUBJECT, WORD, Training
 from .uploads import Upload, publish_file, publish_pictures, take_uploads
 
+Photos = Annotated[list[Upload], at_most(MAX_PHOTOS)]
+Runs = Annotated[list[Name], at_most(50)]
 Trained = tuple[dict[str, Any], str | None, list[tuple[str, str]] | None]
 
 
@@ -96,15 +98,15 @@ def train(
 
 
 def train_word(  # noqa: PLR0913 - its parameters are the interface
-    photos: list[Upload],
-    placeholder_token: str,
-    initializer_token: str,
+    photos: Photos,
+    placeholder_token: Name,
+    initializer_token: Name,
     kind: Kind = "object",
     steps: Whole | None = None,
     seed: Whole = 0,
-    session: str = "",
-    base: str = "",
-    preset: str = "",
+    session: Name = "",
+    base: Name = "",
+    preset: Name = "",
 ) -> Iterator[Trained]:
     """Teach the base a new word from a few photos (textual inversion), and stream the progress.
 
@@ -130,15 +132,15 @@ def train_word(  # noqa: PLR0913 - its parameters are the interface
 
 
 def train_subject(  # noqa: PLR0913 - its parameters are the interface
-    photos: list[Upload],
-    placeholder_token: str,
-    class_noun: str,
+    photos: Photos,
+    placeholder_token: Name,
+    class_noun: Name,
     kind: Kind = "object",
     steps: Whole | None = None,
     seed: Whole = 0,
-    session: str = "",
-    base: str = "",
-    preset: str = "",
+    session: Name = "",
+    base: Name = "",
+    preset: Name = "",
 ) -> Iterator[Trained]:
     """Teach the base a subject (DreamBooth with a LoRA and prior preservation), with progress.
 
@@ -163,7 +165,7 @@ def train_subject(  # noqa: PLR0913 - its parameters are the interface
     yield from train(session, base, concept, recipe, notes)
 
 
-def report(session: str, run: str) -> Iterator[tuple[dict[str, Any], dict | None, str | None]]:
+def report(session: Name, run: Name) -> Iterator[tuple[dict[str, Any], dict | None, str | None]]:
     """Measure whether a finished run worked, and write the recommended strength into its adapter.
 
     Subject and prompt fidelity over the adapter's strength beside the untouched base and the real
@@ -199,7 +201,7 @@ def report(session: str, run: str) -> Iterator[tuple[dict[str, Any], dict | None
     yield status, done.as_dict(), publish_file(workspace, opened.folder / "report.html")
 
 
-def compare(session: str, runs: list[str]) -> list[dict[str, Any]]:
+def compare(session: Name, runs: Runs) -> list[dict[str, Any]]:
     """Say what several measured runs learned, forgot, weigh and cost, side by side.
 
     Args:
@@ -217,7 +219,7 @@ def compare(session: str, runs: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def check_placeholder_token(placeholder_token: str, base: str = "") -> dict[str, Any]:
+def check_placeholder_token(placeholder_token: Name, base: Name = "") -> dict[str, Any]:
     """Say how the base reads a word, and whether it can be taught.
 
     Args:

@@ -20,8 +20,10 @@ from typing import Annotated, Any, get_type_hints
 import gradio as gr
 from gradio.components.api_component import Api
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 
 from personalization.errors import PersonalizationError
+from personalization.sampling.settings import MAX_PROMPT
 from personalization.stacking.stack import MAX_WEIGHT
 
 from .messages import raised
@@ -36,6 +38,21 @@ def _whole(value: Any) -> Any:
 
 Whole = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, Field(allow_inf_nan=False)]
+MAX_NAME = 200  # characters of a name, a word, an id, a key
+MAX_BLOCKS = 64
+Name = Annotated[str, Field(max_length=MAX_NAME)]
+Prompt = Annotated[str, Field(max_length=MAX_PROMPT)]
+
+
+def at_most(count: int) -> BeforeValidator:
+    """A list of no more than that: counted before the first of it is looked at, or fetched."""
+
+    def counted(value: Any) -> Any:
+        if isinstance(value, (list, dict)) and len(value) > count:
+            raise PydanticCustomError("too_many", f"at most {count} are taken")
+        return value
+
+    return BeforeValidator(counted)
 
 
 class Request(BaseModel):
@@ -47,12 +64,12 @@ class Request(BaseModel):
 class AdapterRequest(Request):
     """An adapter, and how much of it."""
 
-    name: str = Field(description="its name, as list_adapters says")
+    name: Name = Field(description="its name, as list_adapters says")
     weight: Number = Field(1.0, description=f"a number from {-MAX_WEIGHT:g} to {MAX_WEIGHT:g}")
     text_weight: Number | None = Field(
         None, description="a number, the weight of its text-encoder part where that differs"
     )
-    blocks: dict[str, Number] | None = Field(
+    blocks: Annotated[dict[Name, Number], at_most(MAX_BLOCKS)] | None = Field(
         None,
         description="an object of factors by the path of a part of the denoiser, "
         'such as {"up_blocks.1": 0.5}',
@@ -139,6 +156,11 @@ def _sentence(name: str, hint: Any, error: ValidationError) -> str:
     takes = _takes(_at(schema_of(hint), path))
     if unknown is not None:
         return f"{place} has a field “{str(unknown)[:SAID]}”, which is not known: it takes {takes}."
+    if first["type"] == "too_many":
+        return f"{place} has {len(first['input'])} items: {first['msg']}."
+    if first["type"] == "string_too_long":
+        most, long = first["ctx"]["max_length"], len(first["input"])
+        return f"{place} has {long} characters: at most {most} are taken."
     if first["type"] == "missing":
         return f"{place} is missing: it takes {takes}."
     return f"{place} is {_said(first['input'])}: it takes {takes}."

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import gradio as gr
 from pydantic import Field
 
 from personalization.errors import StackError
 from personalization.sampling.settings import Settings
-from personalization.stacking.stack import Stack, check_count
+from personalization.stacking.stack import MAX_SLOTS, Stack, check_count
 from personalization.workspaces.library import Library
 
 from .adapter_rows import Row, stacked
@@ -20,7 +20,7 @@ from .exchange import files_of, take_from_hub
 from .gpu import gpu_merge
 from .loaded import base as loaded
 from .loaded import spec_of
-from .requests import AdapterRequest, Number, Request, Whole, build_endpoint
+from .requests import AdapterRequest, Name, Number, Prompt, Request, Whole, at_most, build_endpoint
 from .session import Visit, library_of, owner_of, workspace_of
 from .stacks import cut_off, draw_with, sweep_with
 from .uploads import publish_pictures
@@ -29,11 +29,17 @@ if TYPE_CHECKING:
     from personalization.sampling.sweep import Axis
 
 
+Adapters = Annotated[list[AdapterRequest], at_most(MAX_SLOTS)]
+MAX_PICTURES = 64  # of a sweep, as `sampling.sweep` says, which takes seconds to import
+
+
 class AxisRequest(Request):
     """A setting that a sweep goes along, and its values."""
 
     what: Literal["weight", "guidance", "steps", "seed", "prompt", "combine"]
-    values: list[Any] = Field(description="a list of the values that it takes")
+    values: Annotated[list[Any], at_most(MAX_PICTURES)] = Field(
+        description="a list of the values that it takes"
+    )
     slot: Whole = Field(0, description="a whole number, of the adapter whose weight is swept")
 
     def axis(self) -> Axis:
@@ -72,18 +78,18 @@ def check_blocks(base: str, adapter: AdapterRequest) -> None:
 
 
 def draw_stack(  # noqa: PLR0913 - its parameters are the interface
-    adapters: list[AdapterRequest],
-    prompt: str,
-    negative: str = "",
+    adapters: Adapters,
+    prompt: Prompt,
+    negative: Prompt = "",
     seed: Whole = 0,
     count: Whole = 1,
     steps: Whole | None = None,
     guidance: Number | None = None,
-    session: str = "",
-    combine: str = "sum",
+    session: Name = "",
+    combine: Name = "sum",
     density: Number = 0.5,
-    base: str = "",
-    scheduler: str = "",
+    base: Name = "",
+    scheduler: Name = "",
 ) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
     """Draw with several adapters at once, each with its weight.
 
@@ -120,13 +126,13 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
 
 
 def sweep_stack(  # noqa: PLR0913 - its parameters are the interface
-    adapters: list[AdapterRequest],
-    prompt: str,
+    adapters: Adapters,
+    prompt: Prompt,
     across: AxisRequest | None = None,
     down: AxisRequest | None = None,
     seed: Whole = 0,
-    session: str = "",
-    base: str = "",
+    session: Name = "",
+    base: Name = "",
 ) -> tuple[str, list[list[dict[str, Any]]]]:
     """Draw the same picture along one or two settings, as a labelled sheet.
 
@@ -155,9 +161,7 @@ def sweep_stack(  # noqa: PLR0913 - its parameters are the interface
     return publish_pictures(owner, [grid.sheet()])[0][0], records
 
 
-def compare_adapters(
-    adapters: list[AdapterRequest], session: str = "", base: str = ""
-) -> dict[str, Any]:
+def compare_adapters(adapters: Adapters, session: Name = "", base: Name = "") -> dict[str, Any]:
     """Say how adapters interfere, before anything is drawn.
 
     Args:
@@ -189,11 +193,11 @@ def compare_adapters(
 
 
 def save_stack(
-    adapters: list[AdapterRequest],
-    title: str,
-    session: str,
-    combine: str = "sum",
-    base: str = "",
+    adapters: Adapters,
+    title: Name,
+    session: Name,
+    combine: Name = "sum",
+    base: Name = "",
 ) -> dict[str, Any]:
     """Save a stack as one adapter into the session's library.
 
@@ -215,7 +219,7 @@ def save_stack(
     return {"session": workspace.id, "name": entry.name, "residual": result.residual}
 
 
-def export_adapter(name: str, session: str = "") -> list[str]:
+def export_adapter(name: Name, session: Name = "") -> list[str]:
     """Give an adapter as files for other programs, each read back and compared with it.
 
     Args:
@@ -229,11 +233,11 @@ def export_adapter(name: str, session: str = "") -> list[str]:
 
 
 def add_from_hub(
-    repository: str,
-    file: str,
-    session: str,
-    base: str = "",
-    token: str = "",
+    repository: Name,
+    file: Name,
+    session: Name,
+    base: Name = "",
+    token: Name = "",
 ) -> dict[str, Any]:
     """Fetch an adapter from a repository on the Hugging Face Hub into the session's library.
 
@@ -262,7 +266,7 @@ def add_from_hub(
     }
 
 
-def list_adapters(session: str = "") -> list[dict[str, Any]]:
+def list_adapters(session: Name = "") -> list[dict[str, Any]]:
     """List the adapters that draw_stack can use: the ready ones, and the session's own.
 
     Args:

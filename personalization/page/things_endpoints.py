@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
 import gradio as gr
 
 from personalization.workspaces.belongings import Kind, Order, arranged, belongings
 from personalization.workspaces.trash import UNDO
 
-from .requests import build_endpoint
+from .requests import Name, at_most, build_endpoint
 from .session import workspaces
 from .things import packed, remove
 
+Names = Annotated[list[Name], at_most(1000)]
 SAID = ("kind", "name", "title", "size", "when", "about", "error")
 
 
-def list_things(session: str, search: str = "", order: Order = "newest") -> dict[str, Any]:
+def list_things(session: Name, search: Name = "", order: Order = "newest") -> dict[str, Any]:
     """List all that a session has: runs, adapters, photos, pictures, presets.
 
     Args:
@@ -35,7 +36,7 @@ def list_things(session: str, search: str = "", order: Order = "newest") -> dict
     return {"used": workspace.size(), "quota": workspace.quota, "things": things}
 
 
-def delete_things(session: str, kind: Kind, names: list[str] | None = None) -> dict[str, Any]:
+def delete_things(session: Name, kind: Kind, names: Names | None = None) -> dict[str, Any]:
     """Delete some of what a session has, or all of one kind.
 
     Args:
@@ -52,7 +53,7 @@ def delete_things(session: str, kind: Kind, names: list[str] | None = None) -> d
     return {"deleted": done.count, "undo": done.ticket, "seconds": UNDO, "kept": kept}
 
 
-def undo_delete(session: str, undo: str) -> dict[str, Any]:
+def undo_delete(session: Name, undo: Name) -> dict[str, Any]:
     """Bring back what delete_things has deleted, within its seconds.
 
     Args:
@@ -67,7 +68,7 @@ def undo_delete(session: str, undo: str) -> dict[str, Any]:
 
 
 def rename_adapter(
-    session: str, name: str, title: str = "", placeholder_token: str = ""
+    session: Name, name: Name, title: Name = "", placeholder_token: Name = ""
 ) -> dict[str, Any]:
     """Give an adapter of the session's another title, or its learned word another name.
 
@@ -90,7 +91,7 @@ def rename_adapter(
     }
 
 
-def keep_preset(session: str, run: str, title: str) -> dict[str, Any]:
+def keep_preset(session: Name, run: Name, title: Name) -> dict[str, Any]:
     """Keep a run's recipe as a preset of the session's own.
 
     Args:
@@ -105,7 +106,7 @@ def keep_preset(session: str, run: str, title: str) -> dict[str, Any]:
     return {"preset": workspace.presets.keep(title, workspace.run(run).recipe)}
 
 
-def download_things(session: str) -> str:
+def download_things(session: Name) -> str:
     """Give all that a session has as one zip.
 
     Args:

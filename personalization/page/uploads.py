@@ -31,8 +31,8 @@ def _file(upload: Any) -> str:
     folder = get_upload_folder()
     match upload:
         case {"path": str(path), "meta": {"_type": "gradio.FileData"}}:
-            if Path(folder).resolve() in Path(path).resolve().parents:
-                return path
+            with suppress(PhotoError):
+                return str(uploaded(path))
         case str() if upload.startswith("data:"):
             with suppress(ValueError):
                 return save_base64_to_cache(upload, folder)
@@ -40,6 +40,13 @@ def _file(upload: Any) -> str:
             with suppress(ValueError, HTTPError):  # an address inside this network is no photo's
                 return ssrf_protected_download(upload, folder)
     raise ValueError("no file, and nothing that could be fetched")
+
+
+def uploaded(path: str) -> Path:
+    """The path of a file that was uploaded. Raises `PhotoError` for any other of the machine."""
+    if Path(get_upload_folder()).resolve() not in Path(path).resolve().parents:
+        raise PhotoError("This is no file that was uploaded.", field="photos")
+    return Path(path)
 
 
 # A photo from a program. Gradio's clients upload files; MCP's have no way to, and send texts.
@@ -103,7 +110,7 @@ def publish_pictures(owner: Workspace | None, pictures: Sequence[Picture]) -> li
 
 def remember_files(visitor: str, *data: Any) -> None:
     """Files in what a visitor sends or is sent: they are deleted with all else of theirs."""
-    if paths := list(_paths(data)):
+    if paths := list(paths_in(data)):
         with suppress(WorkspaceError):
             shelf_of(workspaces().open(visitor)).remember(paths)
 
@@ -113,14 +120,14 @@ def forget_files(visitor: str) -> None:
     shelf_of(Workspace(workspaces().root / visitor)).clear()
 
 
-def _paths(data: Any) -> Iterator[str]:
+def paths_in(data: Any) -> Iterator[str]:
     """The paths of the files in an event's data, as Gradio writes them."""
     match data:
         case {"path": str(path), "meta": {"_type": "gradio.FileData"}}:
             yield path
         case dict():
             for part in data.values():
-                yield from _paths(part)
+                yield from paths_in(part)
         case list() | tuple():
             for part in data:
-                yield from _paths(part)
+                yield from paths_in(part)

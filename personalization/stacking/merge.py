@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from personalization.adapters.low_rank_factors import as_factors
+from personalization.adapters.low_rank_factors import as_factors, check_size
 from personalization.adapters.weight_deltas import (
     DoRADelta,
     FullDelta,
@@ -141,7 +141,18 @@ def factors(change: WeightDelta, weight: Tensor | None = None) -> tuple[Tensor, 
     down, up = as_factors(without_magnitude(change))
     if weight is not None:
         down, up = (t.to(weight.device) for t in (down, up))
-    return up.flatten(1), down.flatten(1)
+    return _smaller(up.flatten(1), down.flatten(1))
+
+
+def _smaller(up: Tensor, down: Tensor) -> tuple[Tensor, Tensor]:
+    """The same by no more directions than the layer has: a stranger's file may claim any rank."""
+    (out, rank), into = up.shape, down.shape[1]
+    if rank <= min(out, into):
+        return up, down
+    check_size(out * into)
+    whole = up @ down
+    one = torch.eye(min(out, into), dtype=whole.dtype, device=whole.device)
+    return (one, whole) if out <= into else (whole, one)
 
 
 def _largest(delta: Tensor, density: float) -> Tensor:

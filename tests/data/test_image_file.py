@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import threading
+import time
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from PIL import Image, TiffImagePlugin
 
 from personalization.data.colour_space import by_number, to_srgb
+from personalization.data.image_file import AT_ONCE, check_pixels, open_image
 from personalization.data.photos import open_photo
 from personalization.errors import PhotoError
 
@@ -228,3 +231,42 @@ def test_a_cameras_adobe_rgb_is_heard(tmp_path: Path) -> None:
     with Image.open(BytesIO((tmp_path / "p.jpg").read_bytes())) as file:
         assert file.getexif().get_ifd(0xA005)[1] == "R03"
     assert np.abs(seen(tmp_path / "p.jpg")[60, 80] - (81, 181, 94)).max() <= 4
+
+
+def test_no_more_pictures_are_decoded_at_once_than_memory_is_meant_for(tmp_path: Path):
+    Image.effect_noise((96, 96), 80).save(tmp_path / "a.png")
+    all_there, now, most = threading.Barrier(6), [0], [0]
+    lock = threading.Lock()
+
+    def look() -> None:
+        all_there.wait()
+        with open_image(tmp_path / "a.png", "a.png"):
+            with lock:
+                now[0] += 1
+                most[0] = max(most[0], now[0])
+            time.sleep(0.02)
+            with lock:
+                now[0] -= 1
+
+    threads = [threading.Thread(target=look) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most[0] == AT_ONCE
+
+
+def test_the_size_of_a_picture_is_checked_by_its_header(tmp_path: Path):
+    path = tmp_path / "a.png"
+    Image.new("1", (1, 1)).save(path)
+    check_pixels(path, "a.png")
+    content = bytearray(path.read_bytes())
+    for side in (9000, 60000):
+        content[16:24] = struct.pack(">II", side, side)
+        content[29:33] = struct.pack(">I", zlib.crc32(bytes(content[12:29])))
+        path.write_bytes(content)
+        with pytest.raises(PhotoError, match="at most 64 million"):
+            check_pixels(path, "a.png")
+    path.write_text("no picture")
+    with pytest.raises(PhotoError, match="not a picture"):
+        check_pixels(path, "a.png")

@@ -7,8 +7,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from personalization.adapters.adapter import Adapter
+from personalization.adapters.weight_deltas import LoRADelta
+from personalization.stacking import merge
 from personalization.stacking.interference import Overlap, gram, overlap
 from tests.support import random_adapters
 
@@ -73,3 +76,11 @@ def test_overlap_and_gram_know_every_method() -> None:
         assert found.cosine == pytest.approx(
             float(table[i, j]) / math.sqrt(float(table[i, i] * table[j, j])), abs=1e-6
         )
+
+
+@pytest.mark.parametrize(("out", "into"), [(6, 10), (10, 6), (6, 6)])
+def test_a_rank_beyond_the_layer_costs_what_the_layer_has(out: int, into: int):
+    up, down = torch.randn(out, 5000), torch.randn(5000, into)
+    left, right = merge.factors(LoRADelta(down, up, 1.0))
+    assert left.shape[1] == right.shape[0] == min(out, into)
+    torch.testing.assert_close(left @ right, up @ down, rtol=1e-4, atol=1e-2)
