@@ -78,3 +78,12 @@ class WorkspaceError(PersonalizationError):
 
 class HubError(PersonalizationError):
     """The Hub refused, or could not be reached."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the machine, had no memory left; PyTorch says so in three ways."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"  # torch's, of GPUs
+        or "DefaultCPUAllocator" in str(error)
+    )

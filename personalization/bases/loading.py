@@ -5,6 +5,7 @@ A folder, a repository on the Hub or a single .safetensors file; nothing is unpi
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -30,7 +31,7 @@ from torch import nn
 from transformers.utils import cached_file
 
 from personalization.bases.catalog import CATALOG, BaseSpec, Checkpoint
-from personalization.errors import AdapterError, BaseError
+from personalization.errors import AdapterError, BaseError, is_out_of_memory
 from personalization.files import read_header
 
 SINGLE = ".safetensors"
@@ -143,11 +144,12 @@ def read(kind: Any, spec: BaseSpec, device: torch.device, **more: Any) -> Any:
             use_safetensors=True,
             **options,
         )
-    except torch.OutOfMemoryError as error:
-        raise BaseError(
-            f"{spec.title} does not fit into this machine's memory: choose a smaller base."
-        ) from error
-    except _FAILURES as error:
+    except (*_FAILURES, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise BaseError(
+                f"{spec.title} does not fit into this machine's memory: choose a smaller base. The "
+                "base in use stays."
+            ) from error
         raise BaseError(f"{failure_reason(spec.source, error)} The base in use stays.") from error
 
 
@@ -199,6 +201,11 @@ def keeps_safety_checker(spec: BaseSpec) -> bool:
 def failure_reason(source: str, error: BaseException) -> str:
     """What a failure to load means, and what to do about it."""
     causes = list(_causes(error))
+    if any(getattr(cause, "errno", None) == errno.ENOSPC for cause in causes):
+        return (
+            f"The disk has no room for {source}: make some, or name a larger disk's folder in "
+            "HF_HOME, and load again."
+        )
     for kinds, sentence in _REASONS:
         if any(isinstance(cause, kinds) for cause in causes):
             return sentence.format(source=source)

@@ -109,7 +109,10 @@ def step(architecture: str, denoiser: Any, load: Load) -> Step:
 def forward(architecture: str, size: int, batch: int = 1) -> Work:
     """The denoiser's answer, at `size` pixels to a side."""
     described = ARCHITECTURES[architecture]
-    denoiser = described.parts[described.denoiser].on_meta().to(torch.bfloat16)
+    denoiser = described.parts[described.denoiser].on_meta()
+    nn.Module.to(
+        denoiser, dtype=torch.bfloat16
+    )  # diffusers' own warns of layers that are not there
     return _counted(denoiser, _forward(described, denoiser, Load(size, batch, text_trained=False)))
 
 
@@ -117,7 +120,7 @@ def forward(architecture: str, size: int, batch: int = 1) -> Work:
 def decoding(architecture: str, size: int) -> Work:
     """The autoencoder's picture from latents, at `size` pixels to a side."""
     described = ARCHITECTURES[architecture]
-    vae: Any = described.parts["vae"].on_meta().to(torch.bfloat16)
+    vae: Any = nn.Module.to(described.parts["vae"].on_meta(), dtype=torch.bfloat16)
     channels = vae.config.latent_channels
     side = size // 2 ** (len(vae.config.block_out_channels) - 1)
     return _counted(vae.decoder, lambda: vae.decoder(_empty(1, channels, side, side)))
@@ -126,7 +129,8 @@ def decoding(architecture: str, size: int) -> Work:
 @lru_cache(maxsize=64)
 def encoding(architecture: str, size: int) -> Work:
     """A photo's latents by the autoencoder."""
-    vae: Any = ARCHITECTURES[architecture].parts["vae"].on_meta().to(torch.bfloat16)
+    described = ARCHITECTURES[architecture]
+    vae: Any = nn.Module.to(described.parts["vae"].on_meta(), dtype=torch.bfloat16)
     return _counted(vae.encoder, lambda: vae.encoder(_empty(1, 3, size, size)))
 
 

@@ -82,6 +82,7 @@ def evaluating(
         base=conditions,
         trained=f"{conditions}/{trained.adapter.sha256}",
         out_of_time=out_of_time,
+        per_batch=generate.per_batch(base),
     )
     crops = [crop(photo, base.spec.size) for photo in trained.photos]
     poses = encoders.encoder_spec(base.spec.encoder).poses

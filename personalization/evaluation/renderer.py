@@ -118,8 +118,9 @@ class Renderer:
         base: str = "",
         trained: str = "",
         out_of_time: Callable[[float], bool] = never,
+        per_batch: int = generate.PER_BATCH,
     ):
-        self._draw = draw
+        self._draw, self._per_batch = draw, per_batch
         self.image_cache = ImageCache() if image_cache is None else image_cache
         self.base, self.trained = base, trained
         self.out_of_time = out_of_time
@@ -144,8 +145,8 @@ class Renderer:
         pictures = {key: self.image_cache.get(key) for key in wanted}
         missing = [key for key, picture in pictures.items() if picture is None]
         self._there |= pictures.keys() - set(missing)
-        for start in range(0, len(missing), generate.PER_BATCH):
-            batch = {key: wanted[key] for key in missing[start : start + generate.PER_BATCH]}
+        for start in range(0, len(missing), self._per_batch):
+            batch = {key: wanted[key] for key in missing[start : start + self._per_batch]}
             pictures |= self._draw_batch(strength, batch)
             yield Stage(name, self.done, max(self.done, self.total))
         keys = (self._key(strength, *each) for each in zip(prompts, seeds, strict=True))

@@ -111,7 +111,7 @@ class RecipeForm:
         self.notes = gr.HTML(elem_id=f"{purpose}-recipe-notes")
         self.inputs = list(self.parts.values())
         self.filled = [*self.inputs, self.preset, self.why]
-        self.rebased = [*self.filled, self.where, self.exact, self.own]
+        self.rebased = [*self.filled, self.where, self.exact, self.own, self.scripts]
         self.kept = [self.where, self.exact, *self.inputs]  # by the browser
 
     def build_settings(self) -> None:
@@ -140,6 +140,12 @@ class RecipeForm:
         # The last: a browser keeps the fields in their order.
         self.add("resolution")
         with gr.Row(elem_classes="settings wide"):
+            self.scripts = gr.Button(
+                "As diffusers’ example scripts",
+                size="sm",
+                visible=False,
+                elem_id=f"{self.purpose}-scripts",
+            )
             self.save = gr.Button("Save these settings", size="sm", elem_id=f"{self.purpose}-save")
             self.load = gr.UploadButton(
                 "Load settings", size="sm", file_types=[".json"], elem_id=f"{self.purpose}-load"
@@ -190,6 +196,9 @@ class RecipeForm:
             [*self.filled, self.notes],
             **UNQUEUED,
         )
+        self.scripts.click(
+            self.read_scripts, {self.base, self.preset}, [*self.filled, self.notes], **UNQUEUED
+        )
         self.save.click(
             self.write_file, {self.base, *self.inputs}, [self.saved, self.notes], **UNQUEUED
         ).then(None, self.saved, None, js=SAVE_FILE)
@@ -225,6 +234,7 @@ class RecipeForm:
             self.why: html.reason(choice.why),
             self.where: "here",
             self.exact: "close",
+            self.scripts: gr.update(visible=bool(spec.scripts)),
         }
         return reply, self.fill(new)
 
@@ -303,6 +313,11 @@ class RecipeForm:
             return self.take(values, recipe, f"As you kept it under “{name}”.")
         except PersonalizationError as error:
             return {self.notes: html.problems([str(error)])}
+
+    def read_scripts(self, values: Values) -> dict:
+        """What the README of diffusers' example script runs, to compare with."""
+        recipe = spec_of(values[self.base]).scripts[self.purpose]
+        return self.take(values, recipe, "As the README of diffusers’ example script has it.")
 
     def offer(self, workspace: Workspace) -> dict:
         """The visitor's presets that are for this tab."""

@@ -90,6 +90,7 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
     density: Number = 0.5,
     base: Name = "",
     scheduler: Name = "",
+    fast: bool = False,
 ) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
     """Draw with several adapters at once, each with its weight.
 
@@ -109,6 +110,7 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
         base: a name as list_bases says; empty for the app's own.
         scheduler: such as "Euler a" or "DDIM"; empty for the base's own. What it can be is said
             where it cannot.
+        fast: in a few steps, by LCM-LoRA, on bases that have one.
 
     Returns:
         The pictures, and the record of each: base, adapters with hashes and weights, settings.
@@ -116,7 +118,9 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
     """
     owner = owner_of(session)
     stack = stack_in(adapters, library_of(owner), base, combine=combine, density=density)
-    settings = Settings(prompt, negative, seed, count, steps or None, guidance, scheduler or None)
+    settings = Settings(
+        prompt, negative, seed, count, steps or None, guidance, scheduler or None, fast=fast
+    )
     pictures = draw_with(base, stack, [settings])
     notes = cut_off(base, stack, prompt)
     about = {"notes": notes} if notes else {}

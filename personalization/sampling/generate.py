@@ -18,7 +18,7 @@ from torch import Tensor
 
 from personalization.bases.base import Base
 from personalization.errors import PersonalizationError, RecipeError
-from personalization.sampling import fast
+from personalization.sampling import fast, pace
 from personalization.sampling.picture_record import AdapterRecord, Picture, PictureRecord
 from personalization.sampling.settings import Settings, Start
 from personalization.stacking.stack import Stack
@@ -100,13 +100,14 @@ def draw_each(
     _check_steps(base, settings)
     start = None if settings.task == "text" else _fitted(base, settings, start)
     arguments = _arguments(base, settings, start)
-    batches = range(0, len(prompts), PER_BATCH)
+    at_once = per_batch(base)
+    batches = range(0, len(prompts), at_once)
     images: list[Image.Image] = []
     hooks = fast.installed(base) if settings.fast else nullcontext()
     decoder = fast.decoder(base) if settings.draft and start is None else None
     with torch.inference_mode(), base.autocast(), hooks:
         for number, first in enumerate(batches):
-            part = slice(first, first + PER_BATCH)
+            part = slice(first, first + at_once)
             if on_step:
                 reporter = _reporter(
                     on_step, number, len(batches), arguments["num_inference_steps"]
@@ -122,6 +123,11 @@ def draw_each(
     if start and start.mask:
         return [_restored_outside(start.mask, start.image, image) for image in images]
     return images
+
+
+def per_batch(base: Base) -> int:
+    """Pictures at once: one where each takes long anyway, so that it is seen how far it is."""
+    return 1 if pace.is_slow(base.spec, base.device) else PER_BATCH
 
 
 def _check_steps(base: Base, settings: Settings) -> None:

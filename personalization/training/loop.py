@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from personalization.bases.base import Base
-from personalization.errors import RunError
+from personalization.errors import RunError, is_out_of_memory
 from personalization.events import Event, Finished, SliceEnded, Stage
 from personalization.methods import installed
 from personalization.recipe import Recipe
@@ -51,6 +51,13 @@ def train(
             return
         try:
             yield from _slice(base, run, end, cache or run.folder / "cache")
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise RunError(
+                f"The memory is full. The run is kept up to step {run.state.step}: close what else "
+                "needs memory, then continue; or teach anew with smaller photos or a smaller base."
+            ) from error
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise

@@ -60,10 +60,15 @@ def recommend(
     """What suits the intent on that base. `full`: whether a full fine-tune has room here."""
     if purpose == "word":
         recipe = _word(spec, intent.exact)
-        return Recommendation(recipe, _word_why(recipe, intent.exact))
+        return Recommendation(recipe, _marked(spec, _word_why(recipe, intent.exact)))
     whole = full and intent.exact == "exact" and intent.where == "here"
     recipe = recipe_of(spec, "full" if whole else "lora", intent)
-    return Recommendation(recipe, _why(intent, whole))
+    return Recommendation(recipe, _marked(spec, _why(intent, whole)))
+
+
+def _marked(spec: BaseSpec, why: str) -> str:
+    """With a word for a recipe that nobody has measured on that base (docs/RECIPES.md)."""
+    return why if spec.small else f"{why[:-1]} (derived from the literature, not measured yet)."
 
 
 def recipe_of(spec: BaseSpec, method_name: MethodName, intent: Intent) -> Recipe:

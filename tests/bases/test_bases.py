@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import threading
 from contextlib import nullcontext
@@ -702,6 +703,7 @@ def test_a_mistake_in_the_code_is_no_repositorys_fault() -> None:
         (hub.LocalEntryNotFoundError("no"), "Hub does not answer"),
         (SafetensorError("header"), "damaged or half downloaded"),
         (KeyError("down_blocks"), "is it all there"),
+        (OSError(errno.ENOSPC, "No space left on device"), "The disk has no room for a/b"),
     ],
 )
 def test_every_failure_has_a_sentence(error: Exception, said: str) -> None:

@@ -21,6 +21,12 @@ class Repository:
     files: Mapping[str, bytes]
     private: bool = False
     gated: bool = False
+    revisions: tuple[str, ...] | None = ()  # beside COMMIT; None: any that is asked for
+
+    def commit(self, asked: list[str]) -> str:
+        """What a revision stands for: a commit for itself."""
+        named = self.revisions is None and asked and len(asked[0]) == len(COMMIT)
+        return asked[0] if named else COMMIT
 
 
 @dataclass
@@ -71,18 +77,28 @@ class _Handler(BaseHTTPRequestHandler):
         found, known = hub.repositories.get(name), token == hub.token
         if found is None or (found.private and not known):
             return self.refuse(404 if token else 401, "RepoNotFound")
+        if api and parts[2:3] == ["tree"]:
+            tree = [
+                {"type": "file", "path": n, "size": len(c), "oid": COMMIT}
+                for n, c in found.files.items()
+            ]
+            return self.give(json.dumps(tree).encode(), {"Content-Type": "application/json"})
         if api:
             files = [{"rfilename": n, "size": len(c)} for n, c in found.files.items()]
-            body = {"id": name, "modelId": name, "sha": COMMIT, "siblings": files}
+            body = {"id": name, "modelId": name, "sha": found.commit(parts[3:4]), "siblings": files}
             return self.give(json.dumps(body).encode(), {"Content-Type": "application/json"})
         if found.gated and not known:
             return self.refuse(403 if token else 401, "GatedRepo")
         file = "/".join(parts[4:])
-        if parts[2:4] != ["resolve", COMMIT] or file not in found.files:
+        revision = parts[3] if parts[2:3] == ["resolve"] and len(parts) > 3 else ""
+        known = found.revisions is None or revision in (COMMIT, *found.revisions)
+        if not revision or not known or file not in found.files:
             return self.refuse(404, "EntryNotFound")
         content = found.files[file]
         etag = hashlib.sha256(content).hexdigest()
-        return self.give(content, {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT}, file=True)
+        return self.give(
+            content, {"ETag": f'"{etag}"', "X-Repo-Commit": found.commit([revision])}, file=True
+        )
 
     def give(self, content: bytes, headers: dict[str, str], *, file: bool = False) -> None:
         wanted, status = self.headers.get("range"), 200

@@ -233,6 +233,18 @@ def test_a_full_disk_stops_with_a_sentence_and_the_run_continues(base, tmp_path,
     assert isinstance(list(loop.train(base, run))[-1], Finished)
 
 
+def test_a_full_memory_stops_with_a_sentence_and_the_run_continues(base, tmp_path):
+    run, calls = new_run(tmp_path / "run", METHODS["lora"]), []
+
+    def more_than_there_is():  # as PyTorch itself says it
+        calls.append(1)
+        return len(calls) > 4 and bool(torch.empty(2**60, dtype=torch.uint8).any())
+
+    with pytest.raises(RunError, match=r"memory is full\. The run is kept up to step"):
+        list(loop.train(base, run, stop=more_than_there_is))
+    assert isinstance(list(loop.train(base, run))[-1], Finished)
+
+
 @pytest.mark.slow
 def test_a_run_whose_fixed_loss_has_settled_ends_early_and_says_so(base, tmp_path):
     # Without a learning rate to speak of, the first looks fall and the later ones cannot move.
