@@ -26,6 +26,7 @@ from gradio.utils import get_upload_folder
 from personalization.bases.catalog import ASSETS
 from personalization.errors import WorkspaceError
 from personalization.page import html
+from personalization.page.address import ARRIVED, HEAD, Address
 from personalization.page.base import BaseChoice
 from personalization.page.blocks import Page
 from personalization.page.door import behind_the_door
@@ -33,6 +34,7 @@ from personalization.page.endpoints import build_endpoints
 from personalization.page.event_options import UNQUEUED
 from personalization.page.housekeeping import keep_tidy
 from personalization.page.loaded import ON_ZERO, compute, device, spec_of, wait_until_ready
+from personalization.page.machine import Machine, first_start
 from personalization.page.messages import collected, raised, user_message
 from personalization.page.report import last_result
 from personalization.page.session import Values, Visit, remembered, workspaces
@@ -43,7 +45,6 @@ from personalization.page.training_tab import SUBJECT, WORD, Remembered, Trainin
 from personalization.page.uploads import forget_files
 from personalization.workspaces.workspace import LIFETIME
 
-ARRIVED = "() => document.body.classList.add('arrived')"
 ASK_FIRST = "(id) => confirm('Delete your photos, runs, adapters and pictures here?') ? id : ''"
 START_ANEW = """(id) => {
     if (id) return;
@@ -53,8 +54,20 @@ START_ANEW = """(id) => {
 }"""
 
 
-def arrive(values: Values) -> dict:
+def show_recorded(request: gr.Request) -> dict:
+    """The recorded run, where the address asks for it: nothing has to be loaded for that."""
+    asked = Address.of(request.query_params)
+    if not asked.recorded:
+        return {tabs: gr.skip()}
+    panel = subject_tab.run_panel
+    return {tabs: gr.Tabs(selected="subject"), **panel.show_recorded(whole=not asked.embedded)}
+
+
+def arrive(values: Values, request: gr.Request) -> dict:
     """Open the visitor's workspace, or give them one; then everything as they left it."""
+    asked = Address.of(request.query_params)
+    if asked.alone:
+        return {browser: gr.skip()}
     wait_until_ready()
     try:
         workspace, fresh = workspaces().open(values[browser]), False
@@ -63,7 +76,7 @@ def arrive(values: Values) -> dict:
             workspace, fresh = workspaces().new(), True
     shown, base = base_choice.restore(values[base_name])
     visit = Visit(workspace, base)
-    return {
+    reply = {
         browser: workspace.id,
         **shown,
         **word_tab.restore(visit, values),
@@ -71,6 +84,11 @@ def arrive(values: Values) -> dict:
         **(stack_tab.welcome(visit) if fresh else stack_tab.restore(visit, values)),
         base_choice.head: say_head(visit),
     }
+    if asked.stack or asked.error:
+        reply |= stack_tab.open_link(visit, asked) | {tabs: gr.Tabs(selected="stack")}
+    if asked.recorded:  # it is there already
+        reply = {part: reply[part] for part in reply if part not in subject_tab.run_panel.parts}
+    return reply
 
 
 def choose_base(values: Values) -> Iterator[dict]:
@@ -150,10 +168,11 @@ with Page(title="Personalization", analytics_enabled=False, delete_cache=(3600, 
     with gr.Tabs(elem_id="tabs") as tabs:
         with gr.Tab(WORD.title, id="word"):
             word_tab = TrainingTab(WORD, browser, base_name, kept_word, kept_subject)
-        with gr.Tab(SUBJECT.title, id="subject"):
+        with gr.Tab(SUBJECT.title, id="subject", elem_id="subject-tab"):
             subject_tab = TrainingTab(SUBJECT, browser, base_name, kept_subject, kept_word)
         with gr.Tab("Stack adapters", id="stack"):
             stack_tab = StackTab(browser, base_name, kept_list, kept_drawing)
+    Machine()
     things = Things(browser, [kept_word.keys, kept_subject.keys])
     with gr.Row(elem_classes="foot"):
         gr.HTML(html.privacy(LIFETIME))
@@ -183,7 +202,9 @@ with Page(title="Personalization", analytics_enabled=False, delete_cache=(3600, 
     restored = [
         *(browser, *base_choice.parts, *word_tab.restored, *subject_tab.restored),
         *stack_tab.restored,
+        tabs,
     ]
+    demo.load(show_recorded, None, [tabs, *subject_tab.run_panel.parts], **UNQUEUED)
     arrived = demo.load(arrive, stored, list(dict.fromkeys(restored)), **UNQUEUED)
     arrived.then(js=ARRIVED)
     stack_tab.then_meet(arrived)
@@ -209,6 +230,7 @@ def main() -> None:
         prevent_thread_lock=True,
         theme=THEME,
         css_paths=ASSETS / "page.css",
+        head=HEAD,
         allowed_paths=[str(ASSETS)],
         blocked_paths=blocked,
         max_file_size="64mb",
@@ -222,6 +244,7 @@ def main() -> None:
     )
     try:
         wait_until_ready()
+        first_start()
         demo.block_thread()
     finally:
         compute().close()

@@ -55,6 +55,7 @@ class Description:
     report: dict[str, Any] = field(default_factory=dict, hash=False)
     software: dict[str, str] = field(default_factory=dict, hash=False)
     created: str = ""
+    source: str = ""  # on the Hub, as owner/repository/file, where anyone can have it from
 
     @property
     def trigger(self) -> str:

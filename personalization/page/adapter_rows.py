@@ -43,12 +43,15 @@ def check_for(base: str, entry: Entry, weight: float = 1.0) -> None:
         stack_of(base, [(entry.name, Adapter(entry.description, {}), weight)])
 
 
-def receive(base: str, library: Library, path: Path, title: str) -> Entry:
-    """A stranger's file or folder into the library, read whole before anything is kept."""
+def receive(base: str, library: Library, path: Path, title: str, source: str = "") -> Entry:
+    """A stranger's file or folder into the library, read whole before anything is kept.
+
+    `source`: where anyone can have it from.
+    """
     from personalization.adapters import formats
 
     stack_of(base, [(title, Adapter(formats.describe(path), {}), 1.0)])
-    return library.add(formats.read(path), title)
+    return library.add(formats.read(path).described(source=source), title)
 
 
 def slider(entry: Entry, weight: float) -> dict[str, Any]:

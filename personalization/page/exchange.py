@@ -40,7 +40,24 @@ def take_from_hub(visit: Visit, found: hub.Found, token: str | None) -> Entry:
     visit.workspace.make_room(found.size)
     with tempfile.TemporaryDirectory(dir=visit.workspace.folder) as folder:
         path = hub.fetch(found, Path(folder), token)
-        return receive(visit.base, visit.workspace.library, path, found.title)
+        # What only a sign-in opens has no address for others.
+        source = "" if token else f"{found.repository}/{found.name}"
+        return receive(visit.base, visit.workspace.library, path, found.title, source)
+
+
+def from_hub(visit: Visit, address: str) -> Entry:
+    """The adapter at owner/repository[/file], taken once: what a link names is open to anyone.
+
+    Raises as `take_from_hub` does.
+    """
+    from personalization.sharing import hub
+
+    for entry in visit.workspace.library.list():
+        if entry.description and f"{entry.description.source}/".startswith(f"{address}/"):
+            return entry
+    owner, repository, *file = address.split("/")
+    chosen, *_ = hub.adapters_in(f"{owner}/{repository}", file="/".join(file))
+    return take_from_hub(visit, chosen, None)
 
 
 def files_of(owner: Workspace | None, name: str) -> tuple[list[str], list[str]]:

@@ -58,7 +58,8 @@ EXTRACT = (
 )
 EMPTY_LIST = '<p class="list-empty">Nothing on the list: pictures come from the base as it is.</p>'
 RESTORE_HINT = (
-    '<p class="hint">A picture from here holds its settings. Drop it to get them back.</p>'
+    '<p class="hint restore-hint">A picture from here holds its settings. Drop it to get them '
+    "back.</p>"
 )
 TAKE_HINT = (
     '<p class="hint">One file for diffusers, one for ComfyUI, A1111 and Forge, each read back and '
@@ -68,6 +69,15 @@ TAKE_HINT = (
 SIGN_IN_HINT = (
     '<p class="hint">A private repository opens to who is signed in. The token is used to look and '
     "to fetch, and kept nowhere.</p>"
+)
+DUPLICATE = (
+    '<p class="hint">A duplicate is yours: private if you like, with no queue but your own. A free '
+    "account’s runs on ZeroGPU as this one may; other hardware is chosen and paid by the hour in "
+    "its settings. Files last where a storage bucket is mounted and "
+    "<code>PERSONALIZATION_HOME</code> names it; without one they go with each restart.</p>"
+)
+LINK_HINT = (
+    '<p class="hint">A link opens this stack: its adapters and weights, the prompt, the seed.</p>'
 )
 PHOTO_DAMAGED = "A photo that was kept is damaged, and was taken out. Add it again."
 PHOTOS_GONE = (
@@ -296,6 +306,42 @@ def other_base(name: str | None, spec: BaseSpec) -> list[str]:
     return [f"{drew} drew this picture, and {spec.title} is in use: it will look different."]
 
 
+def recorded(run: Run) -> str:
+    """That a run was made elsewhere: when, on what, from which photos."""
+    base, day = CATALOG[run.base].title, run.record.created[:10]
+    photos = "".join(f'<img src="{data_uri(p.image)}" alt="A photo">' for p in run.concept.photos)
+    return (
+        '<div class="recorded"><p><b>Recorded</b> on '
+        f"<time>{escape(day)}</time> with {escape(base)}. Nothing is computed while you look.</p>"
+        f'<div class="from">{photos}</div></div>'
+    )
+
+
+def train_your_own(*, whole: bool) -> str:
+    """The way from a recorded run to one's own, and to all of it where it is not all shown."""
+    rest = "" if whole else ", or look at " + _aside("?run=recorded", "all of this run")
+    return (
+        f'<p class="own">{_aside("?", "Train your own", "call-out")}<span class="hint">with your '
+        f"photos and a word{rest}</span></p>"
+    )
+
+
+def _aside(address: str, text: str, kind: str = "") -> str:
+    """A link that leaves the page where it is: it may be a frame in somebody's post."""
+    return f'<a class="{kind}" href="{address}" target="_blank" rel="noopener">{text}</a>'
+
+
+def not_in_link(words: Sequence[str]) -> list[str]:
+    """A sentence for the adapters that nobody else could open."""
+    if not words:
+        return []
+    are = "is" if len(words) == 1 else "are"
+    return [
+        f"{', '.join(words)} {are} yours alone and not in the link. What is public on the Hub and "
+        "was added from there can be in one."
+    ]
+
+
 def bases(options: Sequence[Option], variable: str) -> str:
     """The bases that cannot be had here, together where the reason is the same."""
     reasons: dict[str, list[str]] = {}
@@ -332,6 +378,35 @@ def outlook(said: Outlook, device: str, *, shared: bool) -> str:
         words.append(f"{said.memory / 2**30:.1f} GiB of {where}")
     line = ", ".join(words)
     return f'<p class="hint">{line[0].upper()}{line[1:]}</p>'
+
+
+def machine(rows: Sequence[tuple[Any, ...]], device: str) -> str:
+    """A table of (base, why not, seconds of a word, of a subject), as far as each is known."""
+    lines = "".join(
+        f'<tr><th scope="row">{escape(title)}</th>'
+        + (
+            f'<td colspan="2">{escape(why_not)}</td>'
+            if why_not
+            else "".join(f"<td>{_time(seconds)}</td>" for seconds in times)
+        )
+        + "</tr>"
+        for title, why_not, *times in rows
+    )
+    return (
+        f'<table class="machine"><caption>By each base’s own recipes on {escape(device)}. Weights '
+        'that are not here yet are fetched first.</caption><thead><tr><th scope="col">base</th>'
+        '<th scope="col">a word</th><th scope="col">a subject</th></tr></thead>'
+        f"<tbody>{lines}</tbody></table>"
+    )
+
+
+def first_start(title: str, word: float | None, subject: float | None) -> str:
+    """A line for the log."""
+    return f"{title} is loaded. Here a word takes {_time(word)}, a subject {_time(subject)}."
+
+
+def _time(seconds: float | None) -> str:
+    return duration(seconds) if seconds else "a time that shows after a few steps"
 
 
 def header(base: str, device: str, last: Mark | None = None, whole: int = WHOLE_MODEL) -> str:

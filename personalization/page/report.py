@@ -188,6 +188,14 @@ class ReportPanel:
             )
         return reply
 
+    def show_card(self, card: str) -> dict:
+        """A report that was written elsewhere, to be read alone."""
+        hidden = (self.status, self.skip, self.measure, self.files, self.others, *self.beside)
+        return {
+            **dict.fromkeys(hidden, gr.update(visible=False)),
+            self.card: gr.update(value=card, visible=bool(card)),
+        }
+
     def lay_beside(self, visitor: str, current: str, chosen: list[str]) -> dict:
         """The run beside the chosen ones."""
         if not chosen:

@@ -17,12 +17,15 @@ from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
 from . import html, progress
+from .address import Address
 from .event_options import ON_GPU, QUEUED, REFRESH, UNQUEUED
 from .examples import example_result
 from .extract import Extract
 from .gpu import gpu_finish
 from .messages import user_message
 from .pictures import gallery
+from .recorded import Recorded, recorded_run, replayed, told
+from .recorded import verdict as recorded_verdict
 from .report import ReportPanel
 from .runs import keep_adapter, own_stack, show_off, showcase, train_slice
 from .session import Visit, page_workspace
@@ -44,12 +47,14 @@ class RunPanel:
             *(self.resume, self.keep, self.result, self.gallery, self.prompt),
             *(self.download, self.curve, self.strip, self.draw_notes, *self.report.parts),
             *self.extract.parts,
+            *(self.ask, self.take, *self.recorded.parts),
         ]
         self.wire()
 
     def build(self, prefix: str) -> None:
         """Progress, result and what to do with it, hidden until there is a run."""
         self.intro = gr.HTML(html.intro(prefix, *example_result(prefix)), elem_id=f"{prefix}-intro")
+        self.recorded = Recorded(prefix)
         self.status = gr.HTML(visible=False, elem_id=f"{prefix}-status")
         with gr.Row(elem_classes="actions"):
             self.cancel = gr.Button("Cancel", visible=False, elem_id=f"{prefix}-cancel")
@@ -60,7 +65,8 @@ class RunPanel:
         with gr.Column(visible=False, elem_id=f"{prefix}-result") as self.result:
             self.verdict = gr.HTML(elem_id=f"{prefix}-verdict")
             self.gallery = gallery(f"{prefix}-gallery")
-            with gr.Row(elem_classes="ask"):
+            self.recorded.build_strengths()
+            with gr.Row(elem_classes="ask") as self.ask:
                 self.prompt = gr.Textbox(
                     placeholder="Try it: a prompt with the word in it",
                     container=False,
@@ -71,13 +77,14 @@ class RunPanel:
                 )
                 self.draw = gr.Button("Draw", scale=1, min_width=90, elem_id=f"{prefix}-draw")
             self.draw_notes = gr.HTML(elem_id=f"{prefix}-draw-notes")
-            with gr.Row():
+            with gr.Row() as self.take:
                 self.download = gr.DownloadButton(min_width=150, elem_id=f"{prefix}-download")
                 self.send = gr.Button("Use in a stack", min_width=150, elem_id=f"{prefix}-send")
             self.extract = Extract(prefix, self.visitor, self.current)
             self.report = ReportPanel(prefix, self.visitor, self.current, self.verdict)
         self.curve = gr.HTML(visible=False, elem_id=f"{prefix}-curve")
         self.strip = gr.HTML(visible=False, elem_id=f"{prefix}-strip")
+        self.recorded.build_end()
 
     def wire(self) -> None:
         """Each turn is a request; the buttons stop, continue and draw."""
@@ -95,6 +102,7 @@ class RunPanel:
             api_visibility="private",
             **ON_GPU,
         )
+        self.recorded.wire(self.replay, self.parts)
 
     def next_turn(self, run: Run, what: Literal["learn", "finish", "show"]) -> dict:
         """Ask the browser for a new request, so that the visitor's identity in it is fresh."""
@@ -118,6 +126,8 @@ class RunPanel:
             self.resume: gr.update(visible=over),
             self.keep: gr.update(visible=over and view.step > 0),
             self.result: gr.update(visible=done),
+            **dict.fromkeys([self.gallery, self.ask, self.take], gr.update(visible=True)),
+            **self.recorded.hide(),
         }
 
     def clear(self) -> dict:
@@ -125,6 +135,7 @@ class RunPanel:
         hidden = (self.status, self.cancel, self.resume, self.keep, self.result)
         return {
             **dict.fromkeys([*hidden, self.curve, self.strip], gr.update(visible=False)),
+            **self.recorded.hide(),
             self.intro: gr.update(visible=True),
             self.train: gr.update(interactive=True),
             self.current: "",
@@ -221,7 +232,7 @@ class RunPanel:
             **self.show(view),
             **self.extract.show(run),
             self.current: run.folder.name,
-            self.gallery: gr.update(value=pictures, selected_index=None),
+            self.gallery: gr.update(value=pictures, selected_index=None, visible=True),
             self.prompt: showcase(run)[0] + ", on the beach",
             self.download: gr.update(
                 value=publish_file(visit.workspace, run.adapter_path, name),
@@ -230,6 +241,33 @@ class RunPanel:
             self.draw_notes: "",
             **self.report.show(visit, run),
         }
+
+    def show_recorded(self, *, whole: bool) -> dict:
+        """The run that was made elsewhere: nothing of it is drawn, measured or taken here.
+
+        `whole`: with its losses, previews and report; in a frame these are a link away.
+        """
+        run = recorded_run()
+        own = (self.gallery, self.ask, self.take, self.extract.column)
+        hidden = gr.update(value="", visible=False)
+        return {
+            **self.show(progress.RunView.of(run)),
+            **self.recorded.show(whole=whole),
+            **dict.fromkeys(own, gr.update(visible=False)),
+            self.current: "",
+            self.verdict: recorded_verdict(run),
+            **self.report.show_card(told()[2] if whole else ""),
+            **({} if whole else dict.fromkeys((self.curve, self.strip), hidden)),
+        }
+
+    def replay(self, request: gr.Request) -> Iterator[dict]:
+        """Watch the recorded run learn."""
+        parts = {"status": self.status, "curve": self.curve, "strip": self.strip}
+        for view, pending in replayed(recorded_run()):
+            drawn = progress.drawn(view, pending)
+            said = {parts[p]: gr.update(value=html, visible=True) for p, html in drawn.items()}
+            yield {**said, self.result: gr.update(visible=False)}
+        yield self.show_recorded(whole=not Address.of(request.query_params).embedded)
 
     def try_prompt(
         self, visitor: str, current: str, prompt: str, shown: list[tuple[str, str]] | None

@@ -14,12 +14,14 @@ from personalization.workspaces.library import Entry
 from . import html
 from .adapter_list import AdapterList
 from .adapter_rows import Row
+from .address import Address
 from .combining import Combining
 from .draw_panel import DrawPanel
 from .exchange import FromHub, TakeAway
 from .loaded import spec_of
 from .runs import showcase
 from .session import Values, Visit, keep, recalled
+from .stack_sharing import StackSharing
 
 
 def first_prompt(adapters: Iterable[Description]) -> str:
@@ -50,6 +52,7 @@ class StackTab:
                 self.take = TakeAway(self.combining)
             with gr.Column(scale=6, min_width=320, elem_classes="panel-column"):
                 self.draw_panel = DrawPanel(self.adapter_list, self.combining)
+                self.sharing = StackSharing(self.draw_panel)
         self.adapter_list.follow = self.follow
         # Everything that changes with what is on the list.
         self.board = [
@@ -68,6 +71,7 @@ class StackTab:
         self.combining.wire()
         self.take.wire()
         self.draw_panel.wire(self.board, self.then_meet)
+        self.sharing.wire()
         keep(drawing, [base, *self.kept])
 
     @property
@@ -138,6 +142,12 @@ class StackTab:
             listed = [entries[row.name].description for row in rows if row.name in entries]
             fields[self.prompt] = first_prompt(about for about in listed if about)
         return {**self.for_base(visit, rows), **shown, **fields}
+
+    def open_link(self, visit: Visit, asked: Address) -> dict:
+        """What somebody sends, in place of what was there; or why it cannot be followed."""
+        if asked.stack is None:
+            return {self.adapter_list.notes: html.problems([asked.error])}
+        return {**self.for_base(visit, ()), **self.sharing.open(visit, asked.stack)}
 
     def welcome(self, visit: Visit) -> dict:
         """For a new visitor: two of the ready adapters, and a prompt that calls them."""

@@ -205,3 +205,15 @@ def test_workspaces_are_not_served(app, taught_subject):
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"{app.url}/gradio_api/file={inside}")
     assert refused.value.code in (403, 404)
+
+
+def test_progress_arrives_while_a_run_is_under_way(client, photos):
+    job = client.submit(photos, "<zzq>", "dog", "creature", 12, api_name="/train_word")
+    seen = [status for status, *_ in job]
+    states = list(dict.fromkeys(status["state"] for status in seen))
+    assert states[0] == "waiting"
+    assert states[-1] == "finished"
+    steps = [status["step"] for status in seen if status["state"] == "learning"]
+    assert steps == sorted(steps)
+    assert steps, "no step was told before the end"
+    assert all(status["steps"] == 12 for status in seen if "steps" in status)

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import re
+from importlib.metadata import version
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
+import yaml
+from diffusers import StableDiffusionPipeline
+from huggingface_hub import SpaceHardware
 from packaging.requirements import Requirement
 
+from personalization.bases.catalog import CATALOG
 from personalization.sampling.picture_record import read_record
+from personalization.training.base_selection import PREFERRED
+from tests import api_docs
 from tests.support.server import ROOT, running
 
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 README = (ROOT / "README.md").read_text()
+# huggingface.co/docs/hub/spaces-config-reference, as far as a Gradio Space has use for it.
+REFERENCE = {
+    *("title", "emoji", "colorFrom", "colorTo", "sdk", "sdk_version", "python_version", "app_file"),
+    *("pinned", "license", "short_description", "disable_embedding", "tags", "thumbnail", "models"),
+    *("suggested_hardware", "suggested_storage", "startup_duration_timeout", "preload_from_hub"),
+    *("hf_oauth", "hf_oauth_scopes", "hf_oauth_expiration_minutes", "fullWidth", "header"),
+    *("datasets", "custom_headers", "app_port", "base_path"),
+}
+COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 
 
 def blocks(language: str) -> list[str]:
@@ -46,10 +63,55 @@ def test_what_the_documents_link_to_is_there():
     assert missing == set()
 
 
-def test_the_lines_for_spaces_fit_the_requirements():
-    front = dict(re.findall(r"^(\w+): (.+)$", README.split("---")[1], re.MULTILINE))
+def test_the_lines_for_spaces_are_those_of_the_configuration_reference():
+    front = yaml.safe_load(README.split("---")[1])
+    assert set(front) <= REFERENCE
     assert (front["sdk"], front["app_file"]) == ("gradio", "app.py")
+    assert (ROOT / front["app_file"]).exists()
+    assert front["sdk_version"] == version("gradio")  # what the tests run on
     pinned = map(Requirement, (ROOT / "requirements.txt").read_text().splitlines()[1:])
     (gradio,) = (pin for pin in pinned if pin.name == "gradio")
     assert front["sdk_version"] in gradio.specifier
     assert len(front["short_description"]) <= 60  # or the Hub refuses it
+    assert front["suggested_hardware"] in [flavor.value for flavor in SpaceHardware]
+    assert re.fullmatch(r"\d+[mh]", front["startup_duration_timeout"])
+    assert {front["colorFrom"], front["colorTo"]} <= COLOURS
+
+
+def test_a_visitor_may_be_asked_for_what_the_app_does_with_a_sign_in_and_no_more():
+    front = yaml.safe_load(README.split("---")[1])
+    assert front["hf_oauth"] is True
+    # To read a private adapter, to publish one, to train on Jobs; openid and profile come along.
+    assert set(front["hf_oauth_scopes"]) == {"read-repos", "contribute-repos", "jobs"}
+
+
+def test_what_a_space_fetches_before_it_starts_is_what_its_base_is_made_of():
+    (line,) = yaml.safe_load(README.split("---")[1])["preload_from_hub"]
+    repository, files, revision = line.split(" ")
+    base = CATALOG[PREFERRED[1]]  # on ZeroGPU
+    assert (repository, revision) == (base.source, base.revision)
+    names = files.split(",")
+    hints = get_type_hints(StableDiffusionPipeline.__init__)
+    parts = set(hints) - {"requires_safety_checker", "image_encoder", "return"}
+    assert {name.partition("/")[0] for name in names} == parts | {"model_index.json"}
+    models = {"unet", "vae", "text_encoder", "safety_checker"}
+    weights = {name.partition("/")[0] for name in names if name.endswith(".safetensors")}
+    assert weights == models
+    assert {f"{part}/config.json" for part in models} <= set(names)
+    assert not [name for name in names if name.endswith(".bin") or "fp16" in name]
+
+
+def test_the_reference_for_programs_is_what_the_endpoints_say():
+    assert api_docs.PATH.read_text() == api_docs.written(), "python -m tests.api_docs"
+
+
+def test_each_endpoint_says_what_it_does_takes_and_gives():
+    from app import demo
+
+    functions = {f"/{fn.api_name}": fn.fn for fn in demo.fns.values() if fn.api_name}
+    for name, info in demo.get_api_info()["named_endpoints"].items():
+        doc = api_docs.Doc.of(functions[name])
+        taken = {each["parameter_name"] for each in info["parameters"]}
+        assert doc.summary, name
+        assert doc.returns, name
+        assert taken - {"token"} == set(doc.arguments) - {"token"}, name
