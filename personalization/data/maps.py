@@ -6,6 +6,9 @@ white where it is near.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Literal
+
 import numpy as np
 from PIL import Image
 
@@ -19,3 +22,12 @@ def edges(picture: Image.Image) -> Image.Image:
 
     grey = np.asarray(picture.convert("L"))
     return Image.fromarray(cv2.Canny(cv2.GaussianBlur(grey, (0, 0), SIGMA), LOW, HIGH))
+
+
+MapKind = Literal["edges"]
+MAPS: dict[MapKind, Callable[[Image.Image], Image.Image]] = {"edges": edges}
+
+
+def map_of(kind: MapKind, picture: Image.Image) -> Image.Image:
+    """That map of a picture, mode L, of its size."""
+    return MAPS[kind](picture)

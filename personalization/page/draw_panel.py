@@ -15,6 +15,7 @@ from personalization.bases import schedulers
 from personalization.bases.catalog import BaseSpec
 from personalization.data.words import contains
 from personalization.errors import PersonalizationError
+from personalization.sampling.guides import NO_GUIDES
 from personalization.sampling.picture_record import PictureRecord, read_record
 from personalization.sampling.settings import MAX_COUNT, Settings, Start
 from personalization.stacking.stack import COMBINATIONS, MAX_SLOTS
@@ -25,6 +26,7 @@ from . import html
 from .adapter_list import AdapterList
 from .combining import Combining
 from .event_options import LATEST, ON_GPU, UNQUEUED
+from .guides_panel import GuidesPanel
 from .loaded import ON_ZERO, spec_of
 from .loaded import base as loaded
 from .long_work import LONG, LongWork, drawing_seconds, sentence
@@ -58,6 +60,7 @@ class DrawPanel:
         self.records = gr.State([])
         gr.HTML(html.section(2, "Picture"))
         self.build_asking()
+        self.guides = GuidesPanel()
         self.build_drawing()
         self.build_settings()
 
@@ -198,8 +201,9 @@ class DrawPanel:
         starts = [self.image, self.editor, self.strength]
         typed = [self.adapter_list.base, self.prompt, *self.chips]
         self.prompt.input(say_unread, typed, self.unread, **LATEST)
+        self.guides.wire()
         self.task.change(self.choose_task, self.task, starts, **UNQUEUED)
-        values = {*form, self.image, self.editor, *self.combining.inputs}
+        values = {*form, self.image, self.editor, *self.guides.inputs, *self.combining.inputs}
         asked = [*shown, *self.long.parts]
         gr.on([self.draw.click, self.prompt.submit], self.paint_unless_long, values, asked, **work)
         self.long.go.click(self.paint, values, asked, **work)
@@ -224,7 +228,7 @@ class DrawPanel:
         self.gallery.select(self.say_record, self.records, self.record, **UNQUEUED)
         dropped: set[Any] = {self.adapter_list.visitor, self.adapter_list.base, self.restored}
         start = [self.image, self.editor, self.notes, self.restored]
-        back = [*outputs, *self.combining.how, *form, *start]
+        back = [*outputs, *self.combining.how, *form, *self.guides.inputs, *start]
         then(self.restored.upload(self.take_record, dropped, list(dict.fromkeys(back)), **UNQUEUED))
 
     def show(self, entries: Sequence[Entry]) -> dict:
@@ -290,6 +294,7 @@ class DrawPanel:
             self.guidance: spec.sampling.guidance,
             self.scheduler: gr.update(choices=scheduler_choices(spec), value=""),
             self.fast: gr.update(visible=spec.fast is not None, value=False),
+            **self.guides.for_base(spec),
             **self.long.hide(),
         }
 
@@ -328,7 +333,8 @@ class DrawPanel:
             settings, stack = self.settings(values), self.combining.stack(values)
             # Before the drawing: where there is no room to keep it, no picture is drawn in vain.
             start = self.start(values)
-            pictures = draw_with(values[self.adapter_list.base], stack, [settings], start)
+            guides = self.guides.guides(values, self.adapter_list.visit(values).workspace)
+            pictures = draw_with(values[self.adapter_list.base], stack, [settings], start, guides)
         except (PersonalizationError, gr.Error) as error:
             return {self.notes: html.problems([user_message(error)]), **self.long.hide()}
         words = [slot.adapter.description.trigger for slot in stack.active]
@@ -367,7 +373,9 @@ class DrawPanel:
             stack = self.combining.stack(values)
             axis = _axis(across, base) if across else side_by_side(stack)
             other = _axis(down, base) if down else None
-            grid = sweep_with(base, Sweep(stack, settings, axis, other))
+            guides = self.guides.guides(values, self.adapter_list.visit(values).workspace)
+            plan = Sweep(stack, settings, axis, other, guides or NO_GUIDES)
+            grid = sweep_with(base, plan)
         except (PersonalizationError, gr.Error) as error:
             return {self.notes: html.problems([user_message(error)])}
         workspace = self.adapter_list.visit(values).workspace
@@ -405,6 +413,7 @@ class DrawPanel:
         return {
             **board,
             **self.fill(record, spec),
+            **self.guides.restore(record, visit.workspace, warnings),
             self.image: photo.image if photo and record.task == "image" else gr.skip(),
             self.editor: brushed(photo.image, photo.mask)
             if photo and record.task == "inpaint"

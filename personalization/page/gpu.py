@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from personalization.adapters.extraction import Extracted
     from personalization.evaluation.report import Report
     from personalization.events import Event, Finished, SliceEnded, Stage
+    from personalization.sampling.guides import Guides
     from personalization.sampling.picture_record import Picture
     from personalization.sampling.settings import Settings, Start
     from personalization.sampling.sweep import Grid, Sweep
@@ -91,13 +92,18 @@ def gpu_draw(
     stack: Stack,
     settings: Sequence[Settings],
     start: Start | None = None,
+    guides: Guides | None = None,
 ) -> list[Picture]:
     """Pictures with a stack on the base of that name."""
     from personalization.sampling.generate import draw
+    from personalization.sampling.guides import NO_GUIDES
     from personalization.stacking.application import applied
 
+    guides = guides or NO_GUIDES
     with in_words(), applied(base(name), stack):
-        drawn = [draw(base(name), each, stack=stack, start=start) for each in settings]
+        drawn = [
+            draw(base(name), each, stack=stack, start=start, guides=guides) for each in settings
+        ]
         return [picture for pictures in drawn for picture in pictures]
 
 

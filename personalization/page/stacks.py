@@ -15,6 +15,7 @@ from .gpu import gpu_draw, gpu_sweep
 from .loaded import base, spec_of
 
 if TYPE_CHECKING:
+    from personalization.sampling.guides import Guides
     from personalization.sampling.sweep import Grid, Sweep
 FEWEST_TOKENS = 20  # no base reads fewer, and a token is a byte at least
 Named = tuple[str, Adapter, float]  # its name in the library, the adapter, its weight
@@ -27,7 +28,11 @@ def stack_of(base_name: str, adapters: Sequence[Named]) -> Stack:
 
 
 def draw_with(
-    base_name: str, stack: Stack, settings: Sequence[Settings], start: Start | None = None
+    base_name: str,
+    stack: Stack,
+    settings: Sequence[Settings],
+    start: Start | None = None,
+    guides: Guides | None = None,
 ) -> list[Picture]:
     """Pictures, each with the record of what drew it."""
     checked = [each.check() for each in settings]
@@ -35,7 +40,7 @@ def draw_with(
         if each.fast:
             spec_of(base_name).fast_way()
         schedulers.check(spec_of(base_name).module, each.scheduler)
-    return gpu_draw(base_name, stack.check(spec_of(base_name)), checked, start)
+    return gpu_draw(base_name, stack.check(spec_of(base_name)), checked, start, guides)
 
 
 def cut_off(base_name: str, stack: Stack, prompt: str) -> list[str]:

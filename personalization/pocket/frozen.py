@@ -11,6 +11,7 @@ from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -115,16 +116,18 @@ class Noised:
         return ((predicted - self.velocity).square() * weights).mean() / weights.mean()
 
 
-def train(
-    path: Path, module: nn.Module, plan: FrozenPlan, loss_of: Callable[[int], Tensor]
-) -> nn.Module:
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def train(path: Path, module: Module, plan: FrozenPlan, loss_of: Callable[[int], Tensor]) -> Module:
     """Train `module` or continue; the averaged copy, which `path` keeps beside it."""
     average = deepcopy(module).requires_grad_(False)
     optims = optimizers(module, plan.lr)
     modules, stop = {"module": module, "average": average}, Stop()
     first = load_state(path, modules, optims)
     started, recent = time.monotonic(), []
-    weights, averaged = list(module.parameters()), list(average.parameters())
+    weights: list[Tensor] = [*module.parameters()]
+    averaged: list[Tensor] = [*average.parameters()]
     for step in range(first, plan.steps):
         loss = loss_of(step)
         loss.backward()

@@ -19,7 +19,15 @@ from torch import Tensor
 from personalization.bases.base import Base
 from personalization.errors import PersonalizationError, RecipeError
 from personalization.sampling import fast, pace
-from personalization.sampling.picture_record import AdapterRecord, Picture, PictureRecord
+from personalization.sampling.guides import NO_GUIDES, Guides
+from personalization.sampling.guiding import guided
+from personalization.sampling.picture_record import (
+    AdapterRecord,
+    Picture,
+    PictureRecord,
+    ReferenceRecord,
+    StructureRecord,
+)
 from personalization.sampling.settings import Settings, Start
 from personalization.stacking.stack import Stack
 
@@ -38,13 +46,16 @@ def draw(
     *,
     stack: Stack = NO_STACK,
     start: Start | None = None,
+    guides: Guides = NO_GUIDES,
     on_step: OnStep | None = None,
 ) -> list[Picture]:
     """Draw `settings.count` pictures; `stack` is what is applied now, for their records."""
     settings = settings.check()
     prompts = [settings.prompt] * settings.count
-    images = draw_each(base, prompts, settings.seeds, settings, start=start, on_step=on_step)
-    record = record_of(base, settings, stack, start)
+    guidance = as_drawn(base, settings).guidance or 0.0
+    with guided(base, guides, guidance=guidance):
+        images = draw_each(base, prompts, settings.seeds, settings, start=start, on_step=on_step)
+    record = record_of(base, settings, stack, start, guides)
     return [
         Picture(image, replace(record, seed=seed))
         for image, seed in zip(images, settings.seeds, strict=True)
@@ -52,7 +63,11 @@ def draw(
 
 
 def record_of(
-    base: Base, settings: Settings, stack: Stack, start: Start | None = None
+    base: Base,
+    settings: Settings,
+    stack: Stack,
+    start: Start | None = None,
+    guides: Guides = NO_GUIDES,
 ) -> PictureRecord:
     """What draws the picture again."""
     values = asdict(as_drawn(base, settings))
@@ -66,6 +81,8 @@ def record_of(
         density=stack.density,
         rank=stack.rank,
         start=start.key if start else "",
+        reference=ReferenceRecord.of(guides.reference),
+        structure=StructureRecord.of(guides.structure),
     )
 
 

@@ -20,7 +20,10 @@ from PIL.PngImagePlugin import PngInfo
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from personalization.bases.catalog import Task
+from personalization.data.maps import MAPS
 from personalization.files import write_atomically
+from personalization.sampling.guides import MAX_REFERENCES, REACHES, Reference, Structure
+from personalization.sampling.guides import MAX_WEIGHT as MAX_GUIDE_WEIGHT
 from personalization.sampling.settings import (
     GUIDANCE,
     MAX_PROMPT,
@@ -81,6 +84,17 @@ def _adapters(value: Any) -> list[dict[str, Any]]:
     return [entry for entry in entries if isinstance(entry, dict)][:MAX_SLOTS]
 
 
+def _names(value: Any) -> tuple[str, ...]:
+    """Of at most as many pictures as are looked at together."""
+    entries = value if isinstance(value, list | tuple) else ()
+    return tuple(entry[:MAX_NAME] for entry in entries if isinstance(entry, str))[:MAX_REFERENCES]
+
+
+def _mapping(value: Any) -> Any:
+    """An object, or one that says nothing."""
+    return value if isinstance(value, dict | ReferenceRecord | StructureRecord) else {}
+
+
 Name = Annotated[str, _text(MAX_NAME)]
 Prompt = Annotated[str, _text(MAX_PROMPT)]
 
@@ -115,6 +129,44 @@ class AdapterRecord:
 
 
 @dataclass(frozen=True)
+class ReferenceRecord:
+    """The reference pictures, by what the visitor's workspace finds them by, and how they counted.
+
+    Without pictures there was none.
+    """
+
+    pictures: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
+    weight: Annotated[float, _number(1.0, 0, MAX_GUIDE_WEIGHT)] = 1.0
+    reach: Annotated[str, _one_of(tuple(REACHES), "all")] = "all"
+
+    @staticmethod
+    def of(reference: Reference | None) -> ReferenceRecord:
+        """What there is to say of it."""
+        if reference is None:
+            return ReferenceRecord()
+        return ReferenceRecord(reference.keys, reference.weight, reference.reach)
+
+
+@dataclass(frozen=True)
+class StructureRecord:
+    """The picture whose map was followed, and how far. Without a kind there was none."""
+
+    kind: Annotated[str, _one_of(tuple(MAPS), "")] = ""
+    picture: Name = ""
+    weight: Annotated[float, _number(1.0, 0, MAX_GUIDE_WEIGHT)] = 1.0
+    until: Annotated[float, _number(1.0, 0, 1)] = 1.0
+    is_map: Annotated[bool, BeforeValidator(lambda value: value is True)] = False
+
+    @staticmethod
+    def of(structure: Structure | None) -> StructureRecord:
+        """What there is to say of it."""
+        if structure is None:
+            return StructureRecord()
+        key, weight, until = structure.key, structure.weight, structure.until
+        return StructureRecord(structure.kind, key, weight, until, structure.is_map)
+
+
+@dataclass(frozen=True)
 class PictureRecord:
     """How a picture came to be. None stands for the base's own."""
 
@@ -136,6 +188,8 @@ class PictureRecord:
     density: Annotated[float, _number(0.5, 0.05, 1)] = 0.5
     rank: Annotated[int, _whole(0, 0, MAX_RANK)] = 0
     start: Name = ""  # what the visitor's workspace finds by it, if it was drawn from a picture
+    reference: Annotated[ReferenceRecord, BeforeValidator(_mapping)] = ReferenceRecord()
+    structure: Annotated[StructureRecord, BeforeValidator(_mapping)] = StructureRecord()
 
     @property
     def settings(self) -> Settings:

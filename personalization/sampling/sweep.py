@@ -15,7 +15,9 @@ from personalization.bases.base import Base
 from personalization.bases.catalog import BaseSpec
 from personalization.errors import RecipeError
 from personalization.events import Stage
-from personalization.sampling.generate import PER_BATCH, draw_each, record_of
+from personalization.sampling.generate import PER_BATCH, as_drawn, draw_each, record_of
+from personalization.sampling.guides import NO_GUIDES, Guides
+from personalization.sampling.guiding import guided
 from personalization.sampling.image_grid import image_grid
 from personalization.sampling.picture_record import Picture, PictureRecord
 from personalization.sampling.settings import Settings
@@ -109,6 +111,7 @@ class Sweep:
     settings: Settings
     across: Axis = Axis("weight", STRENGTHS)
     down: Axis | None = None
+    guides: Guides = NO_GUIDES
 
     def check(self, spec: BaseSpec) -> Sweep:
         """Return self, or raise `RecipeError`, `StackError` or `AdapterError`."""
@@ -176,13 +179,13 @@ def sweeping(base: Base, plan: Sweep) -> Iterator[Stage | Grid]:
     pictures: dict[Cell, Picture] = {}
     yield Stage("sweep", 0, len(cells))
     for batch in batches(cells):
-        pictures |= dict(zip(batch, _drawn(base, batch), strict=True))
+        pictures |= dict(zip(batch, _drawn(base, batch, plan.guides), strict=True))
         yield Stage("sweep", sum(cell in pictures for cell in cells), len(cells))
     yield Grid(
         tuple(tuple(pictures[cell] for cell in row) for row in rows),
         plan.down.labels(plan.stack) if plan.down else (),
         plan.across.labels(plan.stack),
-        record_of(base, plan.settings, plan.stack),
+        record_of(base, plan.settings, plan.stack, guides=plan.guides),
     )
 
 
@@ -207,13 +210,17 @@ def batches(cells: Iterable[Cell]) -> list[list[Cell]]:
     ]
 
 
-def _drawn(base: Base, batch: Sequence[Cell]) -> list[Picture]:
+def _drawn(base: Base, batch: Sequence[Cell], guides: Guides) -> list[Picture]:
     prompts = [cell.settings.prompt for cell in batch]
     seeds = [cell.settings.seed for cell in batch]
-    with _weights(base, [cell.stack for cell in batch]):
-        images = draw_each(base, prompts, seeds, batch[0].settings)
+    settings = batch[0].settings
+    with (
+        _weights(base, [cell.stack for cell in batch]),
+        guided(base, guides, guidance=as_drawn(base, settings).guidance or 0.0),
+    ):
+        images = draw_each(base, prompts, seeds, settings)
     return [
-        Picture(image, record_of(base, cell.settings, cell.stack))
+        Picture(image, record_of(base, cell.settings, cell.stack, guides=guides))
         for image, cell in zip(images, batch, strict=True)
     ]
 

@@ -182,7 +182,7 @@ def _switched(denoiser: nn.Module, variants: Sequence[Values]) -> Iterator[None]
         with _weights(variants[step % len(variants)]):
             return forward(*args, **kwargs)
 
-    with _forward(denoiser, switched):
+    with answering(denoiser, switched):
         yield
 
 
@@ -210,12 +210,12 @@ def _averaged(denoiser: nn.Module, variants: Sequence[Values]) -> Iterator[None]
         first = predictions[0]
         return (mean,) if isinstance(first, tuple) else type(first)(mean)
 
-    with _forward(denoiser, averaged):
+    with answering(denoiser, averaged):
         yield
 
 
 @contextmanager
-def _forward(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+def answering(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
     """While it lasts, `module` answers by `forward`."""
     before = module.__dict__.get("forward")  # what offloading may have put over the class's own
     module.__dict__["forward"] = forward
