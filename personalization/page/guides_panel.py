@@ -49,7 +49,7 @@ class GuidesPanel:
                     self.reach = gr.Radio(REACHES, value="all", label="Taken from it")
             with gr.Row():
                 self.structure = gr.Image(
-                    type="pil", label="Picture whose edges are followed", height=200,
+                    type="pil", label="Edges of", height=200,
                     elem_id="stack-structure", min_width=140,
                 )  # fmt: skip
                 self.map = gr.Image(
@@ -63,7 +63,7 @@ class GuidesPanel:
                     )  # fmt: skip
                     self.until = gr.Slider(
                         0.1, 1, value=1.0, step=0.05, label="Until",
-                        info="Of the steps: after that the picture is free.",
+                        info="Then it is free.",
                     )  # fmt: skip
                     self.is_map = gr.Checkbox(False, label="It is a map already")
             self.notes = gr.HTML()

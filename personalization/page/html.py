@@ -282,6 +282,13 @@ def record(picture: PictureRecord) -> str:
     ]
     if picture.task != "text":
         shown.append(("from", f"{picture.task}, strength {picture.strength:g}"))
+    if picture.reference.pictures:
+        reference = picture.reference
+        shown.append(("reference", f"{reference.reach} of one, weight {reference.weight:g}"))
+    if picture.structure.kind:
+        structure = picture.structure
+        until = f", until {structure.until:g}" if structure.until < 1 else ""
+        shown.append(("structure", f"{structure.kind}, strength {structure.weight:g}{until}"))
     cells = "".join(
         f"<dt>{name}</dt><dd>{escape(_short(value))}</dd>"
         for name, value in shown
