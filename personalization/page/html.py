@@ -482,11 +482,12 @@ def duration(seconds: float, *, about: bool = True) -> str:
 def data_uri(picture: Image.Image | Path, side: int = 256) -> str:
     """A picture inside the page itself: no address leads to it."""
     if isinstance(picture, Path):
-        if not picture.exists():
-            return "data:,"
-        with Image.open(picture) as file:
-            file.load()
-            picture = file
+        try:
+            with Image.open(picture) as file:
+                file.load()
+                picture = file
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+            return "data:,"  # it is gone, or damaged: the rest is shown
     small = picture.convert("RGB")
     small.thumbnail((side, side))
     buffer = io.BytesIO()

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from pydantic import AliasChoices, Field, TypeAdapter, ValidationError
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from personalization.data import words
 from personalization.data.concept import Concept, Kind
@@ -210,15 +210,24 @@ class Run:
         self.set_state(State("running", step, seconds, memory=memory))
 
     def load_checkpoint(self) -> tuple[dict[str, Tensor], int, float] | None:
-        """Tensors, step and seconds of the last checkpoint, or None before the first."""
+        """Tensors, step and seconds of the last checkpoint, or None before the first.
+
+        Raises `RunError` for one that is damaged.
+        """
         from safetensors.torch import load as load_tensors
 
         if not self.checkpoint_path.exists():
             return None
-        with safe_open(str(self.checkpoint_path), framework="pt") as file:
-            metadata = file.metadata()
-        tensors = load_tensors(self.checkpoint_path.read_bytes())
-        return tensors, int(metadata["step"]), float(metadata["seconds"])
+        try:
+            with safe_open(str(self.checkpoint_path), framework="pt") as file:
+                metadata = file.metadata()
+            tensors = load_tensors(self.checkpoint_path.read_bytes())
+            return tensors, int(metadata["step"]), float(metadata["seconds"])
+        except (SafetensorError, OSError, TypeError, KeyError, ValueError) as error:
+            raise RunError(
+                f"The checkpoint of {self.folder.name} is damaged, and the run cannot go on from "
+                "it. Start it anew: its photos and settings are still there."
+            ) from error
 
     def losses(self) -> list[LossRow]:
         """The log. A last line cut short by a kill is left out."""

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import gradio as gr
 import pytest
+import torch
 from PIL import Image
 
 from personalization.bases.catalog import ASSETS
 from personalization.data.concept import Concept
 from personalization.data.photos import Photo
+from personalization.errors import RunError
 from personalization.page.session import workspaces
 from personalization.recipe import LearnedEmbedding, Recipe
-from personalization.training.run import Run, State
+from personalization.training.run import LossRow, Run, State
+from personalization.workspaces.belongings import belongings
+from personalization.workspaces.workspace import Workspace
 
 PHOTOS = tuple(
     Photo(f"{shade}.png", Image.effect_noise((96, 96), shade).convert("RGB")) for shade in (60, 80)
@@ -28,37 +34,129 @@ def later_recipe(run: Path) -> None:
     (run / "run.json").write_text(json.dumps(record))
 
 
-DAMAGE = {
-    "run.json is empty": lambda run, photo: (run / "run.json").write_text(""),
-    "a later recipe": lambda run, photo: later_recipe(run),
-    "a photo of the run is missing": lambda run, photo: (run / "photos" / "000.png").unlink(),
-    "state.json is empty": lambda run, photo: (run / "state.json").write_text(""),
-    "the adapter is missing": lambda run, photo: (run / "adapter.safetensors").unlink(),
-    "the adapter is cut": lambda run, photo: (run / "adapter.safetensors").write_bytes(b"\x80"),
-    "a picture is cut": lambda run, photo: (run / "pictures" / "0.png").write_bytes(b""),
-    "the report is cut": lambda run, photo: (run / "report.json").write_text("{"),
-    "the log is cut": lambda run, photo: (run / "log.jsonl").write_text("{"),
-    "a photo is cut": lambda run, photo: photo.write_bytes(b""),
+def later(name: str, **fields: object) -> Callable[[Path], None]:
+    """The file as a later version writes it."""
+
+    def write(folder: Path) -> None:
+        path = folder / name
+        record = json.loads(path.read_text()) if path.exists() else {}
+        path.write_text(json.dumps(record | {"format": 99, "new": {}} | fields))
+
+    return write
+
+
+def cut(name: str) -> Callable[[Path], None]:
+    return lambda folder: put(folder / name, (folder / name).read_bytes()[:30])
+
+
+def zeroed(name: str) -> Callable[[Path], None]:
+    return lambda folder: put(folder / name, bytes(4096))
+
+
+def gone(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def put(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+AT_THE_DOOR = gr.Request(query_params={})
+RUN = "runs/20260101-000000-000000-zzq"
+FILES = {
+    "run.json": f"{RUN}/run.json",
+    "state.json": f"{RUN}/state.json",
+    "the log": f"{RUN}/log.jsonl",
+    "the checkpoint": f"{RUN}/checkpoint.safetensors",
+    "the run's adapter": f"{RUN}/adapter.safetensors",
+    "the run's photo": f"{RUN}/photos/000.png",
+    "the run's picture": f"{RUN}/pictures/0.png",
+    "a preview": f"{RUN}/previews/step-000001-0.png",
+    "the report": f"{RUN}/report.json",
+    "the report's page": f"{RUN}/report.html",
+    "the library's file": "adapters/mine.safetensors",
+    "a drawn picture": "pictures/a.png",
+    "a preset": "presets/a.json",
+}
+DAMAGE: dict[str, Callable[[Path], None]] = {
+    f"{what} is {how}": damage(name)
+    for what, name in FILES.items()
+    for how, damage in (("cut", cut), ("zeroed", zeroed), ("gone", gone))
+} | {
+    "run.json of a later version": later(f"{RUN}/run.json"),
+    "a later recipe": lambda folder: later_recipe(folder / RUN),
+    "state.json of a later version": later(f"{RUN}/state.json"),
+    "the report of a later version": later(f"{RUN}/report.json"),
+    "a preset of a later version": later("presets/a.json"),
+    "a folder in the trash": lambda folder: (folder / "trash" / "odd").mkdir(parents=True),
+    "a file among the runs": lambda folder: put(folder / "runs" / "odd", b""),
+    "a link among the pictures": lambda folder: (folder / "pictures" / "b").symlink_to("/nowhere"),
 }
 
 
-@pytest.mark.parametrize("what", DAMAGE)
-def test_the_page_opens(what):
-    import app
-
+@pytest.fixture
+def whole() -> Iterator[Workspace]:
+    """A workspace with one of each."""
     workspace = workspaces().new()
-    keys = workspace.save_photos(PHOTOS)
-    concept = Concept("object", "<zzq>", "dog", PHOTOS)
-    folder = workspace.new_run_folder("zzq")
-    run = Run.create(folder, concept, Recipe(LearnedEmbedding(), 1), "pocket")
+    workspace.save_photos(PHOTOS)
+    folder = workspace.folder / RUN
+    recipe = Recipe(LearnedEmbedding(), 1)
+    run = Run.create(folder, Concept("object", "<zzq>", "dog", PHOTOS), recipe, "pocket")
+    run.log([LossRow(1, 0.5, None, 1.0)])
+    run.save_checkpoint({"a": torch.zeros(2)}, 1, 1.0)
     run.set_state(State("finished", 1, 1.0))
     shutil.copy(READY, run.adapter_path)
-    (folder / "pictures").mkdir()
+    shutil.copy(READY, workspace.folder / "adapters" / "mine.safetensors")
+    for name in ("previews", "pictures"):
+        (folder / name).mkdir()
     PHOTOS[0].image.save(folder / "pictures" / "0.png")
-    photo = workspace.folder / "photos" / f"{keys[0]}.png"
-    DAMAGE[what](folder, photo)
-    values = {part: part.default_value for part in app.stored}
-    values |= {app.browser: workspace.id, app.kept_word.keys: keys}
-    reply = app.arrive(values)
-    assert reply[app.word_tab.photos.keys] == (keys[1:] if what == "a photo is cut" else keys)
+    PHOTOS[0].image.save(folder / "previews" / "step-000001-0.png")
+    shutil.copy(READY.with_suffix("") / "0.png", workspace.pictures / "a.png")
+    (folder / "report.json").write_text("{}")
+    (folder / "report.html").write_text("<p>")
+    workspace.presets.keep("a", recipe)
+    yield workspace
     workspace.delete()
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_the_page_opens_and_says_what_is_damaged(whole: Workspace, what: str):
+    import app
+
+    (key, *others) = whole.photo_keys()
+    before = {path for path in whole.folder.rglob("*") if path.is_file()}
+    DAMAGE[what](whole.folder)
+    left = {path for path in whole.folder.rglob("*") if path.is_file()} & before
+    values = {part: part.default_value for part in app.stored}
+    values |= {app.browser: whole.id, app.kept_word.keys: [key, *others]}
+    values |= {app.kept_list: [["mine", 1.0, None, None]]}
+    reply = app.arrive(values, AT_THE_DOOR)
+    assert reply[app.word_tab.photos.keys] == [key, *others]
+    found = {each.kind for each in belongings(whole)}
+    assert "photo" in found
+    assert all(path.exists() for path in left), "what is damaged is not deleted by itself"
+
+
+def test_a_photo_of_the_form_that_is_damaged_is_left_out(whole: Workspace):
+    import app
+
+    keys = whole.photo_keys()
+    (whole.folder / "photos" / f"{keys[0]}.png").write_bytes(b"")
+    values = {part: part.default_value for part in app.stored}
+    values |= {app.browser: whole.id, app.kept_word.keys: keys}
+    reply = app.arrive(values, AT_THE_DOOR)
+    assert reply[app.word_tab.photos.keys] == keys[1:]
+    assert [each.error for each in belongings(whole) if each.kind == "photo" and each.error]
+
+
+@pytest.mark.parametrize("damage", [cut, zeroed])
+def test_a_run_with_a_damaged_checkpoint_says_so(whole: Workspace, damage):
+    damage(FILES["the checkpoint"])(whole.folder)
+    with pytest.raises(RunError, match=r"checkpoint of .* is damaged"):
+        whole.runs()[0].load_checkpoint()
+
+
+def test_a_thing_of_a_later_version_says_that_the_app_is_to_be_updated(whole: Workspace):
+    DAMAGE["run.json of a later version"](whole.folder)
+    (run,) = (each for each in belongings(whole) if each.kind == "run")
+    assert "a later version of the app. Update the app" in run.error
