@@ -61,6 +61,7 @@ class FlowBase:
         )
         for module in (self.denoiser, self.vae, *(e.model for e in self.text_encoders)):
             module.requires_grad_(False).eval()
+            loading.unmapped(module)
         for module in self.family.frozen_components.values():
             if isinstance(module, nn.Module):
                 module.to(device).requires_grad_(False).eval()

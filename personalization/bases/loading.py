@@ -153,6 +153,17 @@ def read(kind: Any, spec: BaseSpec, device: torch.device, **more: Any) -> Any:
         raise BaseError(f"{failure_reason(spec.source, error)} The base in use stays.") from error
 
 
+def unmapped(module: nn.Module) -> None:
+    """Give each parameter memory of its own, so that the file that it was read from can go.
+
+    On a CPU a weight as it was read is a part of the file, which stays in memory whole as long as
+    one of them is used, beside those that were laid out anew.
+    """
+    for parameter in module.parameters():
+        if parameter.device.type == "cpu":
+            parameter.data = parameter.data.clone(memory_format=torch.preserve_format)
+
+
 def fetched(checkpoint: Checkpoint, name: str) -> Path:
     """A file that goes with a base, from the Hub's cache or the Hub. Raises `BaseError`."""
     try:

@@ -85,6 +85,7 @@ class UNetBase:
                 pipe.safety_checker.to(device)
         for module in (self.denoiser, self.vae, *(e.model for e in self.text_encoders)):
             module.requires_grad_(False).eval()
+            loading.unmapped(module)
         for encoder in self.text_encoders:
             fix_eos_pooling(encoder)
         self.scheduler = pipe.scheduler

@@ -28,7 +28,7 @@ from personalization.evaluation.report import Report
 from personalization.evaluation.trained_adapter import TrainedAdapter
 from personalization.events import SliceEnded, Stage
 from personalization.files import write_atomically
-from personalization.sampling import fast, generate, pace
+from personalization.sampling import generate
 from personalization.sampling.settings import Settings
 from personalization.stacking.application import applied
 from personalization.stacking.stack import Slot, Stack
@@ -146,11 +146,8 @@ def _encoder_pair(base: Base) -> tuple[EncoderPair | None, tuple[str, ...]]:
 
 def _settings(base: Base) -> Settings:
     """With fewer steps than the base's own; in a few by its LoRA for it where it is slow here."""
-    sampling = base.spec.sampling
-    if pace.is_slow(base.spec, base.device) and fast.is_there(base.spec):
-        return generate.as_drawn(base, Settings(fast=True))
-    steps = max(1, round(SAMPLING * sampling.steps))
-    return Settings(steps=steps, guidance=sampling.guidance)
+    steps = max(1, round(SAMPLING * base.spec.sampling.steps))
+    return generate.as_drawn(base, generate.quick(base, Settings(steps=steps)))
 
 
 def _drawing(base: Base, adapter: Adapter, settings: Settings) -> Drawing:

@@ -91,9 +91,19 @@ class BaseChoice:
             self.name: spec.name,
             self.offer: gr.update(choices=self.choices(can), value=spec.name),
             self.cannot: html.bases(listed, VARIABLE),
-            self.any_base: gr.update(visible=device() != "cpu"),
+            self.any_base: gr.update(visible=True),
         }
 
     def choices(self, specs: Sequence[BaseSpec]) -> list[tuple[str, str]]:
         """The list of these, each with what it is allowed for."""
-        return [(html.terms(spec), spec.name) for spec in specs]
+        return [(html.terms(spec, seconds_a_picture(spec)), spec.name) for spec in specs]
+
+
+def seconds_a_picture(spec: BaseSpec) -> float | None:
+    """The soonest, where that is worth saying: on a CPU."""
+    if device() != "cpu" or spec.small:
+        return None
+    from personalization.sampling.pace import picture
+
+    sampling = spec.fast.sampling if spec.fast else spec.sampling
+    return picture(spec, bases.best_device(), sampling)

@@ -367,10 +367,11 @@ def bases(options: Sequence[Option], variable: str) -> str:
     )
 
 
-def terms(spec: BaseSpec) -> str:
-    """What a base is allowed for, and the size that it draws."""
+def terms(spec: BaseSpec, seconds: float | None = None) -> str:
+    """What a base is allowed for, and the size that it draws; seconds: of a picture, where told."""
     gated = ", gated" if spec.gated else ""
-    return f"{spec.title} ({spec.size} px, {spec.licence}{gated})"
+    pace = f"; {duration(seconds)} a picture here" if seconds else ""
+    return f"{spec.title} ({spec.size} px, {spec.licence}{gated}{pace})"
 
 
 def outlook(said: Outlook, device: str, *, shared: bool) -> str:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import spaces  # before torch: on ZeroGPU it takes the devices' place
 
 from personalization import bases
-from personalization.bases.catalog import BaseSpec
+from personalization.bases.catalog import CATALOG, BaseSpec
 from personalization.errors import BaseError
 from personalization.training import base_selection
 
@@ -48,12 +48,23 @@ def load() -> None:
         import_module(f"personalization.{name}")
     if not ON_ZERO:
         compute()
+    if device() == "cpu":
+        measure_cpu()
     default_base()
 
 
 def wait_until_ready() -> None:
     """Wait for the load; a failure of it is raised to everyone who needs it."""
     loading().result()
+
+
+def measure_cpu() -> None:
+    """How fast the cores are, for estimates; once on a machine, under a second."""
+    from personalization.bases.loading import precision
+    from personalization.bases.speed import of_this_machine
+
+    any_real = precision(CATALOG["sd15"], bases.best_device())
+    compute().call(of_this_machine, any_real)
 
 
 @cache

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from personalization.adapters.adapter import read
 from personalization.errors import HubError
 from personalization.sampling.picture_record import Picture
-from personalization.sampling.settings import Settings
 from personalization.stacking.stack import Stack
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
@@ -91,7 +91,10 @@ def showcase(run: Run) -> list[str]:
 
 def show_off(run: Run) -> list[Picture]:
     """Draw a finished run's showcase, and keep it in the run's folder."""
-    settings = [Settings(prompt, seed=run.recipe.seed) for prompt in showcase(run)]
+    from personalization.sampling.generate import quick
+
+    usual = quick(base(run.base), size=run.recipe.resolution)
+    settings = [replace(usual, prompt=p, seed=run.recipe.seed) for p in showcase(run)]
     pictures = draw_with(run.base, own_stack(run), settings)
     for index, picture in enumerate(pictures):
         picture.save(run.folder / "pictures" / f"{index}.png")

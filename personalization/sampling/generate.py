@@ -32,6 +32,7 @@ from personalization.sampling.settings import Settings, Start
 from personalization.stacking.stack import Stack
 
 PER_BATCH = 8
+FEW = 12  # steps, where a base without a LoRA for few is slow
 SEAM = 4  # pixels
 AS_THE_BASE = Settings()
 NO_STACK = Stack(())
@@ -140,6 +141,20 @@ def draw_each(
     if start and start.mask:
         return [_restored_outside(start.mask, start.image, image) for image in images]
     return images
+
+
+def quick(base: Base, usual: Settings = AS_THE_BASE, size: int = 0) -> Settings:
+    """How pictures are drawn that show what was learned: as `usual`, or sooner where that is slow.
+
+    Then it is in a few steps where the base has a LoRA for it, and with `FEW` where it has none.
+    size: pixels to a side; 0: the base's own.
+    """
+    sized = replace(usual, width=size or None, height=size or None)
+    if not pace.is_slow(base.spec, base.device):
+        return sized
+    if fast.is_there(base.spec):
+        return replace(sized, fast=True, steps=None, guidance=None)
+    return replace(sized, steps=min(FEW, usual.steps or FEW))
 
 
 def per_batch(base: Base) -> int:

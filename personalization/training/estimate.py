@@ -197,13 +197,12 @@ def outlook_on(spec: BaseSpec, recipe: Recipe, device: torch.device) -> Outlook:
     if step is None:
         return Outlook(None, cost.memory, cost.file)
     size = recipe.size(spec.size)
-    # The last preview comes in any case.
     preview = pace.previewed(spec, device, PREVIEW_STEPS, size) or 0.0
     drawn = pace.picture(spec, device, spec.sampling, size) or 0.0
     photos = (
         pace.seconds(name, encoding(spec.architecture, size) * PHOTOS, 0.0, cost.precision) or 0.0
     )
-    seconds = START + photos + recipe.steps * step + max(1, times) * COUNT * preview + kept * drawn
+    seconds = START + photos + recipe.steps * step + times * COUNT * preview + kept * drawn
     return Outlook(seconds, cost.memory, cost.file, step)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from personalization.bases.base import Base
-from personalization.sampling import fast, generate, pace
+from personalization.sampling import generate
 from personalization.sampling.picture_record import Picture, PictureRecord
 from personalization.sampling.settings import Settings
 from personalization.training.run import Run
@@ -32,9 +32,7 @@ def draw(base: Base, run: Run, step: int, *, with_class_noun: bool) -> tuple[Pat
     texts = prompts(run, with_class_noun=with_class_noun)
     seeds = [run.recipe.seed + i for i in range(len(texts))]
     size = run.recipe.size(base.spec.size)
-    settings = Settings(steps=STEPS, width=size, height=size, draft=True)
-    if pace.is_slow(base.spec, base.device) and fast.is_there(base.spec):
-        settings = Settings(width=size, height=size, fast=True, draft=True)
+    settings = generate.quick(base, Settings(steps=STEPS, draft=True), size)
     pictures = generate.draw_each(base, texts, seeds, settings)
     paths = []
     for index, (picture, prompt) in enumerate(zip(pictures, texts, strict=True)):

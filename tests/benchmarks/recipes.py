@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.recipes [--bases sd15 sdxl ...]
 
-Nothing is trained. A run is its steps and the pictures that it draws at its end; loading the base
-is apart. A slice of ZeroGPU is 50 seconds of work in an allocation of 60.
+Nothing is trained. A run is its steps; loading the base, and the four pictures that are drawn with
+what was learned, are apart. A slice of ZeroGPU is 50 seconds of work in an allocation of 60.
 """
 
 from __future__ import annotations
@@ -12,13 +12,10 @@ import argparse
 import math
 
 from personalization.bases import memory
-from personalization.bases.catalog import CATALOG, BaseSpec, Sampling
-from personalization.bases.work import decoding, forward
+from personalization.bases.catalog import CATALOG, BaseSpec
 from personalization.recipe import LowRank, Recipe
-from personalization.sampling.pace import PEAKS, SHARE
-from personalization.training.estimate import DISPATCH, START, estimate
+from personalization.training.estimate import START, estimate
 from personalization.training.presets import Exactness, Intent, recommend
-from personalization.training.previews import COUNT, STEPS
 
 CARDS = {"ZeroGPU": "RTX PRO 6000", "H100": "H100", "RTX 3060": "RTX 3060"}
 SLICE = 50  # seconds of work in one of ZeroGPU's allocations
@@ -29,16 +26,7 @@ EXACT: dict[Exactness, str] = {"rough": "roughly", "close": "close", "exact": "e
 def seconds(spec: BaseSpec, recipe: Recipe, card: str) -> float:
     """Of a run on a card that is known by its peak."""
     step = estimate(spec, recipe).seconds(card) or math.nan
-    previews = COUNT * picture(spec, Sampling(STEPS, spec.sampling.guidance), card)
-    return START + recipe.steps * step + previews
-
-
-def picture(spec: BaseSpec, sampling: Sampling, card: str) -> float:
-    """The least that one takes: a forward of few pictures is as long as its dispatch."""
-    peak = PEAKS[card] * SHARE
-    answer = max(forward(spec.architecture, spec.size).flops / peak, DISPATCH * 700 / 2)
-    passes = sampling.steps * (2 if sampling.guidance > 1 else 1)
-    return passes * answer + decoding(spec.architecture, spec.size).flops / peak
+    return START + recipe.steps * step
 
 
 def row(spec: BaseSpec, name: str, recipe: Recipe) -> str:

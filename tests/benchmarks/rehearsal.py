@@ -206,7 +206,6 @@ class Rehearsal:
         rows = run.losses()
         each = [row.seconds for row in rows]
         self.found.add(f"{what}, a step", "seconds", told.step, min(each))
-        self.found.add(f"{what}, the whole run", "seconds", told.seconds, status["seconds"])
         self.found.add(f"{what}, memory", "GiB", (told.memory or 0) / memory.GIB, held[0])
         shutil.copy(file, self.folder / f"{what}.safetensors")
         return str(status["run"])

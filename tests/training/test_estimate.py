@@ -338,6 +338,16 @@ def test_a_cpu_is_measured_once_and_kept_in_a_file(own_cache: Path) -> None:
     assert json.loads(file.read_text())
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "size"), work.COUNTED)
+def test_what_was_counted_once_is_what_is_counted_now(name: str, size: int) -> None:
+    assert CATALOG[name].size == size
+    again = work.count_forward(name, size), work.count_decoding(name, size)
+    for kept, counted in zip(work.COUNTED[name, size], again, strict=True):
+        for kind in ("convolution", "linear", "attention", "kernels"):
+            assert getattr(kept, kind) == pytest.approx(getattr(counted, kind), rel=1e-4), kind
+
+
 def test_what_a_kernel_takes_is_added_up() -> None:
     known = speed.Speed(convolution=2e9, linear=1e9, attention=4e9, kernels=1e9)
     each = work.Work(convolution=2e9, linear=2e9, attention=4e9, kernels=5e8)
