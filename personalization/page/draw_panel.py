@@ -295,6 +295,7 @@ class DrawPanel:
             self.scheduler: gr.update(choices=scheduler_choices(spec), value=""),
             self.fast: gr.update(visible=spec.fast is not None, value=False),
             **self.guides.for_base(spec),
+            self.takes: takes(spec, Settings()),
             **self.long.hide(),
         }
 
@@ -306,9 +307,7 @@ class DrawPanel:
 
     def say_takes(self, values: Values) -> str:
         """How long a picture takes, on a base that is slow here."""
-        spec = spec_of(values[self.adapter_list.base])
-        seconds = None if spec.small or ON_ZERO else drawing_seconds(spec, self.settings(values))
-        return html.hint(f"{html.duration(seconds)} a picture here") if seconds else ""
+        return takes(spec_of(values[self.adapter_list.base]), self.settings(values))
 
     def too_long(self, values: Values) -> dict | None:
         """What to ask before a drawing that takes long; None for one that does not."""
@@ -449,6 +448,13 @@ def call_word(prompt: str, event: gr.EventData) -> str:
     word = str(event.key)
     joined = f"{prompt.rstrip(' ,')}, {word}" if prompt.strip() else word
     return prompt if contains(prompt, word) else joined
+
+
+def takes(spec: BaseSpec, settings: Settings) -> str:
+    """How long a picture takes, on a base that is not small."""
+    seconds = None if spec.small or ON_ZERO else drawing_seconds(spec, settings)
+    said = html.duration(seconds) if seconds else ""
+    return html.hint(f"{said[0].upper()}{said[1:]} a picture here.") if said else ""
 
 
 def say_unread(base: str, prompt: str, *words: str) -> str:

@@ -61,10 +61,10 @@ class StackTab:
         ]
         # And with the base.
         panel = self.draw_panel
-        sampling = [panel.steps, panel.guidance, panel.scheduler, panel.fast, *panel.long.parts]
+        sampling = [panel.steps, panel.guidance, panel.scheduler, panel.fast, panel.takes]
         self.rebased = [
             *(*self.combining.blocks, self.adapter_list.notes),
-            *(*sampling, panel.guides.accordion),
+            *(*sampling, *panel.long.parts, panel.guides.accordion),
         ]
         # What the browser remembers beside the list, the prompts first.
         self.kept = [*self.draw_panel.kept, *self.combining.how]
