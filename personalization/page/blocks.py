@@ -53,9 +53,9 @@ class Page(gr.Blocks):
             return await super().preprocess_data(block_fn, inputs, *args, **named)
         except PhotoError as error:
             raise _refused(str(error)) from error
-        except gr.Error:
-            raise
         except Exception as error:
+            if isinstance(error, gr.Error) and "<class" not in str(error):
+                raise
             raise gr.Error(MISSHAPED, print_exception=False) from error
 
 

@@ -34,19 +34,6 @@ from tests.support import hostile
 from tests.support.server import App, running
 
 HANG = 10.0  # seconds
-# What Python says of its own, and no sentence to a visitor does.
-PYTHON = (
-    *(
-        "Traceback (most",
-        'File "/',
-        "NoneType",
-        "has no attribute",
-        "not subscriptable",
-        "KeyError",
-    ),
-    *("positional argument", "not supported between", "codec can't", "TypeError", "ValueError"),
-    *("Errno", "unhashable", "object is not", "list index", "must be str", "_type="),
-)
 
 
 @dataclass
@@ -139,7 +126,7 @@ class Sender:
         """Sort an answer."""
         if self.secret in text:
             self.found.faults.append(f"gave a secret away: {what}")
-        if any(sign in text.replace("foresee (", "") for sign in PYTHON):
+        if hostile.is_pythons(text):
             self.found.how["in Python's words"] += 1
             self.found.faults.append(f"Python's words: {what}: {text[:300]}")
         elif "did not foresee" in text:

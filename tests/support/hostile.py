@@ -10,6 +10,7 @@ import io
 import json
 import os
 import pickle
+import re
 import struct
 import tarfile
 import zipfile
@@ -67,7 +68,26 @@ WRONG: tuple[Any, ...] = (
     },
     {"__type__": "update", "value": "x"},
 )
+# What Python says of its own, and no sentence to a visitor does.
+PYTHON = (
+    *(
+        "Traceback (most",
+        'File "/',
+        "NoneType",
+        "has no attribute",
+        "not subscriptable",
+        "KeyError",
+    ),
+    *("positional argument", "not supported between", "codec can't", "TypeError", "ValueError"),
+    *("Errno", "unhashable", "object is not", "list index", "must be str", "_type="),
+)
+
 READY = (ASSETS / "adapters" / "neon.safetensors").read_bytes()
+
+
+def is_pythons(answer: str) -> bool:
+    """Whether an answer is in Python's words: a sentence may name a kind of error, no more."""
+    return any(sign in re.sub(r"foresee \(\w+\)", "", answer) for sign in PYTHON)
 
 
 class Bomb:
