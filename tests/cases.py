@@ -140,6 +140,10 @@ CASES: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "photos-words-api/c04": (
         "a prompt longer than the base reads",
         (
+            (
+                "bases/test_windows.py",
+                "test_of_stable_diffusion_the_last_states_are_joined",
+            ),
             ("page/test_unread.py", "test_a_program_is_told_what_was_cut_off"),
             (
                 "bases/test_context.py",

@@ -1,4 +1,8 @@
-"""How far a base reads: its text encoders cut the rest of a prompt off without a word."""
+"""How far a base reads: its text encoders cut the rest of a prompt off without a word.
+
+What is drawn may be read in several windows, where the denoiser takes their embeddings joined (see
+`bases.windows`); what is learned from is read in one.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +21,14 @@ NO_WORDS: Mapping[str, int] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Context:
-    """What one text encoder reads: `length` tokens at most, those at the ends included."""
+    """What one text encoder reads at once: `length` tokens at most, those at the ends included.
+
+    A prompt to draw is read in `windows` such pieces at most.
+    """
 
     tokenizer: Any
     length: int
+    windows: int = 1
 
     def unread(self, prompt: str, words: Mapping[str, int] = NO_WORDS) -> str:
         """The end of the prompt from the first word on that is not read to its own end."""
@@ -32,6 +40,10 @@ class Context:
 
         first = bisect_left(range(len(ends)), True, key=cut)
         return prompt[starts[first] :].strip() if first < len(ends) else ""
+
+    def fits(self, text: str, words: Mapping[str, int] = NO_WORDS) -> bool:
+        """Whether it is read to its end in one window."""
+        return self._count(text, words) <= self.length
 
     def _count(self, prompt: str, words: Mapping[str, int]) -> int:
         for word, vectors in words.items():
@@ -49,13 +61,38 @@ def unread(contexts: Sequence[Context], prompt: str, words: Mapping[str, int] = 
     return min((context.unread(prompt, words) for context in contexts), key=len)
 
 
+def in_windows(
+    contexts: Sequence[Context], prompt: str, words: Mapping[str, int] = NO_WORDS
+) -> tuple[list[str], str]:
+    """The prompt in pieces, each of which every text encoder reads whole; and what is left over.
+
+    Pieces end between words; a word that is longer than a window is cut.
+    """
+    most = min(context.windows for context in contexts)
+    pieces: list[str] = []
+    rest = prompt
+    while rest and len(pieces) < most:
+        left = max((context.unread(rest, words) for context in contexts), key=len)
+        if left == rest.strip():
+            letters = range(1, len(rest) + 1)
+            cut = bisect_left(
+                letters, True, key=lambda n: not all(c.fits(rest[:n], words) for c in contexts)
+            )
+            left = rest[max(1, cut) :]
+        pieces.append(rest.removesuffix(left).strip() if left else rest)
+        rest = left
+    return pieces or [""], rest
+
+
 def unread_words(
     contexts: Sequence[Context], prompt: str, words: Mapping[str, int] = NO_WORDS
 ) -> list[str]:
-    """A sentence where the end of the prompt is not read."""
-    if not (rest := unread(contexts, prompt, words)):
+    """A sentence where the end of a prompt to draw is not read."""
+    most = min(context.windows for context in contexts)
+    rest = unread(contexts, prompt, words) if most == 1 else in_windows(contexts, prompt, words)[1]
+    if not rest:
         return []
-    length = max(context.length for context in contexts)
+    length = most * max(context.length for context in contexts)
     return [
         f"The prompt is too long: “{rest}” is cut off, for this base reads {length} tokens. "
         "Say less, or put what matters first."

@@ -20,7 +20,7 @@ from diffusers import (
 )
 from torch import Tensor, nn
 
-from personalization.bases import loading, schedulers
+from personalization.bases import loading, schedulers, windows
 from personalization.bases.base import Conditioning, Posterior, TextEncoder
 from personalization.bases.catalog import BaseSpec, Task
 from personalization.bases.context import Context
@@ -99,7 +99,10 @@ class UNetBase:
 
     @property
     def contexts(self) -> list[Context]:
-        return [Context(e.tokenizer, e.tokenizer.model_max_length) for e in self.text_encoders]
+        return [
+            Context(e.tokenizer, e.tokenizer.model_max_length, windows.MOST)
+            for e in self.text_encoders
+        ]
 
     def autocast(self) -> AbstractContextManager[Any]:
         """To the precision of the weights."""
@@ -186,6 +189,7 @@ class UNetBase:
         )
         pipe.set_progress_bar_config(disable=True)
         pipe.maybe_convert_prompt = _converted
+        pipe.encode_prompt = windows.reading_in_windows(pipe.encode_prompt, self.contexts)
         return pipe
 
     def _timesteps(self, u: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from .stacks import cut_off, draw_with, sweep_with
 from .uploads import publish_pictures
 
 if TYPE_CHECKING:
+    from personalization.sampling.picture_record import Picture
     from personalization.sampling.sweep import Axis
 
 
@@ -77,6 +78,12 @@ def check_blocks(base: str, adapter: AdapterRequest) -> None:
             )
 
 
+def noted(base: str, stack: Stack, picture: Picture) -> dict[str, Any]:
+    """A picture's record, with what the base has not read of its prompt."""
+    record, notes = picture.record.to_dict(), cut_off(base, stack, picture.record.prompt)
+    return record | {"notes": notes} if notes else record
+
+
 def draw_stack(  # noqa: PLR0913 - its parameters are the interface
     adapters: Adapters,
     prompt: Prompt,
@@ -122,11 +129,8 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
         prompt, negative, seed, count, steps or None, guidance, scheduler or None, fast=fast
     )
     pictures = draw_with(base, stack, [settings])
-    notes = cut_off(base, stack, prompt)
-    about = {"notes": notes} if notes else {}
-    return publish_pictures(owner, pictures), [
-        picture.record.to_dict() | about for picture in pictures
-    ]
+    records = [noted(base, stack, picture) for picture in pictures]
+    return publish_pictures(owner, pictures), records
 
 
 def sweep_stack(  # noqa: PLR0913 - its parameters are the interface
@@ -152,7 +156,8 @@ def sweep_stack(  # noqa: PLR0913 - its parameters are the interface
         base: a name as list_bases says; empty for the app's own.
 
     Returns:
-        The sheet, and the record of each picture, row by row.
+        The sheet, and the record of each picture, row by row; with "notes" where the base does not
+        read its prompt to the end.
     """
     from personalization.sampling.sweep import Sweep, side_by_side
 
@@ -161,7 +166,7 @@ def sweep_stack(  # noqa: PLR0913 - its parameters are the interface
     axis = across.axis() if across else side_by_side(stack)
     plan = Sweep(stack, Settings(prompt, seed=seed), axis, down.axis() if down else None)
     grid = sweep_with(base, plan)
-    records = [[picture.record.to_dict() for picture in row] for row in grid.pictures]
+    records = [[noted(base, stack, picture) for picture in row] for row in grid.pictures]
     return publish_pictures(owner, [grid.sheet()])[0][0], records
 
 
