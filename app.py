@@ -204,7 +204,7 @@ with Page(title="Personalization", analytics_enabled=False, delete_cache=(3600, 
         *stack_tab.restored,
         tabs,
     ]
-    demo.load(show_recorded, None, [tabs, *subject_tab.run_panel.parts], **UNQUEUED)
+    demo.load(show_recorded, None, [tabs, *subject_tab.run_panel.drawn], **UNQUEUED)
     arrived = demo.load(arrive, stored, list(dict.fromkeys(restored)), **UNQUEUED)
     arrived.then(js=ARRIVED)
     stack_tab.then_meet(arrived)

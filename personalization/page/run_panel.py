@@ -102,7 +102,12 @@ class RunPanel:
             api_visibility="private",
             **ON_GPU,
         )
-        self.recorded.wire(self.replay, self.parts)
+        self.recorded.wire(self.replay, self.drawn)
+
+    @property
+    def drawn(self) -> list[Any]:
+        """The parts but for what asks for the visitor's next request: a recorded run has none."""
+        return [part for part in self.parts if not isinstance(part, gr.State)]
 
     def next_turn(self, run: Run, what: Literal["learn", "finish", "show"]) -> dict:
         """Ask the browser for a new request, so that the visitor's identity in it is fresh."""
@@ -254,7 +259,6 @@ class RunPanel:
             **self.show(progress.RunView.of(run)),
             **self.recorded.show(whole=whole),
             **dict.fromkeys(own, gr.update(visible=False)),
-            self.current: "",
             self.verdict: recorded_verdict(run),
             **self.report.show_card(told()[2] if whole else ""),
             **({} if whole else dict.fromkeys((self.curve, self.strip), hidden)),
