@@ -24,13 +24,13 @@ from personalization.bases.catalog import ASSETS, Sampling
 from personalization.errors import BaseError, RecipeError
 from personalization.files import read_header
 from personalization.recipe import Full, LearnedEmbedding, LowRank, Prior, Recipe
+from personalization.sampling.pace import picture
 from personalization.training.estimate import (
     Estimate,
     estimate,
     fitting,
     outlook,
     outlook_on,
-    picture,
     smaller_crops,
 )
 from tests.support import tiny
