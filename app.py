@@ -10,8 +10,10 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from personalization.workspaces import served
 
@@ -31,7 +33,7 @@ from personalization.page.base import BaseChoice
 from personalization.page.blocks import Page
 from personalization.page.door import behind_the_door
 from personalization.page.endpoints import build_endpoints
-from personalization.page.event_options import UNQUEUED
+from personalization.page.event_options import QUEUED, UNQUEUED
 from personalization.page.housekeeping import keep_tidy
 from personalization.page.loaded import ON_ZERO, compute, device, spec_of, wait_until_ready
 from personalization.page.machine import Machine, first_start
@@ -106,6 +108,11 @@ def choose_base(values: Values) -> Iterator[dict]:
         }
     except Exception as error:
         yield base_choice.refuse(values[base_name], user_message(error))
+
+
+def choose_for_photographs(tab: TrainingTab, values: Values) -> Iterator[dict]:
+    """Take the base that a tab's photographs want."""
+    yield from choose_base({**values, base_choice.offer: tab.photos.photographs.other()})
 
 
 def follow_things(values: Values) -> dict:
@@ -193,12 +200,16 @@ with Page(title="Personalization", analytics_enabled=False, delete_cache=(3600, 
     forget_me.click(forget, browser, browser, js=ASK_FIRST, **UNQUEUED).then(
         None, browser, None, js=START_ANEW
     )
-    stored = {browser, base_name, *kept_word, *kept_subject, kept_list, kept_drawing}
-    base_choice.wire(
-        choose_base,
-        stored,
-        [browser, *word_tab.rebased, *subject_tab.rebased, *stack_tab.rebased],
-    )
+    stored: set[Any] = {browser, base_name, *kept_word, *kept_subject, kept_list, kept_drawing}
+    rebased = [browser, *word_tab.rebased, *subject_tab.rebased, *stack_tab.rebased]
+    base_choice.wire(choose_base, stored, rebased)
+    for tab in (word_tab, subject_tab):
+        tab.photos.photographs.go.click(
+            partial(choose_for_photographs, tab),
+            stored,
+            [*base_choice.parts, *rebased],
+            **{**QUEUED, "concurrency_id": "base", "concurrency_limit": 1},
+        )
     restored = [
         *(browser, *base_choice.parts, *word_tab.restored, *subject_tab.restored),
         *stack_tab.restored,

@@ -18,6 +18,7 @@ from personalization.events import Finished, SliceEnded, StepDone
 from personalization.recipe import Recipe
 from personalization.training import presets
 from personalization.training.base_selection import options
+from personalization.training.presets import Purpose
 from personalization.training.start import check_new
 
 from . import html
@@ -25,6 +26,7 @@ from .event_options import ON_GPU, REFRESH
 from .loaded import ON_ZERO, default_base, spec_of
 from .loaded import base as loaded
 from .messages import collected
+from .photographs import photograph_notes
 from .report import Pace, compared, is_measured
 from .requests import Name, Whole, at_most, build_endpoint
 from .runs import keep_adapter, measure_part, pieces_of, show_off, train_slice
@@ -72,11 +74,16 @@ def train(
     """A whole run in one call, slice after slice."""
     workspace = workspace_of(session)
     run = workspace.start_run(loaded(base), concept, recipe, shared=ON_ZERO)
+    purpose: Purpose = "subject" if recipe.trains_weights else "word"
     status: dict[str, Any] = {
         "session": workspace.id,
         "run": run.folder.name,
         "state": "waiting",
-        "notes": notes + photo_problems(concept.photos, spec_of(base).size),
+        "notes": [
+            *notes,
+            *photo_problems(concept.photos, spec_of(base).size),
+            *photograph_notes(spec_of(base), concept.photos, purpose),
+        ],
     }
     yield status, None, None
     finished: Finished | None = None

@@ -11,6 +11,7 @@ import gradio as gr
 from personalization.data.photos import Photo, open_photos
 from personalization.data.photos import problems as photo_problems
 from personalization.errors import BaseError, PhotoError, WorkspaceError
+from personalization.training.presets import Purpose
 from personalization.workspaces.workspace import Workspace
 
 from . import html
@@ -19,6 +20,7 @@ from .examples import ExampleSet, example_sets
 from .loaded import spec_of
 from .mask import MaskBrush
 from .messages import collected
+from .photographs import PhotographNotice
 from .session import Values, page_workspace
 from .uploads import take_uploads
 
@@ -37,7 +39,7 @@ class PhotoForm:
 
     def __init__(
         self,
-        purpose: str,
+        purpose: Purpose,
         visitor: gr.BrowserState,
         base: gr.BrowserState,
         keys: gr.BrowserState,
@@ -56,6 +58,7 @@ class PhotoForm:
             elem_classes="drop",
         )
         self.notes = gr.HTML(elem_id=f"{purpose}-photo-notes")
+        self.photographs = PhotographNotice(purpose)
         examples = html.example_sets(example_sets(purpose))
         self.examples = gr.HTML(examples, js_on_load=CLICK_WITH_KEY, elem_id=f"{purpose}-examples")
         with gr.Accordion("Captions", open=False, elem_id=f"{purpose}-captions-fold"):
@@ -69,7 +72,10 @@ class PhotoForm:
             )
             self.unread = gr.HTML(elem_id=f"{purpose}-captions-unread")
         self.mask = MaskBrush(purpose)
-        self.shown = [visitor, keys, self.crops, self.notes, self.mask.which]  # by `show`
+        self.shown = [  # by `show`
+            *(visitor, keys, self.crops, self.notes, self.mask.which),
+            *self.photographs.parts,
+        ]
 
     def wire(self) -> None:
         """What adds, takes out and masks a photo."""
@@ -93,7 +99,8 @@ class PhotoForm:
     ) -> dict:
         """The crops of these photos, and what is wrong with them; the `chosen` one to brush."""
         try:
-            workspace, size = page_workspace(visitor), spec_of(base).size
+            workspace, spec = page_workspace(visitor), spec_of(base)
+            size = spec.size
             known = set(workspace.photo_keys())
             if not known.issuperset(keys):
                 errors, keys = [*errors, html.PHOTOS_GONE], [key for key in keys if key in known]
@@ -108,6 +115,7 @@ class PhotoForm:
             self.keys: [key for key, _ in by_key],
             self.crops: html.crops(by_key, size),
             self.notes: html.problems(errors) + html.warnings(photo_problems(photos, size)),
+            **self.photographs.show(spec, photos),
             **self.mask.show(by_key, chosen),
         }
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from personalization.bases.catalog import CATALOG, BaseSpec
 from personalization.errors import BaseError
+from personalization.training.presets import Purpose
 
 if TYPE_CHECKING:
     import torch
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 VARIABLE = "PERSONALIZATION_BASE"
 POCKET = CATALOG["pocket"]
 PREFERRED = ("sdxl", "sd15")  # by what is published for them, where a subject can be taught
+PHOTOGRAPHS = ("sd15", "bk-sdm-small", "bk-sdm-tiny")  # on a CPU, by what they draw
+PATIENCE = 3600.0  # seconds that somebody may wait for a run there
 _PAGE = re.compile(r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
@@ -77,6 +80,33 @@ def options(default: BaseSpec, device: torch.device, free: int | None = None) ->
     """
     others = [spec for spec in CATALOG.values() if spec.name != default.name]
     return [Option(default, ""), *(Option(spec, _why_not(spec, device, free)) for spec in others)]
+
+
+@lru_cache(maxsize=8)
+def for_photographs(
+    purpose: Purpose, device: torch.device, *, shared: bool = False
+) -> tuple[BaseSpec, float | None] | None:
+    """The base for photographs that this machine can carry, and the seconds of its own recipe.
+
+    On a GPU as `default` prefers; on a CPU the first that is taught within an hour, or else the
+    quickest. None where none has the memory.
+    """
+    from personalization.bases import memory
+    from personalization.bases.loading import precision
+    from personalization.training.estimate import estimate, outlook_on
+
+    preferred = PREFERRED[1:] if shared else PREFERRED
+    free = memory.available(device)
+    found: list[tuple[BaseSpec, float | None]] = []
+    for name in PHOTOGRAPHS if device.type == "cpu" else preferred:
+        spec = CATALOG[name]
+        recipe = spec.recipes[purpose]
+        if free is not None and estimate(spec, recipe, precision(spec, device)).memory > free:
+            continue
+        found.append((spec, outlook_on(spec, recipe, device).seconds))
+        if device.type != "cpu" or (found[-1][1] or 0.0) <= PATIENCE:
+            return found[-1]
+    return min(found, key=lambda each: each[1] or 0.0, default=None)
 
 
 def _why_not(spec: BaseSpec, device: torch.device, free: int | None) -> str:

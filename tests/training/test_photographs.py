@@ -1,0 +1,51 @@
+"""The pocket tells photographs from drawings before they are taught; other bases draw them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gradio
+import numpy as np
+import pytest
+from PIL import Image
+
+from personalization.bases import CATALOG
+from personalization.data.photos import Photo, open_photos
+from personalization.page.photographs import photograph_notes
+from personalization.pocket.world import draw
+from personalization.pocket.world.subjects import STYLE_SUBJECTS, held_out_word_scenes
+from personalization.training.photographs import outside
+
+POCKET = CATALOG["pocket"]
+# Not among what the threshold was set on; see tests.benchmarks.photographs.
+IMAGES = Path(gradio.__file__).parent / "media_assets" / "images"
+PHOTOGRAPHS = [IMAGES / name for name in ("cheetah.jpg", "cheetah1.jpg", "lion.jpg", "tower.jpg")]
+
+
+def test_photographs_are_recognised() -> None:
+    photos, _ = open_photos(PHOTOGRAPHS)
+    assert outside(POCKET, photos) == photos
+
+
+@pytest.mark.parametrize("style", ["watercolour", "neon", *STYLE_SUBJECTS])
+def test_a_set_of_drawings_of_a_held_out_style_brings_no_notice(style: str) -> None:
+    held_out = style in ("watercolour", "neon")
+    scenes = held_out_word_scenes(style, 4, 9) if held_out else STYLE_SUBJECTS[style].scenes(4, 9)
+    photos = [Photo(str(i), draw(scene, 256)) for i, scene in enumerate(scenes)]
+    assert photograph_notes(POCKET, photos, "subject") == []
+
+
+def test_what_is_no_picture_of_anything_is_answered_too() -> None:
+    grey, black = (Image.new("RGB", (200, 120), colour) for colour in ("grey", "black"))
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 90, 3), dtype=np.uint8))
+    outside(POCKET, [Photo("grey", grey), Photo("black", black), Photo("noise", noise)])
+    assert outside(POCKET, []) == []
+
+
+def test_the_notice_names_a_base_for_photographs_and_the_time_it_takes() -> None:
+    photos, _ = open_photos(PHOTOGRAPHS[:2])
+    (said,) = photograph_notes(POCKET, photos, "word")
+    assert said.startswith("These are photographs; the pocket draws cartoons")
+    assert any(CATALOG[name].title in said for name in ("sd15", "bk-sdm-small", "bk-sdm-tiny"))
+    assert "would take about" in said
+    assert photograph_notes(CATALOG["sd15"], photos, "word") == []
