@@ -297,6 +297,12 @@ def record(picture: PictureRecord) -> str:
     return f'<dl class="record">{cells}</dl>'
 
 
+def published(address: str) -> str:
+    """Where an adapter is now."""
+    safe = escape(address, quote=True)
+    return f'<p class="hint">Published: <a href="{safe}" target="_blank">{safe}</a></p>'
+
+
 def choice(entry: Entry) -> str:
     """An adapter in a list to choose from, on one line."""
     about = entry.description

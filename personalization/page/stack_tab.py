@@ -19,6 +19,7 @@ from .combining import Combining
 from .draw_panel import DrawPanel
 from .exchange import FromHub, TakeAway
 from .loaded import spec_of
+from .publishing import Publishing
 from .runs import showcase
 from .session import Values, Visit, keep, recalled
 from .stack_sharing import StackSharing
@@ -50,6 +51,7 @@ class StackTab:
                 self.hub = FromHub(self.adapter_list)
                 self.combining = Combining(self.adapter_list)
                 self.take = TakeAway(self.combining)
+                self.publishing = Publishing(self.take)
             with gr.Column(scale=6, min_width=320, elem_classes="panel-column"):
                 self.draw_panel = DrawPanel(self.adapter_list, self.combining)
                 self.sharing = StackSharing(self.draw_panel)
@@ -65,6 +67,7 @@ class StackTab:
         self.rebased = [
             *(*self.combining.blocks, self.adapter_list.notes),
             *(*sampling, *panel.long.parts, panel.guides.accordion),
+            *self.publishing.rebased,
         ]
         # What the browser remembers beside the list, the prompts first.
         self.kept = [*self.draw_panel.kept, *self.combining.how]
@@ -73,6 +76,7 @@ class StackTab:
         self.hub.wire(self.board, self.then_meet)
         self.combining.wire()
         self.take.wire()
+        self.publishing.wire()
         self.draw_panel.wire(self.board, self.then_meet)
         self.sharing.wire()
         keep(drawing, [base, *self.kept])
@@ -106,6 +110,7 @@ class StackTab:
             **self.combining.rebase(visit.base),
             self.adapter_list.notes: html.problems(self.adapter_list.misfits(visit, rows)),
             **self.draw_panel.for_base(spec),
+            **self.publishing.for_base(spec),
         }
 
     def rows_stored(self, values: Values) -> list[Row]:

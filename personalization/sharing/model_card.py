@@ -13,7 +13,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from personalization.adapters.adapter import Description
-from personalization.bases.catalog import BaseSpec
+from personalization.bases.catalog import ASSETS, BaseSpec
 from personalization.evaluation.figures import Estimate, Figures
 from personalization.evaluation.report import Report
 
@@ -104,7 +104,7 @@ def code(published: Published) -> str:
     lines = [
         "from diffusers import DiffusionPipeline",
         "",
-        f'pipe = DiffusionPipeline.from_pretrained("{spec.source}")',
+        f'pipe = DiffusionPipeline.from_pretrained("{_source(spec)}")',
     ]
     if published.is_word:
         lines.append(
@@ -124,6 +124,13 @@ def code(published: Published) -> str:
             lines.append(f'pipe.set_adapters(["default_0"], [{about.strength:g}])')
     lines.append(f'image = pipe("{published.prompt}").images[0]')
     return "\n".join(lines)
+
+
+def _source(spec: BaseSpec) -> str:
+    """What `from_pretrained` takes; a base of the app's own from its folder."""
+    path = Path(spec.source)
+    home = ASSETS.parent
+    return path.relative_to(home).as_posix() if path.is_relative_to(home) else spec.source
 
 
 def _is_here(spec: BaseSpec) -> bool:
@@ -148,6 +155,8 @@ def _head(published: Published) -> str:
 
 def _verdict(published: Published) -> str:
     report = published.report
+    if report is None and (said := published.about.report.get("verdict")):
+        return f"## Did it work?\n\n{said}"
     if report is None:
         return "Nothing was measured: look at the pictures, and judge for yourself."
     lines = [f"## Did it work?\n\n{report.verdict}"]
@@ -200,7 +209,9 @@ def _use(published: Published) -> str:
             "named after it."
         )
     if _is_here(published.spec):
-        said.append("The base is the pocket, which comes with the app that made this.")
+        said.append(
+            "The base is the pocket, which comes with the app that made this: run it in its folder."
+        )
     return "\n\n".join(said)
 
 

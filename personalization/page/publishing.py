@@ -1,0 +1,154 @@
+"""An adapter onto the Hub: its name, who sees it, its licence; the card as it will be; the link."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import gradio as gr
+from PIL import Image
+
+from personalization.bases.catalog import BaseSpec
+from personalization.errors import PersonalizationError
+from personalization.sharing.licences import terms_of
+from personalization.training.run import Run
+from personalization.workspaces.library import Entry, slug
+from personalization.workspaces.workspace import Workspace
+
+from . import html
+from .exchange import BUSY, CAN_SIGN_IN, TakeAway
+from .loaded import spec_of
+from .messages import user_message
+from .session import Values, library_of, page_workspace
+
+if TYPE_CHECKING:
+    from personalization.sharing.publish import Prepared
+
+NOT_HERE = (
+    "Publishing wants a sign-in with Hugging Face, which an app on a Space has. Here you can look "
+    "at the card; “Make files” gives you the files."
+)
+WHAT = "The adapter that “Take away” names, with a card that says how well it worked."
+
+
+class Publishing:
+    """The adapter that `take` has chosen, as a repository."""
+
+    def __init__(self, take: TakeAway) -> None:
+        self.take, self.adapter_list = take, take.adapter_list
+        with gr.Accordion("Publish on the Hugging Face Hub", open=False, elem_id="stack-publish"):
+            gr.HTML(html.hint(WHAT))
+            if CAN_SIGN_IN:
+                gr.LoginButton(size="sm", min_width=220, elem_id="publish-sign-in")
+            else:
+                gr.HTML(html.hint(NOT_HERE))
+            with gr.Row():
+                self.name = gr.Textbox(
+                    label="Name", placeholder="mug-lora", max_lines=1, min_width=160,
+                    elem_id="publish-name",
+                )  # fmt: skip
+                self.licence = gr.Dropdown(
+                    [], label="Licence", min_width=160, elem_id="publish-licence"
+                )
+            self.terms = gr.HTML(elem_id="publish-terms")
+            with gr.Row():
+                self.private = gr.Checkbox(True, label="Only I see it", min_width=140)
+                self.photos = gr.Checkbox(
+                    False, label="Upload my photos too", min_width=140, elem_id="publish-photos"
+                )
+            with gr.Row():
+                self.look = gr.Button("Look at the card", min_width=140, elem_id="publish-look")
+                self.publish = gr.Button(
+                    "Publish", variant="primary", min_width=110, elem_id="publish-go"
+                )
+            self.notes = gr.HTML(elem_id="publish-notes")
+            with gr.Accordion("The card", open=True, visible=False) as self.shown:
+                self.card = gr.Markdown(elem_id="publish-card", max_height=480)
+
+    @property
+    def rebased(self) -> list[Any]:
+        """What `for_base` updates."""
+        return [self.licence, self.terms]
+
+    def for_base(self, spec: BaseSpec) -> dict:
+        """What the base's licence allows."""
+        terms = terms_of(spec.licence)
+        return {
+            self.licence: gr.update(choices=list(terms.licences), value=terms.licences[0]),
+            self.terms: html.hint(escape(terms.condition)),
+        }
+
+    def wire(self) -> None:
+        """Look first, publish then."""
+        listed = self.adapter_list
+        asked: set[Any] = {
+            *(listed.visitor, listed.base, self.take.which),
+            *(self.name, self.licence, self.private, self.photos),
+        }
+        self.look.click(self.show_card, asked, [self.notes, self.shown, self.card], **BUSY)
+        self.publish.click(self.go, asked, [self.notes], **BUSY)
+
+    def prepared(self, values: Values) -> Prepared:
+        """What will be uploaded. Raises `PersonalizationError`."""
+        from personalization.evaluation.report import Report
+        from personalization.sharing.publish import Wish, prepare
+
+        name = values[self.take.which]
+        if not name:
+            raise PersonalizationError(html.NOTHING_TO_TAKE)
+        workspace = page_workspace(values[self.adapter_list.visitor])
+        library = library_of(workspace)
+        entry, adapter = library.entry(name), library.get(name)
+        run = run_of(workspace, entry) if workspace else None
+        photos: tuple[Image.Image, ...] = ()
+        if values[self.photos] and run:
+            photos = tuple(photo.image for photo in run.concept.photos)
+        wish = Wish(
+            (values[self.name] or "").strip() or slug(name),
+            values[self.private],
+            values[self.licence] or "",
+            photos,
+        )
+        spec = spec_of(values[self.adapter_list.base])
+        return prepare(adapter, spec, wish, Report.open(run.folder) if run else None)
+
+    def show_card(self, values: Values) -> dict:
+        """The card as it will be, and what lies beside it."""
+        try:
+            made = self.prepared(values)
+        except PersonalizationError as error:
+            return {self.notes: html.problems([user_message(error)])}
+        _, _, body = made.card.split("---\n", 2)
+        size = sum(map(len, made.files.values()))
+        files = ", ".join(sorted(made.files))
+        return {
+            self.notes: html.hint(escape(f"{len(made.files)} files, {size / 1e6:.1f} MB: {files}")),
+            self.shown: gr.update(visible=True),
+            self.card: without_pictures(body),
+        }
+
+    def go(self, values: Values, token: gr.OAuthToken | None) -> dict:
+        """Publish, and say where it is."""
+        from personalization.sharing import publish
+
+        try:
+            address = publish.upload(self.prepared(values), token.token if token else "")
+        except PersonalizationError as error:
+            return {self.notes: html.problems([user_message(error)])}
+        return {self.notes: html.published(address)}
+
+
+def run_of(workspace: Workspace, entry: Entry) -> Run | None:
+    """The run that an adapter of the library came out of, where it is still there."""
+    for run in workspace.runs():
+        if run.adapter_path.exists() and any(
+            copy.name == entry.name for copy in workspace.library.copies(run.adapter_path)
+        ):
+            return run
+    return None
+
+
+def without_pictures(card: str) -> str:
+    """The card's text: its pictures are addresses in a repository that is not there yet."""
+    lines = (line for line in card.splitlines() if not line.startswith(("![", "<Gallery")))
+    return "\n".join(lines)
