@@ -141,20 +141,24 @@ def add_report(parser: ArgumentParser) -> None:
 
 
 def train_command(chosen: Namespace, parser: ArgumentParser) -> int:
-    """Start a run, or go on with the one in the folder; print its adapter."""
+    """Start a run, or go on with the one in the folder; print its adapter.
+
+    Of several processes (`accelerate launch`) the first does that, and the others compute along.
+    """
+    from personalization.training import processes
     from personalization.training.loop import train
     from personalization.training.run import Run
 
-    if (chosen.run / "run.json").exists():
-        run = Run.open(chosen.run)
-        base = load_base(run.base)
-        tell(f"The run in {chosen.run} goes on from step {run.state.step}.")
-    elif chosen.photos and chosen.token:
-        run, base = new_run(chosen)
-    else:
-        parser.error(f"{chosen.run} holds no run: a new one needs --photos and --token.")
-    with interruption() as stop:
-        done = last(shown(train(base, run, stop=stop)))
+    with processes.together(), interruption() as stop:
+        if processes.first():
+            run, base = opened_run(chosen, parser)
+            processes.agreed()
+            done = last(shown(train(base, run, stop=stop)))
+        else:
+            processes.agreed()  # the folder is there
+            run = Run.open(chosen.run, writes=False)
+            last(train(load_base(run.base), run))
+            return 0
     if isinstance(done, Finished):
         print(done.adapter)
         return 0
@@ -206,6 +210,19 @@ def report_command(chosen: Namespace, _parser: ArgumentParser) -> None:
 
 
 # What the arguments stand for
+
+
+def opened_run(chosen: Namespace, parser: ArgumentParser) -> tuple[Run, Base]:
+    """The run in the folder, else a new one, with its base."""
+    from personalization.training.run import Run
+
+    if (chosen.run / "run.json").exists():
+        run = Run.open(chosen.run)
+        tell(f"The run in {chosen.run} goes on from step {run.state.step}.")
+        return run, load_base(run.base)
+    if chosen.photos and chosen.token:
+        return new_run(chosen)
+    parser.error(f"{chosen.run} holds no run: a new one needs --photos and --token.")
 
 
 def new_run(chosen: Namespace) -> tuple[Run, Base]:

@@ -6,7 +6,7 @@ Nothing here keeps state, so a run cut into slices draws what the run in one pie
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -22,6 +22,10 @@ class Batch:
     posterior_noise: Tensor  # (size, channels, h, w): the autoencoder's
     noise: Tensor  # (size, channels, h, w): the diffusion's
     u: Tensor  # (size,) in [0, 1): the noise level, uniform and stratified over the batch
+
+    def __getitem__(self, part: slice) -> Batch:
+        """Those samples alone."""
+        return Batch(**{field.name: getattr(self, field.name)[part] for field in fields(self)})
 
 
 @dataclass(frozen=True)

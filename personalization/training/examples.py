@@ -15,6 +15,7 @@ from personalization.bases.context import read_caption
 from personalization.bases.learned_embedding import folds_case
 from personalization.data import masks
 from personalization.data.photos import crop
+from personalization.training import processes
 from personalization.training.batches import Batches
 from personalization.training.run import Run
 
@@ -72,6 +73,7 @@ class Examples:
             caption and read_caption(base.contexts, caption, name, concept.placeholder_token)
             for caption in captions
         ]
+        self.share = processes.share(recipe.batch_size)
         self.batches = Batches(
             recipe.seed, recipe.batch_size, len(concept.photos), len(self.prompts), shape
         )
@@ -82,8 +84,11 @@ class Examples:
         return list(dict.fromkeys([*self.prompts, *filter(None, self.captions)]))
 
     def at(self, step: int) -> Samples:
-        """What `step` is trained on: a photo's caption where it has one, else a phrasing."""
-        batch, device = self.batches.at(step), self.device
+        """What `step` is trained on: a photo's caption where it has one, else a phrasing.
+
+        Where several processes compute the run, this one's share of it.
+        """
+        batch, device = self.batches.at(step)[self.share], self.device
         side = (batch.mirrored & self.flip).long()
         posterior = self.posterior[side.to(device), batch.photos.to(device)]
         pairs = zip(batch.photos.tolist(), batch.prompts.tolist(), strict=True)

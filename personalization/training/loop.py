@@ -11,6 +11,7 @@ import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from personalization.errors import RunError, is_out_of_memory
 from personalization.events import Event, Finished, SliceEnded, Stage
 from personalization.methods import installed
 from personalization.recipe import Recipe
+from personalization.training import processes
 from personalization.training.cores import Cores, shared_cores
 from personalization.training.objective import Objective
 from personalization.training.prior import PER_BATCH, ClassImages
@@ -87,7 +89,11 @@ class _End:
     stop: Callable[[], bool] | None
 
     def before(self, seconds: float) -> bool:
-        """Whether it comes before that many seconds have passed."""
+        """Whether it comes before that many seconds have passed, as the first process sees it."""
+        return processes.agreed(self.before_here(seconds))
+
+    def before_here(self, seconds: float) -> bool:
+        """Whether it does as this process sees it."""
         stopped = self.run.stop_requested or bool(self.stop and self.stop())
         return stopped or self.clock.out_of_time(seconds)
 
@@ -102,8 +108,9 @@ def _slice(base: Base, run: Run, end: _End, cache: Path) -> Iterator[Event]:
             cache,
             size=run.recipe.resolution,
         )
-        yield from _class_images(run, images, end)
-        if images.missing():
+        if run.writes:
+            yield from _class_images(run, images, end)
+        if processes.agreed(images.missing() > 0):
             yield SliceEnded(run.state.step, run.recipe.steps)
             return
     yield Stage("photos", 0, 1)
@@ -122,7 +129,8 @@ def _slice(base: Base, run: Run, end: _End, cache: Path) -> Iterator[Event]:
 def _class_images(run: Run, images: ClassImages, end: _End) -> Iterator[Stage]:
     """Draw those that are missing, as far as the slice goes."""
     timing = time_left(images.base, run.recipe)
-    for stage in images.draw(end.before, lambda seconds: timing.record("class images", seconds)):
+    record = partial(timing.record, "class images")
+    for stage in images.draw(end.before_here, record):
         batches = -(-(stage.total - stage.done) // PER_BATCH)
         left = timing.left(run.state.step, batches)
         yield replace(stage, seconds_left=left or None)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from personalization.bases.base import Base
 from personalization.methods import Method
+from personalization.training import processes
 from personalization.training.examples import Examples, Prompts, Samples
 from personalization.training.prior import preservation
 from personalization.training.run import Run
@@ -31,6 +32,7 @@ class Objective:
 
     def __init__(self, base: Base, run: Run, method: Method, cache: Path):
         self.base = base
+        self.size = run.recipe.batch_size
         self.subject = Examples(base, run, with_class_noun=method.uses_class_noun)
         self.prompts = Prompts(base, trained=method.trains_text)
         self.prompts.prepare(self.subject.texts)
@@ -39,21 +41,25 @@ class Objective:
             self.prompts.prepare([self.prior.prompt])
 
     def losses(self, step: int) -> Tensor:
-        """(1,) or (2,): the subject's loss and, weighted, the class's, at `step`."""
+        """(1,) or (2,): the subject's loss and, weighted, the class's, at `step`.
+
+        Where several processes compute the run, what this one's samples add to them.
+        """
         samples = self.subject.at(step)
+        share = len(samples) / self.size
         target = self.base.target(samples.latents, samples.noise, samples.u)
         if self.prior is None:
-            return self._errors(samples, target).mean().unsqueeze(0)
+            return share * self._errors(samples, target).mean().unsqueeze(0)
         class_samples, class_target = self.prior.at(step, samples)
         # Subject and class in one forward: half the launches, larger matrices.
         errors = self._errors(samples + class_samples, torch.cat([target, class_target]))
         subject, class_errors = errors[: len(samples)], errors[len(samples) :]
-        return torch.stack([subject.mean(), self.prior.weight * class_errors.mean()])
+        return share * torch.stack([subject.mean(), self.prior.weight * class_errors.mean()])
 
     def fixed_batch_loss(self) -> float:
         """The subject's loss on the batch of a step that is never trained on: step -1."""
         with torch.no_grad():
-            return self.losses(-1)[0].item()
+            return processes.total(self.losses(-1))[0].item()
 
     def _errors(self, samples: Samples, target: Tensor) -> Tensor:
         conditioning = self.prompts(samples.texts)

@@ -24,7 +24,9 @@ from personalization.cache import ON_DISK, trim
 from personalization.events import Stage
 from personalization.files import write_atomically
 from personalization.methods import Method
+from personalization.recipe import Recipe
 from personalization.sampling import generate
+from personalization.training import processes
 from personalization.training.batches import Batches
 from personalization.training.examples import Samples
 from personalization.training.run import Run
@@ -115,7 +117,7 @@ def preservation(base: Base, run: Run, method: Method, cache: Path) -> Preservat
         if prior.kind == "images":
             images = ClassImages(base, prompt, prior.images, cache, size=run.recipe.resolution)
             return _Images(images, run.recipe.batch_size, run.recipe.seed, prior.weight)
-        return _Teacher(base, method, prompt, run.recipe.seed, prior.weight)
+        return _Teacher(base, method, prompt, run.recipe, prior.weight)
     return None
 
 
@@ -128,10 +130,11 @@ class _Images:
         self.weight = weight
         self.latents = images.latents().to(self.base.device)
         shape = tuple(self.latents.shape[1:])
+        self.share = processes.share(size)
         self.batches = Batches(seed, size, images.count, 1, shape, stream="class")
 
     def at(self, step: int, subject: Samples) -> tuple[Samples, Tensor]:
-        batch, device = self.batches.at(step), self.base.device
+        batch, device = self.batches.at(step)[self.share], self.base.device
         latents = self.latents[batch.photos.to(device)]
         noise, u = batch.noise.to(device), batch.u.to(device)
         samples = Samples(latents, [self.prompt] * len(subject), noise, u)
@@ -145,11 +148,12 @@ class _Teacher:
     them when it is asked for the class.
     """
 
-    def __init__(self, base: Base, method: Method, prompt: str, seed: int, weight: float):
+    def __init__(self, base: Base, method: Method, prompt: str, recipe: Recipe, weight: float):
         self.base = base
         self.method = method
         self.prompt = prompt
-        self.seed = seed
+        self.seed, self.size = recipe.seed, recipe.batch_size
+        self.share = processes.share(recipe.batch_size)
         self.weight = weight
         # Before the first step nothing has changed: the teacher sees exactly the base.
         with torch.no_grad(), method.adapters_disabled():
@@ -157,7 +161,8 @@ class _Teacher:
 
     def at(self, step: int, subject: Samples) -> tuple[Samples, Tensor]:
         latents, size = subject.latents, len(subject)
-        batch = Batches(self.seed, size, 1, 1, tuple(latents.shape[1:]), stream="class").at(step)
+        shape = tuple(latents.shape[1:])
+        batch = Batches(self.seed, self.size, 1, 1, shape, stream="class").at(step)[self.share]
         noise, u = batch.noise.to(latents.device), batch.u.to(latents.device)
         with torch.no_grad(), self.method.adapters_disabled():
             target = self.base.predict(latents, self.conditioning[[0] * size], noise, u)

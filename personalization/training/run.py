@@ -20,12 +20,12 @@ import fcntl
 import json
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property, partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Concatenate, Final, Literal, ParamSpec
 
 from pydantic import AliasChoices, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
@@ -116,14 +116,32 @@ class RunRecord:
     format: Literal[1, 2] = FORMAT
 
 
+P = ParamSpec("P")
+
+
+def _writing(method: Callable[Concatenate[Run, P], None]) -> Callable[Concatenate[Run, P], None]:
+    """Does nothing where another process writes the run."""
+
+    @wraps(method)
+    def unless_another(run: Run, /, *args: P.args, **named: P.kwargs) -> None:
+        if run.writes:
+            method(run, *args, **named)
+
+    return unless_another
+
+
 _RUN, _STATE, _LOSSES = TypeAdapter(RunRecord), TypeAdapter(State), TypeAdapter(LossRow)
 
 
 class Run:
-    """A run's folder, opened. Holds nothing that is not in the folder."""
+    """A run's folder, opened. Holds nothing that is not in the folder.
 
-    def __init__(self, folder: Path, record: RunRecord):
+    `writes`: False where several processes compute the run, and another one writes.
+    """
+
+    def __init__(self, folder: Path, record: RunRecord, *, writes: bool = True):
         self.folder = folder
+        self.writes = writes
         self.record = record
         self.base = record.base
         self.recipe = record.recipe
@@ -146,13 +164,14 @@ class Run:
         return cls.open(folder)
 
     @classmethod
-    def open(cls, folder: Path) -> Run:
+    def open(cls, folder: Path, *, writes: bool = True) -> Run:
         """Read run.json, and no photo. Raises `RunError` where the folder holds no run."""
         folder = Path(folder)
         try:
-            return cls(folder, _RUN.validate_json((folder / "run.json").read_bytes(), strict=True))
+            record = _RUN.validate_json((folder / "run.json").read_bytes(), strict=True)
         except (OSError, ValidationError) as error:
             raise RunError(_why_not(folder, error)) from error
+        return cls(folder, record, writes=writes)
 
     @cached_property
     def concept(self) -> Concept:
@@ -184,6 +203,7 @@ class Run:
         except (OSError, ValidationError) as error:
             raise RunError(_why_not(self.folder, error)) from error
 
+    @_writing
     def set_state(self, state: State) -> None:
         """Say where it stands."""
         write_atomically(self.folder / "state.json", json.dumps(asdict(state)))
@@ -198,6 +218,7 @@ class Run:
         """The last checkpoint's file."""
         return self.folder / "checkpoint.safetensors"
 
+    @_writing
     def save_checkpoint(
         self, tensors: Mapping[str, Tensor], step: int, seconds: float, memory: int | None = None
     ) -> None:
@@ -240,11 +261,13 @@ class Run:
                 break
         return rows
 
+    @_writing
     def log(self, rows: Iterable[LossRow]) -> None:
         """Add lines to the log."""
         with (self.folder / "log.jsonl").open("a") as file:
             file.writelines(map(_line, rows))
 
+    @_writing
     def truncate_log(self, step: int) -> None:
         """Forget what came after the checkpoint: those steps will be done again."""
         rows = (row for row in self.losses() if row.step <= step)
@@ -270,6 +293,7 @@ class Run:
         """Whether somebody asked."""
         return (self.folder / "stop").exists()
 
+    @_writing
     def clear_stop(self) -> None:
         """Forget that somebody asked."""
         (self.folder / "stop").unlink(missing_ok=True)
@@ -280,6 +304,9 @@ class Run:
 
         What a killed one left half written goes as well.
         """
+        if not self.writes:
+            yield
+            return
         with (self.folder / "lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

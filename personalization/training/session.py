@@ -20,7 +20,7 @@ from personalization.errors import RunError
 from personalization.events import Checkpointed, Finished, Preview, StepDone
 from personalization.methods import Method
 from personalization.recipe import FIXED_BATCH_EVERY, Recipe
-from personalization.training import previews, prior
+from personalization.training import previews, prior, processes
 from personalization.training.objective import Objective
 from personalization.training.run import LossRow, Run, State
 from personalization.training.timing import WINDOW, TimeLeft
@@ -56,7 +56,7 @@ class Session:
     def continue_log(self) -> None:
         """Forget the steps that will be done again, remember what was seen up to here."""
         self.run.truncate_log(self.step)
-        rows = self.run.losses()
+        rows = [row for row in self.run.losses() if row.step <= self.step]
         self.fixed_batch_losses = [
             row.fixed_batch_loss for row in rows if row.fixed_batch_loss is not None
         ]
@@ -77,7 +77,10 @@ class Session:
 
     def finish(self) -> Finished:
         """Write the adapter: the run's only way to be finished."""
-        run, export = self.run, self.method.export()
+        run = self.run
+        if not run.writes:
+            return Finished(self.step, run.adapter_path, self.spent, self.step < self.recipe.steps)
+        export = self.method.export()
         adapter = Adapter(
             self._description(export.method, export.rank, export.alpha), export.tensors
         )
@@ -92,7 +95,7 @@ class Session:
         losses = objective.losses(self.step)
         self.trainable.descend(losses.sum(), self.step)
         self.step += 1
-        self.pending.append((self.step, losses.detach()))
+        self.pending.append((self.step, processes.total(losses)))
         look = self.recipe.stop_early and self.step % FIXED_BATCH_EVERY == 0
         every = REPORT_EVERY if self.base.device.type == "cuda" else 1
         # What comes after a step is timed apart from it.
@@ -115,6 +118,8 @@ class Session:
 
     def preview(self) -> Preview:
         """The fixed prompts at their fixed seeds."""
+        if not self.run.writes:
+            return Preview(self.step, ())
         self.mark = time.monotonic()
         paths = previews.draw(
             self.base, self.run, self.step, with_class_noun=self.method.uses_class_noun

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from personalization.methods import Method
 from personalization.recipe import Recipe
+from personalization.training import processes
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")  # as AdamW calls them
 
@@ -39,6 +40,7 @@ class Trainable:
         # a forked worker has none where that was its parent's, on a CPU.
         with torch.autograd.set_multithreading_enabled(False):
             torch.autograd.backward(loss)
+        processes.add_gradients(self.parameters.values())
         nn.utils.clip_grad_norm_(self.parameters.values(), self.recipe.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
