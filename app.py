@@ -39,6 +39,7 @@ from personalization.page.loaded import ON_ZERO, compute, device, spec_of, wait_
 from personalization.page.machine import Machine, first_start
 from personalization.page.messages import collected, raised, user_message
 from personalization.page.report import last_result
+from personalization.page.runs import run_queue
 from personalization.page.session import Values, Visit, remembered, workspaces
 from personalization.page.stack_tab import StackTab
 from personalization.page.theme import THEME
@@ -158,6 +159,7 @@ def forget(visitor: str) -> str:
     """Delete the visitor's workspace; an empty answer tells the page to start anew."""
     if not visitor:  # they thought again
         return gr.skip()
+    run_queue().forget(visitor)
     with collected([]):
         workspaces().forget(visitor)
         forget_files(visitor)
@@ -191,9 +193,9 @@ with Page(title="Personalization", analytics_enabled=False, delete_cache=(3600, 
         onto = [*stack_tab.board, stack_tab.prompt, tabs]
         sent = tab.run_panel.send.click(sender(current), {*listed, current}, onto, **UNQUEUED)
         stack_tab.then_meet(sent)
-        for grown in (tab.run_panel.turn.change, tab.run_panel.extract.done.then):
+        for grown in (tab.run_panel.report.news.change, tab.run_panel.extract.done.then):
             grown(stack_tab.refresh, listed, stack_tab.board, **UNQUEUED)
-        tab.run_panel.report.turn.change(
+        tab.run_panel.report.news.change(
             place_result, [browser, base_name], base_choice.head, **UNQUEUED
         )
     things.wire(then_follow)

@@ -25,6 +25,8 @@ class Compute:
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="compute")
         self._thread = self._executor.submit(threading.current_thread).result()
         self._closed = threading.Event()
+        self._waiting = 0  # jobs that have not begun
+        self._counting = threading.Lock()
 
     @classmethod
     def with_the_cores(cls) -> Compute:
@@ -66,6 +68,11 @@ class Compute:
         finally:
             left.set()
 
+    @property
+    def others_wait(self) -> bool:
+        """Whether a job waits for the one at hand."""
+        return self._waiting > 0
+
     def close(self) -> None:
         """Start no job any more; one that streams ends with its next event. Waits for nothing."""
         self._closed.set()
@@ -74,7 +81,20 @@ class Compute:
     def _submit(self, job: Callable[[], Any]) -> Future:
         if threading.current_thread() is self._thread:
             raise RuntimeError("A job that waits for another on its own thread waits for ever.")
-        return self._executor.submit(job)
+        self._count(1)
+        try:
+            return self._executor.submit(self._begin, job)
+        except RuntimeError:  # closed
+            self._count(-1)
+            raise
+
+    def _begin(self, job: Callable[[], Any]) -> Any:
+        self._count(-1)
+        return job()
+
+    def _count(self, more: int) -> None:
+        with self._counting:
+            self._waiting += more
 
 
 def alone(compute: Callable[[], Compute], function: Callable[..., Any]) -> Callable[..., Any]:

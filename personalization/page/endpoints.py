@@ -27,7 +27,8 @@ from .loaded import ON_ZERO, default_base, spec_of
 from .loaded import base as loaded
 from .messages import collected
 from .photographs import photograph_notes
-from .report import Pace, compared, is_measured
+from .progress import Pace
+from .report import compared, is_measured
 from .requests import Name, Whole, at_most, build_endpoint
 from .runs import keep_adapter, measure_part, pieces_of, show_off, train_slice
 from .session import workspace_of, workspaces

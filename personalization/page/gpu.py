@@ -53,14 +53,17 @@ def in_words() -> Iterator[None]:
 
 
 @_there
-@spaces.GPU(duration=lambda _folder, seconds: (seconds or SLICE - MARGIN) + MARGIN)
-def gpu_train(folder: Path, seconds: int | None) -> Iterator[Event]:
-    """One slice of a run."""
+@spaces.GPU(duration=lambda _folder, seconds, _stop=None: (seconds or SLICE - MARGIN) + MARGIN)
+def gpu_train(
+    folder: Path, seconds: int | None, stop: Callable[[], bool] | None = None
+) -> Iterator[Event]:
+    """One slice of a run; `stop` ends it where it is computed in this process."""
     from personalization.training.loop import train
 
     with in_words():
         run = Run.open(folder)
-        yield from train(base(run.base), run, seconds=seconds, cache=workspaces().cache)
+        cache = workspaces().cache
+        yield from train(base(run.base), run, seconds=seconds, stop=stop, cache=cache)
 
 
 @_there

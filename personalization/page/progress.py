@@ -6,6 +6,7 @@ they changed.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from html import escape
@@ -97,6 +98,24 @@ class RunView:
                 return frozenset({"status", "curve"})
 
 
+@dataclass
+class Pace:
+    """How fast pictures come, seen from the outside."""
+
+    each: float | None = None  # seconds of one
+    done: int | None = None
+    since: float = 0.0
+
+    def take(self, event: Stage, now: float | None = None) -> float | None:
+        """Take a batch in; returns the seconds that are left, where that can be said."""
+        now = time.monotonic() if now is None else now
+        if self.done is None:  # what was kept from before counts for nothing
+            self.done, self.since = event.done, now
+        elif event.done > self.done:
+            self.each = (now - self.since) / (event.done - self.done)
+        return self.each and self.each * (event.total - event.done)
+
+
 def drawn(view: RunView, parts: Iterable[Part]) -> dict[Part, str]:
     """These parts of the panel."""
     draw = {"status": status, "curve": curve, "strip": strip}
@@ -107,7 +126,7 @@ def status(view: RunView) -> str:
     """The head of the panel: what is going on, how far it is, how long it will take."""
     name = f'<b class="token">{escape(view.name)}</b>'
     title, detail = {
-        "waiting": (f"Teaching {name}", "Waiting for the machine…"),
+        "waiting": (f"Teaching {name}", view.doing or "Waiting for the machine…"),
         "preparing": (f"Teaching {name}", view.doing),
         "learning": (f"Teaching {name}", f"Step {view.step} of {view.steps}"),
         "drawing": (f"{name} is trained", "Drawing the first pictures with it…"),
@@ -156,10 +175,12 @@ def strip(view: RunView) -> str:
     return f'<div class="strip" aria-label="Previews">{"".join(rows)}</div>'
 
 
-def measuring(event: Stage | None = None, seconds_left: float | None = None) -> str:
-    """How far the report is."""
+def measuring(
+    event: Stage | None = None, seconds_left: float | None = None, waiting: str = ""
+) -> str:
+    """How far the report is; `waiting` is said before it begins."""
     left = f'<span class="left">{duration(seconds_left)} left</span>' if seconds_left else ""
-    share, doing = 0.0, "Waiting for the machine…"
+    share, doing = 0.0, waiting or "Waiting for the machine…"
     if event and event.done == event.total > 1 and event.name in ("the base", "first try"):
         doing = f"Finding out how fast this machine draws: {event.done} pictures"
     elif event and event.total > 1:

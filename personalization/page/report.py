@@ -6,10 +6,8 @@ their turn, and a closed tab loses the part at hand.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from math import prod
 from typing import Any
 
@@ -20,38 +18,22 @@ from personalization.evaluation import report_html
 from personalization.evaluation.comparison import Comparison
 from personalization.evaluation.report import Report
 from personalization.evaluation.spectrum import Mark
-from personalization.events import SliceEnded, Stage
+from personalization.events import SliceEnded
 from personalization.files import read_header
 from personalization.recipe import LowRank
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
 from . import html, progress
-from .event_options import ON_GPU, QUEUED, UNQUEUED
+from .event_options import ON_GPU, QUEUED, REFRESH, UNQUEUED
 from .gpu import REPORT
-from .loaded import base, spec_of
+from .loaded import ON_ZERO, base, spec_of
 from .messages import user_message
-from .runs import measure_part
+from .progress import Pace
+from .run_queue import Job
+from .runs import enqueue, measure_part, run_queue
 from .session import Visit, page_workspace
 from .uploads import publish_file
-
-
-@dataclass
-class Pace:
-    """How fast pictures come, seen from the outside."""
-
-    each: float | None = None  # seconds of one
-    done: int | None = None
-    since: float = 0.0
-
-    def take(self, event: Stage, now: float | None = None) -> float | None:
-        """Take a batch in; returns the seconds that are left, where that can be said."""
-        now = time.monotonic() if now is None else now
-        if self.done is None:  # what was kept from before counts for nothing
-            self.done, self.since = event.done, now
-        elif event.done > self.done:
-            self.each = (now - self.since) / (event.done - self.done)
-        return self.each and self.each * (event.total - event.done)
 
 
 class ReportPanel:
@@ -62,8 +44,11 @@ class ReportPanel:
     ) -> None:
         """`verdict` is the place above the pictures for the report's first sentences."""
         self.visitor, self.current, self.verdict = visitor, current, verdict
-        # Apart from the run's own turn: a new run must not lose its turn to an old one's report.
+        # Apart from the run's own: a new run must not lose its turn to an old one's report.
         self.turn = gr.State(None)
+        self.tick = gr.Timer(REFRESH, active=False)
+        # Changes when the visitor's things have grown: a queued event is not needed to notice it.
+        self.news = gr.HTML(visible="hidden")
         self.status = gr.HTML(visible=False, elem_id=f"{prefix}-measuring")
         with gr.Row(elem_classes="actions"):
             self.skip = gr.Button("Skip", visible=False, size="md", elem_id=f"{prefix}-skip")
@@ -84,16 +69,27 @@ class ReportPanel:
         )
         self.beside = [self.comparison, self.compared]
         self.parts = [
-            *(self.turn, self.verdict, self.status, self.skip, self.measure, self.card),
+            *(
+                self.turn,
+                self.tick,
+                self.news,
+                self.verdict,
+                self.status,
+                self.skip,
+                self.measure,
+                self.card,
+            ),
             *(self.files, self.page, self.data, self.others, *self.beside),
         ]
         self.wire()
 
     def wire(self) -> None:
-        """Each turn measures a part; the buttons skip and resume."""
+        """A tick looks at what the app measures, and on ZeroGPU is a part; buttons do the rest."""
         run = [self.visitor, self.current]
-        advance: dict[str, Any] = {**QUEUED, **ON_GPU, "trigger_mode": "multiple"}
-        self.turn.change(self.advance, [*run, self.turn], self.parts, **advance)
+        if ON_ZERO:
+            self.tick.tick(self.advance, [*run, self.turn], self.parts, **QUEUED | ON_GPU)
+        else:
+            self.tick.tick(self.look, run, self.parts, **UNQUEUED)
         self.skip.click(self.leave, run, self.parts, **UNQUEUED)
         self.measure.click(self.again, run, self.parts, **QUEUED)
         self.others.change(self.lay_beside, [*run, self.others], self.beside, **UNQUEUED)
@@ -101,8 +97,8 @@ class ReportPanel:
     def next_part(self, run: Run, pace: Pace | None = None, left: int = 0) -> dict:
         """Ask the browser for a new request, which measures one part."""
         each = pace.each if pace else None
-        turn = {"run": run.folder.name, "each": each, "left": left, "at": time.time()}
-        reply: dict = {self.turn: turn}
+        turn = {"run": run.folder.name, "each": each, "left": left}
+        reply: dict = {self.turn: turn, self.tick: gr.Timer(active=True)}
         if pace is None:  # the first one
             reply |= {
                 self.status: gr.update(value=progress.measuring(), visible=True),
@@ -114,7 +110,7 @@ class ReportPanel:
     def advance(self, visitor: str, current: str, turn: dict[str, Any] | None) -> Iterator[dict]:
         """One request's share of a report."""
         if not turn or turn["run"] != current:  # the visitor has gone on to another run
-            yield {self.status: gr.skip()}
+            yield {self.tick: gr.Timer(active=False)}
             return
         run: Run | None = None
         try:
@@ -138,23 +134,43 @@ class ReportPanel:
         except Exception as error:
             sorry = html.problems([user_message(error)])
             yield {
+                self.tick: gr.Timer(active=False),
                 self.status: gr.update(value=sorry, visible=True),
                 self.skip: gr.update(visible=False),
                 self.measure: gr.update(visible=run is not None),
             }
+
+    def look(self, visitor: str, current: str) -> dict:
+        """How far the app is with the report of the run that is shown."""
+        try:
+            workspace = page_workspace(visitor)
+            if job := run_queue().find(workspace.id, current, "measure"):
+                return {self.status: gr.update(value=said_of(job), visible=True)}
+            run = workspace.run(current)
+            if run.state.status == "finished":
+                return self.show(Visit(workspace, run.base), run)
+        except PersonalizationError:  # it was deleted meanwhile
+            pass
+        return {self.tick: gr.Timer(active=False)}
 
     def leave(self, visitor: str, current: str) -> dict:
         """Not now: the part at hand ends with the pictures that it draws."""
         workspace = page_workspace(visitor)
         run = workspace.run(current)
         run.stop()
+        if job := run_queue().find(workspace.id, current, "measure"):
+            run_queue().cancel(job)
         return self.show(Visit(workspace, run.base), run)
 
     def again(self, visitor: str, current: str) -> dict:
         """Measure what was skipped, or cut off."""
-        run = page_workspace(visitor).run(current)
+        workspace = page_workspace(visitor)
+        run = workspace.run(current)
         run.clear_stop()
-        return self.next_part(run)
+        if ON_ZERO:
+            return self.next_part(run)
+        enqueue(workspace, run, "measure")
+        return self.show(Visit(workspace, run.base), run)
 
     def show(self, visit: Visit, run: Run) -> dict:
         """The report as the run's folder has it; or that there is none yet, or none to be read."""
@@ -163,13 +179,22 @@ class ReportPanel:
             report = Report.open(run.folder)
         except ReportError as error:
             missing = html.problems([str(error)])
+        if why := run_queue().error(run):
+            missing = html.problems([why])
+        job = run_queue().find(visit.workspace.id, run.folder.name, "measure")
+        if job and not job.stopped.is_set():
+            missing = said_of(job)
+        else:
+            job = None
         measured = bool(report and report.figures)
         others = [(way(other), other.folder.name) for other in comparable(visit.runs, run)]
         reply: dict = {
             self.verdict: html.verdict(run, run.adapter_path.stat().st_size, report),
+            self.tick: gr.Timer(active=job is not None),
+            self.news: f"{run.folder.name} {'measured' if measured else 'trained'}",
             self.status: gr.update(value=missing, visible=report is None),
-            self.skip: gr.update(visible=False),
-            self.measure: gr.update(visible=not measured),
+            self.skip: gr.update(visible=job is not None),
+            self.measure: gr.update(visible=not measured and job is None),
             self.card: gr.update(
                 value=report_html.render(report, whole=False) if report else "",
                 visible=bool(report),
@@ -211,6 +236,13 @@ class ReportPanel:
             ),
             self.compared: gr.update(value=publish_file(workspace, path), visible=True),
         }
+
+
+def said_of(job: Job) -> str:
+    """How far a report is, or how many are before it."""
+    if job.stage is None:
+        return progress.measuring(waiting=run_queue().place(job)[1])
+    return progress.measuring(job.stage, job.view.seconds_left)
 
 
 def is_measured(run: Run) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Literal
 
 import gradio as gr
@@ -22,12 +23,22 @@ from .event_options import ON_GPU, QUEUED, REFRESH, UNQUEUED
 from .examples import example_result
 from .extract import Extract
 from .gpu import gpu_finish
+from .loaded import ON_ZERO
 from .messages import user_message
 from .pictures import gallery
 from .recorded import Recorded, recorded_run, replayed, told
 from .recorded import verdict as recorded_verdict
 from .report import ReportPanel
-from .runs import keep_adapter, own_stack, show_off, showcase, train_slice
+from .run_queue import Job, What
+from .runs import (
+    enqueue,
+    keep_adapter,
+    own_stack,
+    run_queue,
+    show_off,
+    showcase,
+    train_slice,
+)
 from .session import Visit, page_workspace
 from .stacks import draw_with
 from .uploads import publish_file, publish_pictures
@@ -40,10 +51,13 @@ class RunPanel:
         """`train` is the button that starts a run; it rests while one is under way."""
         self.visitor, self.train = visitor, train
         self.current = gr.State("")  # the run that is shown
-        self.turn = gr.State(None)  # what to do with it next: each change is a request of its own
+        self.turn = gr.State(None)  # on ZeroGPU: what to do with it in the next request
+        self.seen = gr.State(None)  # of a run that the app works on: what this page shows
+        self.tick = gr.Timer(REFRESH, active=False)  # while there is something to ask for
         self.build(prefix)
         self.parts = [
-            *(self.current, self.turn, self.train, self.intro, self.status, self.cancel),
+            *(self.current, self.turn, self.seen, self.tick, self.train, self.intro, self.status),
+            *(self.cancel, self.up),
             *(self.resume, self.keep, self.result, self.gallery, self.prompt),
             *(self.download, self.curve, self.strip, self.draw_notes, *self.report.parts),
             *self.extract.parts,
@@ -58,6 +72,7 @@ class RunPanel:
         self.status = gr.HTML(visible=False, elem_id=f"{prefix}-status")
         with gr.Row(elem_classes="actions"):
             self.cancel = gr.Button("Cancel", visible=False, elem_id=f"{prefix}-cancel")
+            self.up = gr.Button("Move up", visible=False, elem_id=f"{prefix}-up")
             self.resume = gr.Button(
                 "Continue", variant="primary", visible=False, elem_id=f"{prefix}-continue"
             )
@@ -87,11 +102,14 @@ class RunPanel:
         self.recorded.build_end()
 
     def wire(self) -> None:
-        """Each turn is a request; the buttons stop, continue and draw."""
-        advance: dict[str, Any] = {**QUEUED, **ON_GPU, "trigger_mode": "multiple"}
-        self.turn.change(self.advance, [self.visitor, self.turn], self.parts, **advance)
+        """A tick looks at what the app does, and on ZeroGPU it is a slice; buttons do the rest."""
         run = [self.visitor, self.current]
-        self.cancel.click(self.stop, run, self.cancel, **UNQUEUED)
+        if ON_ZERO:
+            self.tick.tick(self.advance, [self.visitor, self.turn], self.parts, **QUEUED | ON_GPU)
+        else:
+            self.tick.tick(self.look, [*run, self.seen], self.parts, **UNQUEUED)
+        self.cancel.click(self.stop, run, self.parts, **UNQUEUED)
+        self.up.click(self.move_up, run, self.parts, **UNQUEUED)
         self.resume.click(self.carry_on, run, self.parts, **QUEUED)
         self.keep.click(self.finish, run, self.parts, **QUEUED)
         gr.on(
@@ -109,19 +127,70 @@ class RunPanel:
         """The parts but for what asks for the visitor's next request: a recorded run has none."""
         return [part for part in self.parts if not isinstance(part, gr.State)]
 
-    def next_turn(self, run: Run, what: Literal["learn", "finish", "show"]) -> dict:
+    def begin(self, workspace: Workspace, run: Run, what: What) -> dict:
+        """Have the app work on a run; on ZeroGPU, the visitor's requests.
+
+        Raises `RunError` where too many wait already.
+        """
+        if ON_ZERO:
+            return self.next_turn(run, what)
+        return self.watch(enqueue(workspace, run, what))
+
+    def next_turn(self, run: Run, what: What | Literal["show"]) -> dict:
         """Ask the browser for a new request, so that the visitor's identity in it is fresh."""
         view = progress.RunView.of(run)
         view.phase = "waiting" if what == "learn" else "drawing"
-        turn = {"run": run.folder.name, "do": what, "at": time.time()}
+        turn = {"run": run.folder.name, "do": what}
         return {self.turn: turn, self.current: run.folder.name, **self.show(view)}
+
+    def watch(self, job: Job) -> dict:
+        """All of the panel, for a run that the app works on."""
+        name = job.run.folder.name
+        shown = self.show(placed_view(job))
+        return {**shown, **self.buttons(job), self.current: name, self.seen: mark(job)}
+
+    def buttons(self, job: Job) -> dict:
+        """What can be done with it meanwhile."""
+        stopping = job.stopped.is_set()
+        said = "Stopping…" if stopping else "Cancel"
+        return {
+            self.cancel: gr.update(
+                value=said, interactive=not stopping, visible=job.view.phase != "drawing"
+            ),
+            self.up: gr.update(visible=run_queue().movable(job)),
+        }
+
+    def look(self, visitor: str, current: str, seen: list[Any] | None) -> dict:
+        """What has changed since this page looked last: the run is the app's, not the page's."""
+        try:
+            workspace = page_workspace(visitor)
+            run = workspace.run(current)
+            job = run_queue().find(workspace.id, current, "learn", "finish")
+            if job is None:
+                return self.find(Visit(workspace, run.base), run)
+        except PersonalizationError as error:  # it was deleted meanwhile
+            said = html.problems([str(error)])
+            return {**self.clear(), self.status: gr.update(value=said, visible=True)}
+        now = mark(job)
+        if not seen or seen[0] != now[0]:
+            return self.watch(job)
+        changed: set[progress.Part] = {"status"}
+        changed |= {"curve"} if seen[1] != now[1] else set()
+        changed |= {"strip", "curve"} if seen[2] != now[2] else set()
+        parts = {"status": self.status, "curve": self.curve, "strip": self.strip}
+        drawn = progress.drawn(placed_view(job), changed)
+        shown = {parts[p]: gr.update(value=html, visible=True) for p, html in drawn.items()}
+        return {**shown, **self.buttons(job), self.seen: now}
 
     def show(self, view: progress.RunView) -> dict:
         """The whole panel."""
         over = view.phase in ("stopped", "failed")
+        live = view.phase in ("waiting", "preparing", "learning", "drawing")
         busy = view.phase in ("waiting", "preparing", "learning")
         done = view.phase == "finished"
         return {
+            self.tick: gr.Timer(active=live),
+            self.up: gr.update(visible=False),
             self.intro: gr.update(visible=False),
             self.status: gr.update(value=progress.status(view), visible=not done),
             self.curve: gr.update(value=progress.curve(view), visible=bool(view.rows)),
@@ -137,8 +206,9 @@ class RunPanel:
 
     def clear(self) -> dict:
         """As it is before the first run."""
-        hidden = (self.status, self.cancel, self.resume, self.keep, self.result)
+        hidden = (self.status, self.cancel, self.up, self.resume, self.keep, self.result)
         return {
+            self.tick: gr.Timer(active=False),
             **dict.fromkeys([*hidden, self.curve, self.strip], gr.update(visible=False)),
             **self.recorded.hide(),
             self.intro: gr.update(visible=True),
@@ -148,9 +218,8 @@ class RunPanel:
 
     def advance(self, visitor: str, turn: dict[str, Any] | None) -> Iterator[dict]:
         """One request's share of a run: a slice of learning, or the pictures at its end."""
-
-        if not turn:  # a tab that is opened for the first time says so; no yield would blank it
-            yield {self.status: gr.skip()}
+        if not turn:  # nothing was asked for
+            yield {self.tick: gr.Timer(active=False)}
             return
         view = progress.RunView("the word", 1)
         try:
@@ -202,25 +271,52 @@ class RunPanel:
         return page_workspace(visitor).run(current)
 
     def find(self, visit: Visit, run: Run) -> dict:
-        """A run as it was left, its pictures and its report where it has them."""
-        done = run.state.status == "finished"
-        shown = self.show_result(visit, run) if done else self.show(progress.RunView.of(run))
-        return {**shown, self.current: run.folder.name}
+        """A run where it is: at work, or as it was left, with its pictures and its report.
+
+        On ZeroGPU one that the visitor did not cancel goes on from its last checkpoint.
+        """
+        if job := run_queue().find(visit.workspace.id, run.folder.name, "learn", "finish"):
+            return self.watch(job)
+        if run.state.status == "finished":
+            return self.show_result(visit, run)
+        view = progress.RunView.of(run)
+        if ON_ZERO and view.phase == "stopped" and not run.stop_requested:
+            return self.next_turn(run, "learn")
+        if why := run_queue().error(run):
+            view.phase, view.error = "failed", why
+        return {**self.show(view), self.current: run.folder.name}
 
     def stop(self, visitor: str, current: str) -> dict:
-        """Ask the run to end after the step at hand; its slice says the rest."""
-        self.run(visitor, current).stop()
+        """Ask the run to end after the step at hand; what works on it says the rest."""
+        workspace = page_workspace(visitor)
+        run = workspace.run(current)
+        job = run_queue().find(workspace.id, current, "learn", "finish")
+        if job is None:
+            run.stop()
+        else:
+            run_queue().cancel(job)
+            if not job.at_work:
+                return self.find(Visit(workspace, run.base), run)
         return {self.cancel: gr.update(value="Stopping…", interactive=False)}
+
+    def move_up(self, visitor: str, current: str) -> dict:
+        """Before the visitor's own run that waits ahead of it."""
+        workspace = page_workspace(visitor)
+        job = run_queue().find(workspace.id, current, "learn", "finish")
+        if job is None:
+            return self.find(Visit(workspace, ""), workspace.run(current))
+        run_queue().move_up(job)
+        return self.watch(job)
 
     def carry_on(self, visitor: str, current: str) -> dict:
         """Continue a run that was stopped."""
         run = self.run(visitor, current)
         run.clear_stop()
-        return self.next_turn(run, "learn")
+        return self.begin(page_workspace(visitor), run, "learn")
 
     def finish(self, visitor: str, current: str) -> dict:
         """Take what a stopped run has learned so far."""
-        return self.next_turn(self.run(visitor, current), "finish")
+        return self.begin(page_workspace(visitor), self.run(visitor, current), "finish")
 
     def show_result(self, visit: Visit, run: Run) -> dict:
         """The pictures, the file, and the report as far as it is."""
@@ -287,3 +383,15 @@ class RunPanel:
             return {self.draw_notes: html.problems([user_message(error)])}
         notes = html.warnings(html.uncalled(prompt, [html.trigger(run)]))
         return {self.gallery: pictures + (shown or []), self.draw_notes: notes}
+
+
+def placed_view(job: Job) -> progress.RunView:
+    """What is shown of a job's run, with its place where it waits."""
+    _, said = run_queue().place(job)
+    return replace(job.view, doing=said) if said else job.view
+
+
+def mark(job: Job) -> list[Any]:
+    """What tells whether a page shows a job as it is: its phase, step and previews."""
+    view = job.view
+    return [view.phase, view.step, len(view.previews)]

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import suppress
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from personalization.adapters.adapter import read
-from personalization.errors import HubError
+from personalization.errors import HubError, PersonalizationError
+from personalization.events import Finished, SliceEnded, Stage, StepDone
 from personalization.sampling.picture_record import Picture
 from personalization.stacking.stack import Stack
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
-from .gpu import MARGIN, REPORT, SLICE, gpu_measure, gpu_train
+from .gpu import MARGIN, REPORT, SLICE, gpu_finish, gpu_measure, gpu_train
 from .html import trigger
-from .loaded import ON_ZERO, base, spec_of
+from .loaded import ON_ZERO, base, compute, spec_of
+from .run_queue import Job, RunQueue, What
 from .stacks import draw_with, stack_of
 
 if TYPE_CHECKING:
     from personalization.evaluation.report import Report
-    from personalization.events import Event, Finished, SliceEnded, Stage
+    from personalization.events import Event
 
+SHARE = 10  # seconds that a run learns before it gives way to who waits
 PART = 15  # seconds of a report off ZeroGPU: between two parts others have their turn
 
 
@@ -32,10 +37,15 @@ def pieces_of(name: str, text: str) -> list[str]:
     return [piece.removesuffix("</w>") for piece in tokenizer.tokenize(text)]
 
 
-def train_slice(run: Run) -> Iterator[Event]:
-    """One slice, as long as its machine allows."""
+def never() -> bool:
+    """Nobody stops it."""
+    return False
+
+
+def train_slice(run: Run, stopped: Callable[[], bool] = never) -> Iterator[Event]:
+    """One slice, as long as its machine allows, and others who wait for it."""
     if not ON_ZERO:
-        yield from gpu_train(run.folder, None)
+        yield from _until_others_wait(run, stopped)
         return
     from personalization.training.estimate import outlook
 
@@ -45,6 +55,89 @@ def train_slice(run: Run) -> Iterator[Event]:
         left = whole * (1 - run.state.step / run.recipe.steps)
         seconds = min(seconds, round(1.3 * left) + 10)
     yield from gpu_train(run.folder, seconds)
+
+
+def _until_others_wait(run: Run, stopped: Callable[[], bool]) -> Iterator[Event]:
+    """Learn to the end, but give way after `SHARE` seconds; each slice takes a step at least."""
+    begun: list[float] = []
+
+    def enough() -> bool:
+        fair = compute().others_wait and bool(begun) and time.monotonic() - begun[0] > SHARE
+        return fair or stopped()
+
+    with closing(gpu_train(run.folder, None, enough)) as events:
+        for event in events:
+            if not begun and (
+                isinstance(event, StepDone) or (isinstance(event, Stage) and event.done)
+            ):
+                begun.append(time.monotonic())
+            yield event
+
+
+@cache
+def run_queue() -> RunQueue:
+    """The process's one."""
+    return RunQueue(work)
+
+
+def enqueue(workspace: Workspace, run: Run, what: What) -> Job:
+    """Ask the app to learn, to finish or to measure. Raises `RunError` where the queue is full."""
+    return run_queue().add(Job.of(workspace, run, what, _seconds(run, what)))
+
+
+def _seconds(run: Run, what: What) -> float | None:
+    """What that takes, where it can be told."""
+    from personalization.training.estimate import outlook
+
+    if what == "measure":
+        return REPORT
+    with suppress(PersonalizationError):
+        whole = outlook(base(run.base), run.recipe).seconds
+        return whole and whole * (1 - run.state.step / run.recipe.steps)
+    return None
+
+
+def work(job: Job) -> None:
+    """All of a job, whoever looks: to its end, or until it is stopped."""
+    workspace, run = job.workspace, job.run
+    if job.what == "measure":
+        _measure(job)
+        return
+    run.clear_stop()  # what ended an earlier job
+    done = gpu_finish(run.folder) if job.what == "finish" else _learn(job)
+    if done is None:
+        run.stop()  # a slice forgets it as it begins
+        return
+    job.view.take(done)
+    keep_adapter(workspace, run, done)
+    show_off(run)
+    run.clear_stop()
+    run_queue().add(Job.of(workspace, run, "measure", REPORT))
+
+
+def _learn(job: Job) -> Finished | None:
+    """Slice after slice; None where it is stopped."""
+    while not job.stopped.is_set():
+        for event in train_slice(job.run, job.stopped.is_set):
+            if isinstance(event, Finished):
+                return event
+            if not isinstance(event, SliceEnded):  # others have their turn, or it is stopped
+                job.view.take(event)
+    return None
+
+
+def _measure(job: Job) -> None:
+    """Part after part, between which others have their turn."""
+    from personalization.evaluation.report import Report
+
+    while not job.stopped.is_set():
+        for event in measure_part(job.workspace, job.run):
+            if isinstance(event, Report):
+                return
+            if isinstance(event, Stage):
+                job.stage = event
+                job.view.seconds_left = job.pace.take(event)
+        job.pace.done = None
 
 
 def measure_part(

@@ -33,6 +33,7 @@ from .messages import collected
 from .photo_form import PhotoForm
 from .recipe_form import RecipeForm
 from .run_panel import RunPanel
+from .runs import run_queue
 from .session import Values, Visit, keep, page_workspace, remembered
 from .stacks import FEWEST_TOKENS
 from .word_form import WordForm, WordHints
@@ -286,8 +287,9 @@ class TrainingTab:
             tuple(photos),
         )
         workspace = page_workspace(values[self.visitor])
+        run_queue().check(workspace)
         run = workspace.start_run(loaded(values[self.base]), concept, recipe, shared=ON_ZERO)
-        return self.run_panel.next_turn(run, "learn")
+        return self.run_panel.begin(workspace, run, "learn")
 
     def rebase(self, visit: Visit, values: Values) -> dict:
         """The form for another base: its crops, its reading of the word, its own recipe."""

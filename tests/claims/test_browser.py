@@ -130,6 +130,42 @@ def test_a_run_can_be_cancelled_and_continued(page):
     expect(page.locator("#word-gallery img").first).to_be_visible(timeout=LONG)
 
 
+def test_a_run_goes_on_when_the_page_closes_and_is_found_live(browser, app):
+    joins = []
+    with visiting(browser, app.url) as page:
+        page.on("request", lambda r: joins.append(r.url) if "/queue/join" in r.url else None)
+        page.reload()
+        expect(page.locator("body.arrived")).to_be_visible(timeout=LONG)
+        open_tab(page, "Teach a subject")
+        open_tab(page, "Stack adapters")
+        open_tab(page, "Teach a word")
+        assert joins == []  # who only looks takes no place where what computes waits
+        pick_example(page, "word", "crowned-dog")
+        set_steps(page, "word", 1500)
+        page.locator("#teach-word-button").click()
+        expect(page.locator("#word-status")).to_contain_text("Step", timeout=LONG)
+        open_tab(page, "Teach a subject")
+        pick_example(page, "subject", "crowned-dog")
+        set_steps(page, "subject", 4)
+        page.locator("#teach-subject-button").click()
+        expect(page.locator("#subject-status")).to_contain_text("Number 2 in the queue")
+        expect(page.locator("#subject-status")).to_contain_text("a run of yours is before it")
+
+        visitor = page.context
+        page.close()
+        page = visitor.new_page()
+        page.goto(app.url)
+        expect(page.locator("#word-status")).to_contain_text("Step", timeout=LONG)
+        step = page.locator("#word-status").inner_text()
+        expect(page.locator("#word-status")).not_to_have_text(step)  # it is live
+        page.locator("#word-cancel").click()
+        expect(page.locator("#word-continue")).to_be_visible(timeout=LONG)
+        open_tab(page, "Teach a subject")
+        expect(page.locator("#subject-gallery img").first).to_be_visible(timeout=LONG)
+        page.locator("#subject-skip").click()
+        expect(page.locator("#subject-measure")).to_be_visible(timeout=LONG)
+
+
 def test_a_broken_photo_is_named(page, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")

@@ -93,6 +93,30 @@ def test_a_job_waits_for_its_turn():
     assert order == ["first", "second"]
 
 
+def test_a_job_knows_whether_others_wait_for_it():
+    compute, begun, go_on = Compute(), threading.Event(), threading.Event()
+    seen = []
+
+    def first():
+        begun.set()
+        go_on.wait(10)
+        seen.append(compute.others_wait)
+
+    one = threading.Thread(target=compute.call, args=(first,))
+    one.start()
+    begun.wait(10)
+    seen.append(compute.others_wait)
+    events = compute.stream(lambda: (n for n in ()))
+    two = threading.Thread(target=list, args=(events,))
+    two.start()
+    while not compute.others_wait:
+        pass
+    go_on.set()
+    one.join(10)
+    two.join(10)
+    assert [*seen, compute.others_wait] == [False, True, False]
+
+
 def test_a_job_that_would_wait_for_itself_is_refused():
     compute = Compute()
     with pytest.raises(RuntimeError, match="own thread"):

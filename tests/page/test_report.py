@@ -13,7 +13,8 @@ from personalization.evaluation.evaluate import store
 from personalization.evaluation.report import Report
 from personalization.events import Stage
 from personalization.page import html, progress
-from personalization.page.report import Pace, comparable, compared, is_measured, last_result, way
+from personalization.page.progress import Pace
+from personalization.page.report import comparable, compared, is_measured, last_result, way
 from personalization.page.session import Visit
 from personalization.recipe import LowRank, Prior, Recipe
 from personalization.training.run import Run, State
