@@ -192,6 +192,7 @@ def _takes(schema: dict[str, Any]) -> str:
             return "an object with " + ", ".join(schema.get("properties", ()))
         case kind:
             nouns = {"string": "a text", "integer": "a whole number", "number": "a number"}
+            nouns["boolean"] = "true or false"
             return nouns.get(str(kind), "nothing (null)" if kind == "null" else "any value")
 
 

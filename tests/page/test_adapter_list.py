@@ -232,9 +232,11 @@ def drawing(tab, workspace, rows: list[Row], combine: str = "ties", **changed) -
         "strength": 0.7,
         "image": None,
         "editor": None,
+        "fast": False,
     } | changed
     panel = {getattr(tab.draw_panel, name): value for name, value in fields.items()}
-    return panel | combined(tab, workspace, rows, combine, 0.3, 5)
+    nothing = {part: part.value for part in tab.draw_panel.guides.inputs}
+    return nothing | panel | combined(tab, workspace, rows, combine, 0.3, 5)
 
 
 def dropped(tab, workspace, file: str) -> dict:
@@ -277,6 +279,24 @@ def test_a_picture_dropped_back_brings_everything_back(tab, workspace, ready, ta
         assert again.tobytes() == painted(editor).tobytes()
         assert back[draw_panel.editor]["background"].tobytes() == photo.tobytes()
     assert not back[draw_panel.notes]
+
+
+def test_a_picture_that_was_guided_brings_its_guides_back(tab, workspace) -> None:
+    photo = Image.new("RGB", (64, 64), (200, 30, 30))
+    guides = tab.draw_panel.guides
+    said = drawing(tab, workspace, [], combine="sum") | {
+        guides.reference: photo,
+        guides.weight: 0.6,
+        guides.reach: "style",
+        guides.structure: photo,
+        guides.until: 0.5,
+    }
+    file = tab.draw_panel.paint(said)[tab.draw_panel.gallery]["value"][0][0]
+    back = tab.draw_panel.take_record(dropped(tab, workspace, file))
+    assert back[guides.reference].tobytes() == photo.tobytes()
+    assert (back[guides.weight], back[guides.reach]) == (0.6, "style")
+    assert back[guides.structure].tobytes() == photo.tobytes()
+    assert (back[guides.strength], back[guides.until], back[guides.is_map]) == (1.0, 0.5, False)
 
 
 def test_a_picture_whose_start_is_gone_says_so_and_the_rest_is_restored(tab, workspace) -> None:

@@ -19,7 +19,14 @@ TOO_MUCH: dict[str, Any] = {
     "runs": ["a"] * 51,
     "names": ["a"] * 1001,
 }
-WRONG: dict[str, Any] = {"seed": "x", "count": "x", "steps": "x", "guidance": "x", "density": "x"}
+WRONG: dict[str, Any] = {
+    "seed": "x",
+    "count": "x",
+    "steps": "x",
+    "guidance": "x",
+    "density": "x",
+    "fast": "x",
+}
 FITS: dict[str, Any] = {"adapters": [], "photos": [], "prompt": "a dog", "kind": "run", "runs": []}
 CHOICES = ("kind", "order")
 
