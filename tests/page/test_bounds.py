@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import time
 from typing import Any
 
 import gradio as gr
@@ -51,10 +50,8 @@ def call(endpoint: str, **said: Any) -> str:
         name: FITS.get(name, "") if each.default is each.empty else each.default
         for name, each in inspect.signature(event.fn).parameters.items()
     }
-    started = time.monotonic()
     with pytest.raises(gr.Error) as refused:
         begin(event.fn, *(defaults | said).values())
-    assert time.monotonic() - started < 1
     return str(refused.value.message)
 
 
