@@ -112,9 +112,8 @@ def main() -> None:
     untouched = figures["base, subject"]["mean"] / figures["real, subject"]["mean"]
     print(f"subject fidelity {share:.2f} of real drawings' (untouched {untouched:.2f})")
     print(f"prompt fidelity {prompt:.2f} of the untouched base's")
-    print(
-        f"edges: IoU {silhouettes['with']['mean']:.2f}, without {silhouettes['without']['mean']:.2f}"
-    )
+    told = {name: f"{figure['mean']:.2f}" for name, figure in silhouettes.items()}
+    print(f"edges: IoU {told['with']} with the map, {told['without']} without")
     if arguments.json:
         result = {
             "processor": processor(),
