@@ -1,13 +1,12 @@
 """A first visit at full size, with random weights: what the estimates say, and what is measured.
 
-    python -m tests.benchmarks.rehearsal --base sd15 [--folder DIR] [--json FILE] [--reduced]
+    python -m tests.benchmarks.rehearsal --base sd15 [--folder DIR] [--json FILE]
 
 A repository of the base's real architecture, with weights of noise and OpenAI's vocabulary, is
 written in diffusers' layout and served by a Hub on the loopback, with an LCM-LoRA and a small
 autoencoder beside it. The app starts on it; by its endpoints a word and a subject are taught for
 two steps, pictures are drawn, a report is begun, the adapter is exported; then it is loaded into an
-untouched pipeline. Every step costs what it would with weights that have learned. --reduced takes
-a transformer of few blocks, for machines that the whole one does not fit.
+untouched pipeline. Every step costs what it would with weights that have learned.
 """
 
 from __future__ import annotations
