@@ -113,7 +113,7 @@ def test_a_stack_is_compared_swept_saved_and_taken_away(app, client):
     assert record is not None
     assert record.adapters[0].name == "crowned-dog"
     saved = client.predict(stack, "both", session, "sum", api_name="/save_stack")
-    assert saved == {"name": "both", "residual": 0}
+    assert saved == {"session": session, "name": "both", "residual": 0}
     files = client.predict("both", session, api_name="/export_adapter")
     assert [Path(file).name for file in files] == [
         "both-diffusers.safetensors", "both-kohya.safetensors",
