@@ -6,6 +6,7 @@ UNet's, weighed towards the figure. Resumed from a checkpoint in the work folder
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
 from copy import deepcopy
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 
 from .anatomy import TRAIN_TIMESTEPS
+from .build import REPOSITORY
 from .checkpoints import load_state, save_state
 from .muon import optimizers
 from .schedules import warmup_then_cosine
@@ -114,6 +116,22 @@ class Noised:
         """The squared error, a mean in which the figure's cells count more."""
         weights = 1 + FIGURE * figures.float()[:, None]
         return ((predicted - self.velocity).square() * weights).mean() / weights.mean()
+
+
+def parser(doc: str | None, steps: int) -> argparse.ArgumentParser:
+    """What these trainings are told; `steps` is how many by default."""
+    made = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = made.add_argument
+    add("--work", type=Path, default=REPOSITORY / "build" / "pocket")
+    add("--assets", type=Path, default=REPOSITORY / "assets")
+    add("--individuals", type=int, default=8000)
+    add("--steps", type=int, default=steps)
+    add("--batch", type=int, default=32)
+    add("--lr", type=float, default=2e-3)
+    add("--seed", type=int, default=0)
+    return made
 
 
 Module = TypeVar("Module", bound=nn.Module)

@@ -9,9 +9,6 @@ variety), so a plain `load_ip_adapter` takes it.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
@@ -20,7 +17,6 @@ from torch import Tensor, nn
 
 from . import frozen, pairs, pictures
 from .anatomy import TEXT_WIDTH
-from .build import REPOSITORY
 from .frozen import FrozenBase, FrozenPlan, Noised
 from .pairs import SHOTS, Pairs
 from .world import Scene, caption
@@ -136,17 +132,7 @@ class Lesson:
 
 def main() -> None:
     """Train or continue, and write the file."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--work", type=Path, default=REPOSITORY / "build" / "pocket")
-    add("--assets", type=Path, default=REPOSITORY / "assets")
-    add("--individuals", type=int, default=8000)
-    add("--steps", type=int, default=3000)
-    add("--batch", type=int, default=32)
-    add("--lr", type=float, default=2e-3)
-    add("--seed", type=int, default=0)
+    parser = frozen.parser(__doc__, steps=3000)
     options = parser.parse_args()
     torch.set_flush_denormal(True)
     base = FrozenBase.published(options.assets)

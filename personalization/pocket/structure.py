@@ -7,9 +7,7 @@ picture; its features are added after each block of the UNet's way down.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +18,6 @@ from torch import Tensor
 from personalization.data.maps import edges
 
 from . import frozen, pairs, pictures
-from .build import REPOSITORY
 from .frozen import FrozenBase, FrozenPlan, Noised
 from .pairs import SHOTS, Pairs
 from .reference import spoken
@@ -108,18 +105,8 @@ def to_map(picture: Image.Image) -> Tensor:
 
 def main() -> None:
     """Train or continue, and write the folder."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
-    add("--map", choices=sorted(MAPS), default="edges")
-    add("--work", type=Path, default=REPOSITORY / "build" / "pocket")
-    add("--assets", type=Path, default=REPOSITORY / "assets")
-    add("--individuals", type=int, default=8000)
-    add("--steps", type=int, default=1500)
-    add("--batch", type=int, default=32)
-    add("--lr", type=float, default=2e-3)
-    add("--seed", type=int, default=0)
+    parser = frozen.parser(__doc__, steps=1500)
+    parser.add_argument("--map", choices=sorted(MAPS), default="edges")
     options = parser.parse_args()
     torch.set_flush_denormal(True)
     base = FrozenBase.published(options.assets)
