@@ -104,6 +104,11 @@ class Figures:
         base = self.base.subject_fidelity.mean
         return (self.balance.subject_fidelity.mean - base) / max(self.reference - base, 1e-6)
 
+    def could_reach(self, progress: float) -> bool:
+        """Whether the interval of what was gained leaves room for so much `subject_progress`."""
+        room = max(self.reference - self.base.subject_fidelity.mean, 1e-6)
+        return self.gained.high >= progress * room
+
     @property
     def holds_until(self) -> float | None:
         """The largest strength swept before the prompt is surely lost; None where it never is."""

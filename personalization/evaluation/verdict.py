@@ -109,6 +109,8 @@ def _knows(concept: TrainedConcept, figures: Figures) -> str:
             f"Whether it knows {name} cannot be said: the photos are no more like each other than "
             f"any {concept.others} is like them."
         )
+    if not figures.gained.low > 0 and figures.could_reach(ROUGHLY):
+        return _unsure(name, figures)
     if not figures.gained.low > 0:
         return (
             f"It has not learned {name}: with the word it draws no more of {pronoun} than the "
@@ -120,6 +122,15 @@ def _knows(concept: TrainedConcept, figures: Figures) -> str:
     if progress >= ROUGHLY:
         return f"It knows {name} roughly, {progress:.0%} of the way to the photos."
     return f"It has only begun to know {name}, {progress:.0%} of the way: train longer."
+
+
+def _unsure(name: str, figures: Figures) -> str:
+    """Few pictures leave room for both; to say that it has learned nothing would be a guess too."""
+    return (
+        f"Whether it knows {name} is not sure from pictures of {len(figures.by_prompt)} prompts: "
+        f"{max(0.0, figures.subject_progress):.0%} of the way to the photos on average, and they "
+        "differ much. Look at them and judge for yourself."
+    )
 
 
 def _follows(figures: Figures) -> str:

@@ -11,7 +11,7 @@ import torch
 from personalization.adapters.adapter import Adapter, Description, read
 from personalization.errors import AdapterError
 from personalization.evaluation import evaluate, report_html
-from personalization.evaluation.plan import Budget
+from personalization.evaluation.plan import PLANS, Budget
 from personalization.evaluation.report import Report
 from personalization.evaluation.trained_adapter import TrainedAdapter
 from personalization.events import SliceEnded, Stage
@@ -108,7 +108,7 @@ def test_a_full_fine_tune_is_measured_and_the_base_is_its_own_again(tmp_path, cl
         tensors,
     )
     report = evaluate.evaluate(base, TrainedAdapter.of_adapter(full, tiny.photos(3)), Budget(0.0))
-    assert [level.strength for level in report.figures.levels] == [0.5, 0.8, 1.1]
+    assert [level.strength for level in report.figures.levels] == list(PLANS[-1].strengths)
     assert report.figures.drift.unrelated.mean > 0
     assert all(torch.equal(before[n], p) for n, p in base.denoiser.named_parameters())
     other = Adapter(full.description, tensors | {"unet.nowhere.weight": torch.zeros(1)})

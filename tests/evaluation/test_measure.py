@@ -13,7 +13,7 @@ from personalization.adapters.adapter import Adapter
 from personalization.bases.catalog import ASSETS
 from personalization.data.photos import crop
 from personalization.errors import PhotoError
-from personalization.evaluation import metrics
+from personalization.evaluation import metrics, verdict
 from personalization.evaluation.encoders import (
     ClipEncoder,
     DebiasedFeatures,
@@ -91,6 +91,15 @@ def test_an_adapter_of_no_effect_equals_the_base():
         not level.prompt_share.differs(1) or level.prompt_share.low > 0.9 for level in f.levels
     )
     assert "has not learned your mug" in report.verdict
+
+
+def test_a_wide_interval_is_said_to_be_one_and_not_that_nothing_was_learned(good):
+    unsure = replace(good.figures, gained=Estimate(0.2, -0.1, 0.5))
+    said = verdict.of(good.concept, unsure, ())
+    assert "is not sure" in said
+    assert "has not learned" not in said
+    surely_little = replace(good.figures, gained=Estimate(0.0, -0.02, 0.02))
+    assert "has not learned your mug" in verdict.of(good.concept, surely_little, ())
 
 
 def test_the_same_weights_as_the_bases_give_exactly_the_bases_figures():
