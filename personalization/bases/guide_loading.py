@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from torch.nn import functional
 from personalization.bases import loading
 from personalization.bases.base import Base
 from personalization.bases.catalog import Checkpoint
-from personalization.bases.guides import REFERENCES, STRUCTURES, ReferenceSpec, StructureSpec
-from personalization.data.maps import MapKind
-from personalization.errors import BaseError
+from personalization.bases.guides import DEPTH_MODEL, REFERENCES, ReferenceSpec, StructureSpec
+from personalization.data.maps import MAKERS, MapKind
+from personalization.errors import BaseError, PersonalizationError
+
+MapMaker = Callable[[Image.Image], Image.Image]
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,40 @@ class ReferenceAdapter:
 def reference_adapter(base: Base) -> ReferenceAdapter:
     """Of the base's family, on its device. Raises `BaseError` where it cannot be had."""
     spec = REFERENCES[base.spec.family]
-    adapter: ReferenceAdapter = base.cache.get(
-        ("reference", spec), lambda: _read_reference(spec, base), lambda _: _bytes(spec)
-    )
+    adapter: ReferenceAdapter = _kept(base, "reference", spec, lambda: _read_reference(spec, base))
     return adapter
 
 
-def structure_adapter(base: Base, kind: MapKind) -> nn.Module:
-    """Of the base's family, on its device. Raises `BaseError` where it cannot be had."""
-    spec = STRUCTURES[base.spec.family, kind]
-    adapter: nn.Module = base.cache.get(
-        ("structure", spec), lambda: _read_structure(spec, base), lambda _: 0
-    )
+def structure_adapter(base: Base, spec: StructureSpec) -> nn.Module:
+    """On the base's device. Raises `BaseError` where it cannot be had."""
+    adapter: nn.Module = _kept(base, "structure", spec, lambda: _read_structure(spec, base))
     return adapter
+
+
+def _kept(base: Base, what: str, spec: Hashable, read: Callable[[], Any]) -> Any:
+    """The last of these stays with the base, and one alone: a ControlNet weighs 1.4 GB."""
+    kept: dict[Hashable, Any] = base.cache.get(("guide", what), dict, lambda _: 0)
+    if spec not in kept:
+        kept.clear()
+        kept[spec] = read()
+    return kept[spec]
+
+
+def map_maker(base: Base, kind: MapKind) -> MapMaker:
+    """What makes such a map of a picture; depth by a model, kept with the base, on the CPU.
+
+    Raises `BaseError` where that cannot be had, `PersonalizationError` where nothing here makes it.
+    """
+    if maker := MAKERS.get(kind):
+        return maker
+    if kind != "depth":
+        raise PersonalizationError(
+            f"Nothing here finds a map of {kind} in a picture. Bring the map itself, and say that "
+            "it is one.",
+            field="structure",
+        )
+    estimator = _kept(base, "depth", DEPTH_MODEL, _read_depth)
+    return lambda picture: estimator(picture)["depth"]
 
 
 def fitted(unet: nn.Module, features: Sequence[Tensor]) -> list[Tensor]:
@@ -80,8 +103,11 @@ def fitted(unet: nn.Module, features: Sequence[Tensor]) -> list[Tensor]:
 def map_tensor(picture: Image.Image, adapter: nn.Module) -> Tensor:
     """A map as the adapter takes it: (1, channels, h, w) in 0..1."""
     config: Any = adapter.config
-    grey = torch.from_numpy(np.asarray(picture.convert("L"), np.float32) / 255)
-    return grey[None, None].expand(1, config.in_channels, *grey.shape)
+    # A ControlNet's `in_channels` are the latents', and the map has others.
+    channels = getattr(config, "conditioning_channels", None) or config.in_channels
+    mode = picture.convert("L" if channels == 1 else "RGB")
+    pixels = torch.from_numpy(np.asarray(mode, np.float32) / 255)
+    return pixels[None, None] if channels == 1 else pixels.permute(2, 0, 1)[None]
 
 
 def pixels_per_latent(base: Any) -> int:
@@ -120,27 +146,38 @@ def _read_reference(spec: ReferenceSpec, base: Base) -> ReferenceAdapter:
 
 
 def _read_structure(spec: StructureSpec, base: Base) -> nn.Module:
-    from diffusers import T2IAdapter
+    from diffusers import ControlNetModel, T2IAdapter
 
     like, source = next(base.denoiser.parameters()), spec.weights.source
+    kind: Any = ControlNetModel if spec.way == "controlnet" else T2IAdapter
     try:
-        adapter = T2IAdapter.from_pretrained(
+        adapter = kind.from_pretrained(
             source,
             revision=spec.weights.revision,
             local_files_only=Path(source).is_dir(),
             use_safetensors=True,
+            torch_dtype=like.dtype,
         )
     except (OSError, ValueError) as error:
         raise BaseError(loading.failure_reason(source, error)) from error
-    made: nn.Module = adapter.to(like.device, like.dtype).eval().requires_grad_(False)
+    made: nn.Module = adapter.to(like.device).eval().requires_grad_(False)
     return made
+
+
+def _read_depth() -> Any:
+    from transformers import pipeline
+
+    try:
+        return pipeline(
+            "depth-estimation", DEPTH_MODEL.source, revision=DEPTH_MODEL.revision, device="cpu"
+        )
+    except (OSError, ValueError) as error:
+        raise BaseError(
+            f"{loading.failure_reason(DEPTH_MODEL.source, error)} It finds the depth of a picture: "
+            "without it bring the map itself, white where it is near, and say that it is one."
+        ) from error
 
 
 def _path(checkpoint: Checkpoint, name: str) -> Path:
     local = Path(checkpoint.source) / name
     return local if local.exists() else loading.fetched(checkpoint, name)
-
-
-def _bytes(spec: ReferenceSpec) -> int:
-    local = Path(spec.weights.source) / spec.file
-    return local.stat().st_size if local.exists() else 0

@@ -1,16 +1,18 @@
 """Adapters that guide a base beside its prompt: where each family's own are found.
 
 For a reference picture an IP-Adapter (Ye et al. 2023, arXiv 2308.06721) with the image encoder that
-it was trained on; for a map a T2I-Adapter (Mou et al. 2023, arXiv 2302.08453). Nothing here loads
-anything.
+it was trained on; for a map a T2I-Adapter (Mou et al. 2023, arXiv 2302.08453) or a ControlNet
+(Zhang et al. 2023, arXiv 2302.05543). Nothing here loads anything.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from personalization.bases.catalog import ASSETS, Checkpoint
-from personalization.data.maps import MapKind
+from personalization.data.maps import MAPS, MapKind
+from personalization.errors import PersonalizationError
 
 
 @dataclass(frozen=True)
@@ -31,15 +33,25 @@ class ReferenceSpec:
     patches: bool = True
 
 
+Way = Literal["t2i", "controlnet"]
+WAYS: dict[Way, str] = {"t2i": "T2I-Adapter", "controlnet": "ControlNet"}
+
+
 @dataclass(frozen=True)
 class StructureSpec:
-    """A T2I-Adapter in diffusers' layout."""
+    """A T2I-Adapter, or a ControlNet, in diffusers' layout and safetensors."""
 
     weights: Checkpoint
+    way: Way = "controlnet"
+
+    @property
+    def title(self) -> str:
+        """What it is and where it is from."""
+        return f"{WAYS[self.way]}, {self.weights.source.rpartition('/')[2]}"
 
 
 _HUB = "h94/IP-Adapter"
-_REVISION = None  # the newest: none is pinned, as none could be tried
+_REVISION = "018e402774aeeddd60609b4ecdb7e298259dc729"
 REFERENCES: dict[str, ReferenceSpec] = {
     "pocket": ReferenceSpec(
         Checkpoint(str(ASSETS / "pocket-reference"), None, "apache-2.0"),
@@ -66,14 +78,78 @@ REFERENCES: dict[str, ReferenceSpec] = {
         layout=("down_blocks.2.attentions.1",),
     ),
 }
-STRUCTURES: dict[tuple[str, MapKind], StructureSpec] = {
-    ("pocket", "edges"): StructureSpec(
-        Checkpoint(str(ASSETS / "pocket-structure" / "edges"), None, "apache-2.0")
-    ),
-    ("sd1", "edges"): StructureSpec(
-        Checkpoint("TencentARC/t2iadapter_canny_sd15v2", None, "apache-2.0")
-    ),
-    ("sdxl", "edges"): StructureSpec(
-        Checkpoint("TencentARC/t2i-adapter-canny-sdxl-1.0", None, "apache-2.0")
-    ),
+LOOKS_ITSELF = ("flux2",)  # families whose own network takes reference pictures, and no weight
+READ_REFERENCES = (*REFERENCES, *LOOKS_ITSELF)
+
+_OPENRAIL = "creativeml-openrail-m"
+_LLLYASVIEL: dict[MapKind, tuple[str, str]] = {  # ControlNet 1.1
+    "edges": ("control_v11p_sd15_canny", "115a470d547982438f70198e353a921996e2e819"),
+    "depth": ("control_v11f1p_sd15_depth", "539f99181d33db39cf1af2e517cd8056785f0a87"),
+    "lineart": ("control_v11p_sd15_lineart", "8a158f547e031c5b8fbca19ead09a74767ff4db0"),
+    "pose": ("control_v11p_sd15_openpose", "9ae9f970358db89e211b87c915f9535c6686d5ba"),
 }
+_SDXL: dict[MapKind, tuple[str, str]] = {
+    "edges": ("controlnet-canny-sdxl-1.0", "eb115a19a10d14909256db740ed109532ab1483c"),
+    "depth": ("controlnet-depth-sdxl-1.0", "17bb97973f29801224cd66f192c5ffacf82648b4"),
+}
+_TENCENT: dict[MapKind, str] = {  # no commit of these is known here: the newest is taken
+    "edges": "canny",
+    "depth": "depth-midas",
+    "lineart": "lineart",
+    "pose": "openpose",
+}
+STRUCTURES: dict[tuple[str, MapKind], tuple[StructureSpec, ...]] = {
+    **{
+        ("pocket", kind): (StructureSpec(Checkpoint(str(folder), None, "apache-2.0"), "t2i"),)
+        for kind in MAPS
+        if (folder := ASSETS / "pocket-structure" / kind).is_dir()
+    },
+    # The T2I-Adapters of SD 1.5 are pickles, which are not read.
+    **{
+        ("sd1", kind): (StructureSpec(Checkpoint(f"lllyasviel/{name}", revision, _OPENRAIL)),)
+        for kind, (name, revision) in _LLLYASVIEL.items()
+    },
+    **{
+        ("sdxl", kind): (
+            StructureSpec(
+                Checkpoint(f"TencentARC/t2i-adapter-{name}-sdxl-1.0", None, "apache-2.0"), "t2i"
+            ),
+            *(
+                StructureSpec(Checkpoint(f"diffusers/{own}", revision, "openrail++"))
+                for own, revision in ([_SDXL[kind]] if kind in _SDXL else [])
+            ),
+        )
+        for kind, name in _TENCENT.items()
+    },
+}
+"""By family and kind of map; the first is taken where none is named."""
+
+DEPTH_MODEL = Checkpoint(
+    "depth-anything/Depth-Anything-V2-Small-hf",
+    "5426e4f0f36572d16453bbda7a8389317b1bef99",
+    "apache-2.0",
+)
+
+
+def maps_for(family: str) -> list[MapKind]:
+    """The kinds of map that a base of that family can follow."""
+    return [kind for kind in MAPS if (family, kind) in STRUCTURES]
+
+
+def structure_spec(family: str, kind: MapKind, source: str = "") -> StructureSpec:
+    """Who follows such a map; of several the first, or the one of that `source`.
+
+    Raises `PersonalizationError` where none does.
+    """
+    known = STRUCTURES.get((family, kind), ())
+    for spec in known:
+        if source in ("", spec.weights.source):
+            return spec
+    titles = [spec.weights.source for spec in known]
+    raise PersonalizationError(
+        f"A map of {kind} is followed by {' or '.join(titles)} here, not by “{source[:80]}”."
+        if known
+        else f"This base has nothing here that follows a map of {kind}. Take it out, or choose "
+        "another map or another base.",
+        field="structure",
+    )

@@ -15,7 +15,6 @@ from personalization.bases import schedulers
 from personalization.bases.catalog import BaseSpec
 from personalization.data.words import contains
 from personalization.errors import PersonalizationError
-from personalization.sampling.guides import NO_GUIDES
 from personalization.sampling.picture_record import PictureRecord, read_record
 from personalization.sampling.settings import MAX_COUNT, Settings, Start
 from personalization.stacking.stack import COMBINATIONS, MAX_SLOTS
@@ -26,6 +25,7 @@ from . import html
 from .adapter_list import AdapterList
 from .combining import Combining
 from .event_options import LATEST, ON_GPU, UNQUEUED
+from .guides import usable_guides
 from .guides_panel import GuidesPanel
 from .loaded import ON_ZERO, spec_of
 from .loaded import base as loaded
@@ -60,7 +60,7 @@ class DrawPanel:
         self.records = gr.State([])
         gr.HTML(html.section(2, "Picture"))
         self.build_asking()
-        self.guides = GuidesPanel()
+        self.guides = GuidesPanel(self.adapter_list.base)
         self.build_drawing()
         self.build_settings()
 
@@ -332,8 +332,10 @@ class DrawPanel:
             settings, stack = self.settings(values), self.combining.stack(values)
             # Before the drawing: where there is no room to keep it, no picture is drawn in vain.
             start = self.start(values)
-            guides = self.guides.guides(values, self.adapter_list.visit(values).workspace)
-            pictures = draw_with(values[self.adapter_list.base], stack, [settings], start, guides)
+            base = values[self.adapter_list.base]
+            asked = self.guides.guides(values, self.adapter_list.visit(values).workspace)
+            guides, missing = usable_guides(base, asked, settings.check())
+            pictures = draw_with(base, stack, [settings], start, guides)
         except (PersonalizationError, gr.Error) as error:
             return {self.notes: html.problems([user_message(error)]), **self.long.hide()}
         words = [slot.adapter.description.trigger for slot in stack.active]
@@ -346,7 +348,8 @@ class DrawPanel:
             self.record: html.record(pictures[0].record),
             self.notes: html.warnings(
                 html.uncalled(settings.prompt, words)
-                + cut_off(values[self.adapter_list.base], stack, settings.prompt)
+                + cut_off(base, stack, settings.prompt)
+                + missing
                 + keep(workspace, drawn)
             ),
             self.seed: settings.seed,
@@ -372,15 +375,16 @@ class DrawPanel:
             stack = self.combining.stack(values)
             axis = _axis(across, base) if across else side_by_side(stack)
             other = _axis(down, base) if down else None
-            guides = self.guides.guides(values, self.adapter_list.visit(values).workspace)
-            plan = Sweep(stack, settings, axis, other, guides or NO_GUIDES)
+            asked = self.guides.guides(values, self.adapter_list.visit(values).workspace)
+            guides, missing = usable_guides(base, asked, settings.check())
+            plan = Sweep(stack, settings, axis, other, guides)
             grid = sweep_with(base, plan)
         except (PersonalizationError, gr.Error) as error:
             return {self.notes: html.problems([user_message(error)])}
         workspace = self.adapter_list.visit(values).workspace
         drawn = publish_pictures(workspace, [grid.sheet(dark=values[self.dark])])
         notes = cut_off(base, stack, settings.prompt)
-        notes += keep(workspace, drawn)
+        notes += missing + keep(workspace, drawn)
         return {
             self.gallery: gr.update(visible=False),
             self.sheet: gr.update(value=drawn[0][0], visible=True),

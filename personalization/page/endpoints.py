@@ -23,6 +23,7 @@ from personalization.training.start import check_new
 
 from . import html
 from .event_options import ON_GPU, REFRESH
+from .guides import guides_of
 from .loaded import ON_ZERO, default_base, spec_of
 from .loaded import base as loaded
 from .messages import collected
@@ -249,12 +250,15 @@ def list_bases() -> list[dict[str, Any]]:
 
     Returns:
         For each its name, title, licence, side in pixels, and "why_not": a sentence where this
-        machine cannot have it. Beside these, the name of a repository on the Hub is a base too.
+        machine cannot have it; "references", how many reference pictures it looks at, and "maps",
+        by kind the repositories of what follows them. Beside these, the name of a repository on
+        the Hub is a base too.
     """
     own, _ = default_base()
     said = ("name", "title", "licence", "size")
     return [
-        {name: getattr(option.spec, name) for name in said} | {"why_not": option.why_not}
+        {name: getattr(option.spec, name) for name in said}
+        | {"why_not": option.why_not, **guides_of(option.spec)}
         for option in options(own, best_device())
     ]
 

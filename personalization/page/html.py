@@ -284,7 +284,8 @@ def record(picture: PictureRecord) -> str:
         shown.append(("from", f"{picture.task}, strength {picture.strength:g}"))
     if picture.reference.pictures:
         reference = picture.reference
-        shown.append(("reference", f"{reference.reach} of one, weight {reference.weight:g}"))
+        count = len(reference.pictures)
+        shown.append(("reference", f"{reference.reach} of {count}, weight {reference.weight:g}"))
     if picture.structure.kind:
         structure = picture.structure
         until = f", until {structure.until:g}" if structure.until < 1 else ""

@@ -18,6 +18,7 @@ from .adapter_rows import Row, stacked
 from .event_options import ON_GPU
 from .exchange import files_of, take_from_hub
 from .gpu import gpu_merge
+from .guides import ReferenceRequest, StructureRequest, asked_for, usable_guides
 from .loaded import base as loaded
 from .loaded import spec_of
 from .requests import AdapterRequest, Name, Number, Prompt, Request, Whole, at_most, build_endpoint
@@ -78,9 +79,10 @@ def check_blocks(base: str, adapter: AdapterRequest) -> None:
             )
 
 
-def noted(base: str, stack: Stack, picture: Picture) -> dict[str, Any]:
-    """A picture's record, with what the base has not read of its prompt."""
-    record, notes = picture.record.to_dict(), cut_off(base, stack, picture.record.prompt)
+def noted(base: str, stack: Stack, picture: Picture, missing: Sequence[str] = ()) -> dict[str, Any]:
+    """A picture's record, with what the base has not read of its prompt, and what is `missing`."""
+    record = picture.record.to_dict()
+    notes = [*cut_off(base, stack, picture.record.prompt), *missing]
     return record | {"notes": notes} if notes else record
 
 
@@ -98,6 +100,8 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
     base: Name = "",
     scheduler: Name = "",
     fast: bool = False,
+    reference: ReferenceRequest | None = None,
+    structure: StructureRequest | None = None,
 ) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
     """Draw with several adapters at once, each with its weight.
 
@@ -118,18 +122,28 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
         scheduler: such as "Euler a" or "DDIM"; empty for the base's own. What it can be is said
             where it cannot.
         fast: in a few steps, by LCM-LoRA, on bases that have one.
+        reference: {"pictures": up to four files, addresses or contents as of train_word, "weight":
+            0 to 1.5, "reach": all, style or layout}: what the picture is to look like, without any
+            training, on a base that list_bases says "references" of. A face is somebody's: use it
+            with their consent.
+        structure: {"picture": one, "kind": of the base's "maps", "weight": 0 to 1.5, "until": of
+            the steps, 0 to 1, "is_map": whether the picture is the map itself, "by": whose}: where
+            things go.
 
     Returns:
         The pictures, and the record of each: base, adapters with hashes and weights, settings.
-        Where the prompt is too long for the base, "notes" say what of it was cut off.
+        "notes" say what of a prompt that is too long was cut off, and what was left out because
+        this base, or this machine, does not have it.
     """
     owner = owner_of(session)
     stack = stack_in(adapters, library_of(owner), base, combine=combine, density=density)
     settings = Settings(
         prompt, negative, seed, count, steps or None, guidance, scheduler or None, fast=fast
     )
-    pictures = draw_with(base, stack, [settings])
-    records = [noted(base, stack, picture) for picture in pictures]
+    asked = asked_for(reference, structure, owner)
+    guides, missing = usable_guides(base, asked, settings.check())
+    pictures = draw_with(base, stack, [settings], guides=guides)
+    records = [noted(base, stack, picture, missing) for picture in pictures]
     return publish_pictures(owner, pictures), records
 
 
@@ -141,6 +155,8 @@ def sweep_stack(  # noqa: PLR0913 - its parameters are the interface
     seed: Whole = 0,
     session: Name = "",
     base: Name = "",
+    reference: ReferenceRequest | None = None,
+    structure: StructureRequest | None = None,
 ) -> tuple[str, list[list[dict[str, Any]]]]:
     """Draw the same picture along one or two settings, as a labelled sheet.
 
@@ -154,19 +170,23 @@ def sweep_stack(  # noqa: PLR0913 - its parameters are the interface
         seed: of every picture.
         session: what train_word or train_subject returned, to find what they made.
         base: a name as list_bases says; empty for the app's own.
+        reference: as draw_stack takes it; every picture is drawn with it.
+        structure: as draw_stack takes it; every picture is drawn with it.
 
     Returns:
-        The sheet, and the record of each picture, row by row; with "notes" where the base does not
-        read its prompt to the end.
+        The sheet, and the record of each picture, row by row; with "notes" as draw_stack's.
     """
     from personalization.sampling.sweep import Sweep, side_by_side
 
     owner = owner_of(session)
     stack = stack_in(adapters, library_of(owner), base)
     axis = across.axis() if across else side_by_side(stack)
-    plan = Sweep(stack, Settings(prompt, seed=seed), axis, down.axis() if down else None)
+    settings = Settings(prompt, seed=seed).check()
+    asked = asked_for(reference, structure, owner)
+    guides, missing = usable_guides(base, asked, settings)
+    plan = Sweep(stack, settings, axis, down.axis() if down else None, guides)
     grid = sweep_with(base, plan)
-    records = [[noted(base, stack, picture) for picture in row] for row in grid.pictures]
+    records = [[noted(base, stack, each, missing) for each in row] for row in grid.pictures]
     return publish_pictures(owner, [grid.sheet()])[0][0], records
 
 

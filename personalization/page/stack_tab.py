@@ -66,7 +66,7 @@ class StackTab:
         sampling = [panel.steps, panel.guidance, panel.scheduler, panel.fast, panel.takes]
         self.rebased = [
             *(*self.combining.blocks, self.adapter_list.notes),
-            *(*sampling, *panel.long.parts, panel.guides.accordion),
+            *(*sampling, *panel.long.parts, *panel.guides.rebased),
             *self.publishing.rebased,
         ]
         # What the browser remembers beside the list, the prompts first.

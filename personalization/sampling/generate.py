@@ -177,17 +177,13 @@ def _check_steps(base: Base, settings: Settings) -> None:
     )
 
 
-def _size(base: Base, settings: Settings) -> tuple[int, int]:
-    return settings.width or base.spec.size, settings.height or base.spec.size
-
-
 def _fitted(base: Base, settings: Settings, start: Start | None) -> Start:
     """The start in the size that is drawn. Raises what is missing of it."""
     if start is None:
         raise PersonalizationError(
             "There is no picture to start from. Add one, or draw from text.", field="image"
         )
-    size = _size(base, settings)
+    size = settings.size(base.spec.size)
     image = start.image.convert("RGB").resize(size)
     if settings.task == "image":
         return Start(image)
@@ -205,7 +201,7 @@ def _arguments(base: Base, settings: Settings, start: Start | None) -> dict[str,
         "guidance_scale": settings.guidance,
     }
     if settings.task != "image":
-        arguments["width"], arguments["height"] = _size(base, settings)
+        arguments["width"], arguments["height"] = settings.size(base.spec.size)
     if start:
         arguments |= {"image": start.image, "strength": settings.strength}
     if start and start.mask:

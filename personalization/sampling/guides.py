@@ -11,8 +11,14 @@ from typing import Literal
 from PIL import Image
 
 from personalization.bases.catalog import BaseSpec
-from personalization.bases.guides import REFERENCES, STRUCTURES
-from personalization.data.maps import MAPS, MapKind, map_of
+from personalization.bases.guides import (
+    LOOKS_ITSELF,
+    READ_REFERENCES,
+    StructureSpec,
+    structure_spec,
+)
+from personalization.data.image_file import size_words
+from personalization.data.maps import MAPS, MapKind, fitted
 from personalization.errors import PersonalizationError, RecipeError
 
 Reach = Literal["all", "style", "layout"]
@@ -23,6 +29,7 @@ REACHES: dict[Reach, str] = {
 }
 MAX_REFERENCES = 4
 MAX_WEIGHT = 1.5
+SHAPE = 0.05  # by which a map's shape may differ from that of what is drawn
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,7 @@ class Structure:
     until: float = 1.0
     is_map: bool = False  # the picture is the map itself: drawn, or made elsewhere
     key: str = ""  # what the visitor's workspace finds it by again
+    by: str = ""  # the repository of who follows it; empty: the family's first
 
     def check(self) -> Structure:
         """Return self, or raise `RecipeError` with the field and its limits."""
@@ -72,10 +80,23 @@ class Structure:
             )
         return self
 
-    def map(self, size: tuple[int, int]) -> Image.Image:
-        """The map in that size, (width, height); mode L."""
-        picture = self.picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-        return picture.convert("L") if self.is_map else map_of(self.kind, picture)
+    def spec(self, base: BaseSpec) -> StructureSpec:
+        """Who follows it on that base. Raises `PersonalizationError` where none does."""
+        return structure_spec(base.family, self.kind, self.by)
+
+    def fitted(self, size: tuple[int, int]) -> Image.Image:
+        """The picture in the size that is drawn, (width, height): cropped around its middle.
+
+        Raises `PersonalizationError` for a map of another shape: of it, nothing may go.
+        """
+        width, height = self.picture.size
+        if self.is_map and abs(width * size[1] / (height * size[0]) - 1) > SHAPE:
+            raise PersonalizationError(
+                f"The map is {size_words(self.picture)} pixels, and what is drawn "
+                f"{size[0]} × {size[1]}: crop the map to that shape.",
+                field="structure",
+            )
+        return fitted(self.picture, size)
 
 
 @dataclass(frozen=True)
@@ -88,21 +109,9 @@ class Guides:
     def check(self, spec: BaseSpec) -> Guides:
         """Return self, or raise `RecipeError`, or what is missing for that base."""
         if self.reference:
-            self.reference.check()
-            if spec.family not in REFERENCES:
-                raise PersonalizationError(
-                    f"{spec.title} has nothing here that reads a reference picture. Take it out, "
-                    f"or choose a base of {' or '.join(REFERENCES)}.",
-                    field="reference",
-                )
+            _check_reference(self.reference.check(), spec)
         if self.structure:
-            self.structure.check()
-            if (spec.family, self.structure.kind) not in STRUCTURES:
-                raise PersonalizationError(
-                    f"{spec.title} has nothing here that follows a map of {self.structure.kind}. "
-                    "Take it out, or choose another map or another base.",
-                    field="structure",
-                )
+            self.structure.check().spec(spec)
         return self
 
 
@@ -112,3 +121,17 @@ NO_GUIDES = Guides()
 def _within(name: str, value: float, most: float) -> None:
     if not 0 <= value <= most:  # NaN is outside as well
         raise RecipeError(f"{name} is {value:g}; it must lie between 0 and {most:g}.", field=name)
+
+
+def _check_reference(reference: Reference, spec: BaseSpec) -> None:
+    if spec.family not in READ_REFERENCES:
+        raise PersonalizationError(
+            f"{spec.title} has nothing here that reads a reference picture. Take it out, "
+            f"or choose a base of {' or '.join(READ_REFERENCES)}.",
+            field="reference",
+        )
+    if spec.family in LOOKS_ITSELF and (reference.weight, reference.reach) != (1.0, "all"):
+        raise PersonalizationError(
+            f"{spec.title} looks at a reference whole: give it the weight 1 and all of its layers.",
+            field="reference",
+        )

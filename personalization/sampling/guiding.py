@@ -4,23 +4,26 @@
         pictures = draw_each(base, prompts, seeds)
 
 Neither touches a weight of the base: an IP-Adapter (Ye et al. 2023, arXiv 2308.06721) adds an
-attention to what an image encoder sees, a T2I-Adapter (Mou et al. 2023, arXiv 2302.08453) adds
-features on the UNet's way down. They are handed to the UNet itself, so any pipeline draws with
-them: from text, from a picture, a part of one.
+attention to what an image encoder sees, a T2I-Adapter (Mou et al. 2023, arXiv 2302.08453) or a
+ControlNet (Zhang et al. 2023, arXiv 2302.05543) adds features. They are handed to the UNet itself,
+so any pipeline draws with them: from text, from a picture, a part of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from personalization.bases import guide_loading as loading
 from personalization.bases.base import Base
-from personalization.bases.guides import ReferenceSpec
+from personalization.bases.guides import REFERENCES, ReferenceSpec
+from personalization.errors import PersonalizationError, RecipeError
 from personalization.sampling.guides import Guides, Reference, Structure
 from personalization.stacking.application import answering
 
@@ -87,39 +90,128 @@ def _seeing(
     return seeing
 
 
+Added = Callable[..., dict[str, Any]]
+"""added(sample, timestep, hidden, more): what the UNet is given with a call of it."""
+
+
 @contextmanager
 def _structured(base: Base, structure: Structure) -> Iterator[None]:
     unet: Any = base.denoiser
-    adapter = loading.structure_adapter(base, structure.kind)
-    with answering(unet, _following(unet.forward, base, adapter, structure)):
+    spec = structure.spec(base.spec)
+    adapter = loading.structure_adapter(base, spec)
+    added = (_controlled if spec.way == "controlnet" else _featured)(base, adapter, structure)
+    last = loading.noise_steps(base) * (1 - structure.until)
+    with answering(unet, _following(unet.forward, added, last)):
         yield
 
 
-def _following(
-    forward: Callable[..., Any], base: Base, adapter: nn.Module, structure: Structure
-) -> Callable[..., Any]:
-    """The UNet's call with the map's features, while the step's noise is above where they end.
+def _following(forward: Callable[..., Any], added: Added, last: float) -> Callable[..., Any]:
+    """The UNet's call with what the map adds, while the step's noise is above `last`."""
 
-    A map is read once for each size that is drawn.
-    """
-    by_size: dict[tuple[int, int], list[Tensor]] = {}
-    last = loading.noise_steps(base) * (1 - structure.until)
-
-    def features(sample: Tensor) -> list[Tensor]:
-        pixels_per_latent = loading.pixels_per_latent(base)
-        height, width = (side * pixels_per_latent for side in sample.shape[2:])
-        if (width, height) not in by_size:
-            pixels = loading.map_tensor(structure.map((width, height)), adapter)
-            made = adapter(pixels.to(sample))
-            by_size[width, height] = loading.fitted(base.denoiser, made)
-        return by_size[width, height]
-
-    def following(sample: Tensor, timestep: Any, *args: Any, **kwargs: Any) -> Any:
+    def following(sample: Tensor, timestep: Any, encoder_hidden_states: Tensor, **kw: Any) -> Any:
         if float(torch.as_tensor(timestep).max()) >= last:
-            kwargs["down_intrablock_additional_residuals"] = [
-                structure.weight * each.expand(len(sample), *each.shape[1:])
-                for each in features(sample)
-            ]
-        return forward(sample, timestep, *args, **kwargs)
+            more = kw.get("added_cond_kwargs")
+            kw |= added(sample, timestep, encoder_hidden_states, more)
+        return forward(sample, timestep, encoder_hidden_states=encoder_hidden_states, **kw)
 
     return following
+
+
+class _Maps:
+    """The map as the adapter takes it, made once for each size that is drawn: (1, c, h, w)."""
+
+    def __init__(self, base: Base, adapter: nn.Module, structure: Structure) -> None:
+        self.base, self.adapter, self.structure = base, adapter, structure
+        self.by_size: dict[tuple[int, int], Tensor] = {}
+
+    def like(self, sample: Tensor) -> Tensor:
+        """Of the size of these latents, (n, ., h, w), on their device."""
+        pixels = loading.pixels_per_latent(self.base)
+        height, width = (side * pixels for side in sample.shape[2:])
+        if (width, height) not in self.by_size:
+            made = map_of(self.base, self.structure, (width, height))
+            self.by_size[width, height] = loading.map_tensor(made, self.adapter).to(sample)
+        return self.by_size[width, height]
+
+
+def _featured(base: Base, adapter: nn.Module, structure: Structure) -> Added:
+    """A T2I-Adapter reads the map once, whatever the step."""
+    maps, read = _Maps(base, adapter, structure), {}
+
+    def added(sample: Tensor, *_: Any) -> dict[str, Any]:
+        pixels = maps.like(sample)
+        if pixels.shape not in read:
+            read[pixels.shape] = loading.fitted(base.denoiser, adapter(pixels))
+        return {
+            "down_intrablock_additional_residuals": [
+                structure.weight * each.expand(len(sample), *each.shape[1:])
+                for each in read[pixels.shape]
+            ]
+        }
+
+    return added
+
+
+def _controlled(base: Base, adapter: nn.Module, structure: Structure) -> Added:
+    """A ControlNet reads it at each step, beside the latents and the prompt."""
+    maps = _Maps(base, adapter, structure)
+    config: Any = adapter.config
+
+    def added(sample: Tensor, timestep: Any, hidden: Tensor, more: Any) -> dict[str, Any]:
+        latents = sample[:, : config.in_channels]  # without what inpainting's UNets see beside
+        pixels = maps.like(sample)
+        down, middle = adapter(
+            latents,
+            timestep,
+            encoder_hidden_states=hidden,
+            controlnet_cond=pixels.expand(len(sample), *pixels.shape[1:]),
+            conditioning_scale=structure.weight,
+            added_cond_kwargs=more,
+            return_dict=False,
+        )
+        return {
+            "down_block_additional_residuals": down,
+            "mid_block_additional_residual": middle,
+        }
+
+    return added
+
+
+def map_of(base: Base, structure: Structure, size: tuple[int, int]) -> Image.Image:
+    """The map that is followed, in that size, (width, height).
+
+    Raises `PersonalizationError` where it has another shape or cannot be made, `BaseError` where
+    what makes it cannot be had.
+    """
+    picture = structure.fitted(size)
+    return picture if structure.is_map else loading.map_maker(base, structure.kind)(picture)
+
+
+def usable(base: Base, guides: Guides, size: tuple[int, int]) -> tuple[Guides, list[str]]:
+    """What of the guides can be had here, and a sentence for each that cannot.
+
+    So the rest of a stack is drawn. size: (width, height), that is drawn. Raises `RecipeError` for
+    a setting that is out of range.
+    """
+    missing: list[str] = []
+    with base.lock:
+        for part in ("reference", "structure"):
+            alone = Guides(**{part: getattr(guides, part)})
+            try:
+                _get(base, alone, size)
+            except RecipeError:
+                raise
+            except PersonalizationError as error:
+                missing.append(str(error))
+                guides = replace(guides, **{part: None})
+    return guides, missing
+
+
+def _get(base: Base, guides: Guides, size: tuple[int, int]) -> None:
+    """Read what these guides need, so that nothing is missing once the picture is begun."""
+    guides.check(base.spec)
+    if guides.reference and base.spec.family in REFERENCES:
+        loading.reference_adapter(base)
+    if guides.structure:
+        loading.structure_adapter(base, guides.structure.spec(base.spec))
+        map_of(base, guides.structure, size)

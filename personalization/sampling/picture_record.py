@@ -156,6 +156,7 @@ class StructureRecord:
     weight: Annotated[float, _number(1.0, 0, MAX_GUIDE_WEIGHT)] = 1.0
     until: Annotated[float, _number(1.0, 0, 1)] = 1.0
     is_map: Annotated[bool, BeforeValidator(lambda value: value is True)] = False
+    by: Name = ""  # whose repository, where that is not the family's first
 
     @staticmethod
     def of(structure: Structure | None) -> StructureRecord:
@@ -163,7 +164,7 @@ class StructureRecord:
         if structure is None:
             return StructureRecord()
         key, weight, until = structure.key, structure.weight, structure.until
-        return StructureRecord(structure.kind, key, weight, until, structure.is_map)
+        return StructureRecord(structure.kind, key, weight, until, structure.is_map, structure.by)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,10 @@ class Settings:
         """One for each picture; after the last there is comes 0."""
         return [(self.seed + i) % SEEDS for i in range(self.count)]
 
+    def size(self, own: int) -> tuple[int, int]:
+        """Width and height, on a base whose own side is that many pixels."""
+        return self.width or own, self.height or own
+
     def check(self) -> Settings:
         """Return self, or raise `RecipeError` with the setting and its limits."""
         self._check_prompts()

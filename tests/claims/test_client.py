@@ -122,6 +122,40 @@ def test_a_stack_is_compared_swept_saved_and_taken_away(app, client):
         client.predict("../..", "", session, api_name="/add_from_hub")
 
 
+def test_a_reference_and_a_map_guide_what_a_program_draws(client, photos, taught_word):
+    session = taught_word[0]["session"]
+    listed = client.predict(api_name="/list_bases")[0]
+    assert (listed["references"], "edges" in listed["maps"]) == (4, True)
+
+    def drawn(reference, structure):
+        asked = ("a photo of a dog", "", 3, 1, 2, 4.0, session, "sum", 0.5, "", "", False)
+        pictures, records = client.predict([], *asked, reference, structure, api_name="/draw_stack")
+        return Path(pictures[0]["image"]), records[0]
+
+    reference = {"pictures": photos[:2], "weight": 0.7, "reach": "style"}
+    path, record = drawn(reference, {"picture": photos[0], "until": 0.5})
+    assert len(record["reference"]["pictures"]) == 2
+    assert (record["reference"]["weight"], record["reference"]["reach"]) == (0.7, "style")
+    assert (record["structure"]["kind"], record["structure"]["until"]) == ("edges", 0.5)
+    assert read_record(path).to_dict() == record
+    # What this base has nothing for is left out with a sentence, and the rest is drawn.
+    _, record = drawn(reference, {"picture": photos[0], "kind": "pose"})
+    assert record["structure"]["kind"] == ""
+    assert record["reference"]["weight"] == 0.7
+    assert "follows a map of pose" in record["notes"][0]
+    with pytest.raises(AppError, match="reference weight is 7; it must lie between 0 and 1.5"):
+        drawn(reference | {"weight": 7}, None)
+    with pytest.raises(AppError, match="reference.pictures has 5 items: at most 4 are taken"):
+        drawn({"pictures": (photos * 2)[:5]}, None)
+    with pytest.raises(AppError, match="one of edges, depth, lineart, pose"):
+        drawn(None, {"picture": photos[0], "kind": "smell"})
+    across = {"what": "guidance", "values": [2, 4]}
+    _, rows = client.predict(
+        [], "a dog", across, None, 0, session, "", reference, None, api_name="/sweep_stack"
+    )
+    assert [record["reference"]["weight"] for record in rows[0]] == [0.7, 0.7]
+
+
 def test_two_visitors_at_once_get_what_each_asked_for(client):
     stacks = [[], [{"name": "crowned-dog", "weight": 1.0}]]
     asked = ("a photo of sks dog", "", 3, 1, 3, 4.0, "")

@@ -7,20 +7,29 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import (
+    ControlNetModel,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionPipeline,
+    StableDiffusionXLControlNetPipeline,
+)
 from PIL import Image, ImageDraw
 from transformers import AutoImageProcessor, CLIPVisionModelWithProjection
 
 from personalization import bases
-from personalization.bases.catalog import ASSETS, CATALOG
+from personalization.bases.catalog import ASSETS, CATALOG, Checkpoint
+from personalization.bases.guide_loading import structure_adapter
+from personalization.bases.guides import STRUCTURES, StructureSpec
 from personalization.errors import PersonalizationError, RecipeError
 from personalization.sampling.generate import draw
 from personalization.sampling.guides import Guides, Reference, Structure
+from personalization.sampling.guiding import guided, map_of, usable
 from personalization.sampling.settings import Settings, Start
 from personalization.sampling.sweep import Axis, Sweep, sweep
 from personalization.stacking.stack import Stack
 from tests.support import tiny
 
+OWN = {"sd15": {"requires_safety_checker": False}, "sdxl": {"add_watermarker": False}}
 ASKED = Settings("a photo of a dog on the beach", seed=5, steps=3)
 
 
@@ -153,7 +162,7 @@ def test_a_sweep_is_guided_and_its_records_say_so(base, photo) -> None:
         (Guides(Reference((Image.new("RGB", (8, 8)),), float("nan"))), "reference weight is nan"),
         (Guides(Reference((Image.new("RGB", (8, 8)),), 1.0, "face")), "not “face”"),  # type: ignore[arg-type]
         (Guides(structure=Structure(Image.new("RGB", (8, 8)), until=2.0)), "until is 2"),
-        (Guides(structure=Structure(Image.new("RGB", (8, 8)), "pose")), "not “pose”"),  # type: ignore[arg-type]
+        (Guides(structure=Structure(Image.new("RGB", (8, 8)), "smell")), "not “smell”"),  # type: ignore[arg-type]
     ],
 )
 def test_what_cannot_be_is_said(base, guides, said) -> None:
@@ -162,8 +171,85 @@ def test_what_cannot_be_is_said(base, guides, said) -> None:
 
 
 def test_a_family_without_an_encoder_says_so(photo) -> None:
-    flow = tiny.family_base("flux2-klein")
+    flow = tiny.family_base("sd35-medium")
     with pytest.raises(PersonalizationError, match="nothing here that reads a reference picture"):
         draw(flow, ASKED, guides=Guides(Reference((photo,))))
     with pytest.raises(PersonalizationError, match="nothing here that follows a map of edges"):
         draw(flow, ASKED, guides=Guides(structure=Structure(photo)))
+
+
+def test_a_map_of_another_shape_is_refused_and_a_picture_is_cropped(base, circle) -> None:
+    wide = circle.resize((256, 128))
+    with pytest.raises(PersonalizationError, match="256 × 128 pixels, and what is drawn 128 × 128"):
+        draw(base, ASKED, guides=Guides(structure=Structure(wide, is_map=True)))
+    draw(base, replace(ASKED, steps=1), guides=Guides(structure=Structure(wide)))
+
+
+@pytest.mark.parametrize("kind", ["pose", "lineart"])
+def test_what_cannot_be_had_is_left_out_with_a_sentence(base, photo, circle, kind) -> None:
+    guides = Guides(Reference((photo,)), Structure(circle, kind))
+    found, missing = usable(base, guides, (128, 128))
+    assert found == Guides(Reference((photo,)))
+    assert len(missing) == 1
+    assert f"follows a map of {kind}" in missing[0]
+    assert draw(base, replace(ASKED, steps=1), guides=found)
+
+
+def test_what_a_machine_cannot_fetch_is_left_out(monkeypatch, circle) -> None:
+    plain = tiny.family_base("sd15")
+    nowhere = StructureSpec(Checkpoint("/nowhere/at-all", None, ""))
+    monkeypatch.setitem(STRUCTURES, ("sd1", "edges"), (nowhere,))
+    found, missing = usable(plain, Guides(structure=Structure(circle)), (32, 32))
+    assert found == Guides()
+    assert "/nowhere/at-all" in missing[0]
+
+
+def test_a_setting_out_of_range_is_no_matter_of_what_can_be_had(base, photo) -> None:
+    with pytest.raises(RecipeError, match="reference weight is 9"):
+        usable(base, Guides(Reference((photo,), 9.0)), (128, 128))
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+@pytest.mark.parametrize("until", [1.0, 0.5])
+def test_a_controlnet_draws_what_its_own_pipeline_draws(
+    name, until, circle, tmp_path, monkeypatch
+) -> None:
+    base = tiny.family_base(name, seed=3)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        net = ControlNetModel.from_unet(
+            base.denoiser, conditioning_embedding_out_channels=(4,), load_weights_from_unet=False
+        )
+        for block in (*net.controlnet_down_blocks, net.controlnet_mid_block):
+            torch.nn.init.normal_(block.weight, std=0.2)  # they begin at nothing
+        torch.nn.init.normal_(net.controlnet_cond_embedding.conv_out.weight, std=0.2)
+    # One halving between a pixel and a latent, as these small autoencoders have.
+    net.controlnet_cond_embedding.conv_in.stride = (2, 2)
+    net.save_pretrained(tmp_path)
+    spec = StructureSpec(Checkpoint(str(tmp_path), None, ""))
+    monkeypatch.setitem(STRUCTURES, (CATALOG[name].family, "edges"), (spec,))
+    loaded = structure_adapter(base, spec)
+    loaded.controlnet_cond_embedding.conv_in.stride = (2, 2)
+
+    kind = {"sd15": StableDiffusionControlNetPipeline, "sdxl": StableDiffusionXLControlNetPipeline}
+    pipe = kind[name](**base.pipeline("text").components, controlnet=net, **OWN[name])
+    pipe.set_progress_bar_config(disable=True)
+    edges = map_of(base, Structure(circle), (32, 32))
+    asked = {
+        "prompt": "a dog", "num_inference_steps": 4, "guidance_scale": 4.0, "output_type": "np",
+        "width": 32, "height": 32,
+    }  # fmt: skip
+    drawn = {}
+    for which, pipe_of, more in (
+        ("theirs", pipe, {"image": edges, "controlnet_conditioning_scale": 0.7,
+                          "control_guidance_end": until}),
+        ("ours", base.pipeline("text"), {}),
+        ("without", base.pipeline("text"), {}),
+    ):  # fmt: skip
+        guides = Guides(structure=Structure(circle, weight=0.7, until=until))
+        chosen = guides if which == "ours" else Guides()
+        with torch.inference_mode(), guided(base, chosen, guidance=4.0):
+            generator = torch.Generator().manual_seed(5)
+            drawn[which] = pipe_of(**asked, **more, generator=generator).images[0]
+    assert np.abs(drawn["ours"] - drawn["theirs"]).max() < 1e-4
+    assert np.abs(drawn["ours"] - drawn["without"]).max() > 1e-2
