@@ -143,9 +143,9 @@ def test_a_reference_and_a_map_guide_what_a_program_draws(client, photos, taught
     assert record["structure"]["kind"] == ""
     assert record["reference"]["weight"] == 0.7
     assert "follows a map of pose" in record["notes"][0]
-    with pytest.raises(AppError, match="reference weight is 7; it must lie between 0 and 1.5"):
+    with pytest.raises(AppError, match="reference weight is 7; it must lie"):
         drawn(reference | {"weight": 7}, None)
-    with pytest.raises(AppError, match="reference.pictures has 5 items: at most 4 are taken"):
+    with pytest.raises(AppError, match=r"reference\.pictures has 5 items: at most 4 are taken"):
         drawn({"pictures": (photos * 2)[:5]}, None)
     with pytest.raises(AppError, match="one of edges, depth, lineart, pose"):
         drawn(None, {"picture": photos[0], "kind": "smell"})
