@@ -129,7 +129,9 @@ def follow_things(values: Values) -> dict:
 def then_follow(event: gr.events.Dependency) -> None:
     """Wires what follows a change of the visitor's things."""
     tabs_of = (word_tab, subject_tab)
-    current = {tab.run_panel.current for tab in tabs_of} | {tab.stored.keys for tab in tabs_of}
+    current: set[Any] = set()
+    for tab in tabs_of:
+        current |= {tab.run_panel.current, tab.stored.keys, *tab.photos.look}
     outputs = [*stack_tab.board, *word_tab.followed, *subject_tab.followed]
     inputs = {*stack_tab.adapter_list.inputs, *current}
     event.then(follow_things, inputs, list(dict.fromkeys(outputs)), **UNQUEUED)

@@ -28,6 +28,8 @@ _TYPE_IN_0_1 = "word"  # of a learned embedding
 
 LowRankKind = Literal["lora", "loha", "lokr", "dora"]
 PriorKind = Literal["images", "adapter_off"]
+# Of the photos: the square in the middle, their own shape, or what is around the subject.
+Framing = Literal["crop", "shape", "subject"]
 
 FIXED_BATCH_EVERY = 5  # steps between two looks at the fixed batch
 WINDOW = 8  # looks
@@ -137,6 +139,7 @@ class Recipe:
     stop_early: bool = False  # end when the loss on one fixed batch has settled (see `settled`)
     background: float = 0.1  # what it counts beside the subject, in photos that have a mask
     resolution: int = 0  # pixels to a side of the photos, as trained on; 0: the base's own
+    framing: Framing = "crop"  # see `data.frames`
     format: Literal[2] = FORMAT
 
     def check(self) -> Recipe:

@@ -60,6 +60,10 @@ class Conditioning:
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
 
+    def told(self, sizes: Tensor | None) -> Conditioning:
+        """With what SDXL is told of each picture, (batch, 6); see `data.frames`."""
+        return self if sizes is None else Conditioning({**self.tensors, "sizes": sizes})
+
     @staticmethod
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
         """All of them, one after the other."""

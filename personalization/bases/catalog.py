@@ -8,7 +8,9 @@ from typing import Literal
 
 from personalization.bases import recipes
 from personalization.bases.recipes import Recipes
+from personalization.data.frames import Canvas
 from personalization.errors import RecipeError
+from personalization.recipe import Recipe
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
@@ -90,7 +92,12 @@ class BaseSpec:
     decoder: Checkpoint | None = None  # a small autoencoder for its latents: previews
     safety_checker: bool = False  # whether it comes with one: kept on where the public draws
     config: str | None = None  # of a single file: the repository with its tokenizer and settings
+    granularity: int = 64  # pixels by which the sides of a picture differ; see `data.frames`
     anonymous: bool = False  # read without the machine's own token: a visitor named it
+
+    def canvas(self, recipe: Recipe) -> Canvas:
+        """What a recipe frames photos for."""
+        return Canvas(recipe.size(self.size), self.granularity, recipe.framing)
 
     @property
     def small(self) -> bool:
@@ -146,6 +153,7 @@ CATALOG: dict[str, BaseSpec] = {
         text_targets=CLIP_ATTENTION,
         recipes=recipes.POCKET,
         architecture="pocket",
+        granularity=32,  # its autoencoder's 4 by its UNet's 8
     ),
     "sd15": BaseSpec(
         name="sd15",

@@ -24,6 +24,7 @@ POCKET: Recipes = {
         weight_decay=0.0,
         preview_every=50,
         checkpoint_every=25,
+        framing="shape",
     ),
     "subject": Recipe(
         LowRank(
@@ -41,6 +42,7 @@ POCKET: Recipes = {
         decay=True,
         preview_every=42,
         checkpoint_every=25,
+        framing="shape",
     ),
     "full": Recipe(
         Full(text_encoder=False, learning_rate=5e-5),
@@ -50,6 +52,7 @@ POCKET: Recipes = {
         warmup=10,
         preview_every=50,
         checkpoint_every=50,
+        framing="shape",
     ),
 }
 
@@ -124,13 +127,14 @@ def first_minute(
     et al. 2022, arXiv 2208.01618, 4.1), since the loss stops moving two to eight times sooner than
     the scripts do (DVAR, arXiv 2302.04841). A subject: rank 8; Adam moves a weight by about the
     rate at each step, so that fewer steps at a higher rate go as far. Both warm up and decay, which
-    the higher rates ask for and the pocket's measured recipes do.
+    the higher rates ask for and the pocket's measured recipes do. Photos keep their shape, which
+    the scripts crop.
     """
     word, subject = scripts["word"], scripts["subject"]
     assert isinstance(subject.method, LowRank)
-    calm: dict[str, Any] = {"warmup": 20, "decay": True}
+    calm: dict[str, Any] = {"warmup": 20, "decay": True, "framing": "shape"}
     return {
-        **scripts,
+        "full": replace(scripts["full"], framing="shape"),
         "word": replace(
             word,
             method=LearnedEmbedding(vectors=3, learning_rate=5e-3),

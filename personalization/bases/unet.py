@@ -154,10 +154,16 @@ class UNetBase:
         return prediction.float()
 
     def _added(self, latents: Tensor, conditioning: Conditioning) -> dict[str, Any]:
-        """The pooled prompt, and sizes in pixels: (height, width) before, 0, 0, and after."""
+        """The pooled prompt, and sizes in pixels: (height, width) before, 0, 0, and after.
+
+        Unless the conditioning tells the sizes: then those.
+        """
         pixels = 2 ** (len(self.vae.config.block_out_channels) - 1)
         height, width = (side * pixels for side in latents.shape[2:])
         pooled = conditioning.tensors["text_embeds"]
+        if (sizes := conditioning.tensors.get("sizes")) is not None:
+            given = {"text_embeds": pooled, "time_ids": sizes.to(pooled)}
+            return {"added_cond_kwargs": given}
         time_ids = pooled.new_zeros(len(latents), 6)
         # Filled where it lies: a tensor made on the host would have CUDA wait for it in each step.
         for place, side in ((0, height), (1, width), (4, height), (5, width)):

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from personalization.data.photos import Photo, crop_mask
+from personalization.data.frames import Frame
+from personalization.data.photos import Photo
 
 
 def weights(
-    photos: Sequence[Photo], size: int, grid: tuple[int, int], background: float
+    photos: Sequence[Photo], frames: Sequence[Frame], grid: tuple[int, int], background: float
 ) -> Tensor | None:
     """(photos, 1, h, w) with a mean of 1 in each photo, or None where no photo has a mask.
 
@@ -24,8 +25,8 @@ def weights(
     if all(photo.mask is None for photo in photos):
         return None
     found = []
-    for photo in photos:
-        mask = crop_mask(photo, size)
+    for photo, frame in zip(photos, frames, strict=True):
+        mask = frame.mask(photo)
         if mask is None:
             found.append(torch.ones(1, *grid))
             continue

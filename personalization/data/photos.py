@@ -5,24 +5,17 @@ A photo leaves this module as pixels only: EXIF, with the place where it was tak
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import combinations
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from personalization.data.image_file import as_rgb, open_image, size_words
-from personalization.data.mask_file import as_mask, subject_box
+from personalization.data.mask_file import as_mask
 from personalization.errors import PhotoError
 
 KEPT_SIDE = 1536  # pixels; the shorter side of a larger photo is brought down to it
-
-FEW = 3  # photos
-SHARP = 40.0  # variance of the Laplacian of the crop, in grey levels squared
-ALIKE = 5  # bits of 64 in which the hashes of two almost equal photos differ at most
-LONG = 2.0  # longer side by shorter side
 
 
 @dataclass(frozen=True)
@@ -110,85 +103,3 @@ def open_photos(paths: Iterable[Path]) -> tuple[list[Photo], list[PhotoError]]:
         except PhotoError as error:
             errors.append(error)
     return list(photos.values()), errors
-
-
-def crop(photo: Photo, size: int) -> Image.Image:
-    """The square that training sees, RGB of `size` × `size`: the largest around the middle.
-
-    With a mask it lies around the middle of the subject, as far as the photo reaches.
-    """
-    return photo.image.resize((size, size), Image.Resampling.LANCZOS, box=_square(photo))
-
-
-def crop_mask(photo: Photo, size: int) -> Image.Image | None:
-    """The mask under `crop`, L of `size` × `size`, or None where the photo has none."""
-    if photo.mask is None:
-        return None
-    return photo.mask.convert("L").resize((size, size), Image.Resampling.BOX, box=_square(photo))
-
-
-def problems(photos: Sequence[Photo], size: int) -> list[str]:
-    """What will make learning at `size` pixels worse: a sentence each, with the file's name."""
-    found = []
-    if 0 < len(photos) < FEW:
-        few = "is only one photo" if len(photos) == 1 else "are only two photos"
-        found.append(
-            f"There {few}: the background will be learned with the subject. "
-            "Add some more, in other places and from other sides."
-        )
-    for photo in photos:
-        width, height = photo.image.size
-        if min(width, height) < size:
-            found.append(
-                f"{photo.name} is {size_words(photo.image)} pixels and will be enlarged to {size}: "
-                "it teaches a soft look. Use a larger one."
-            )
-        if max(width, height) > LONG * min(width, height):
-            lost = 1 - min(width, height) / max(width, height)
-            found.append(
-                f"{photo.name} is long and narrow: {lost:.0%} of it lies outside the square "
-                "that is learned. Crop it around the subject."
-            )
-        if _sharpness(crop(photo, min(size, width, height))) < SHARP:
-            found.append(f"{photo.name} looks blurry. Use a sharper one, or leave it out.")
-    hashes = [_hash(photo) for photo in photos]
-    for (a, one), (b, other) in combinations(zip(photos, hashes, strict=True), 2):
-        if np.count_nonzero(one != other) <= ALIKE:
-            found.append(
-                f"{a.name} and {b.name} are almost the same. "
-                "Leave one out: it adds nothing, and the other would count twice."
-            )
-    return found
-
-
-def _square(photo: Photo) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of the square that is learned."""
-    width, height = photo.image.size
-    side = min(width, height)
-    x, y = width / 2, height / 2
-    subject = subject_box(photo.mask) if photo.mask is not None else None
-    if subject:
-        x, y = (subject[0] + subject[2]) / 2, (subject[1] + subject[3]) / 2
-    left = int(min(max(x - side / 2, 0), width - side))
-    top = int(min(max(y - side / 2, 0), height - side))
-    return left, top, left + side, top + side
-
-
-def _sharpness(image: Image.Image) -> float:
-    """Variance of the Laplacian (Pech-Pacheco et al. 2000) in the sharpest of 4 × 4 tiles.
-
-    A sharp subject before a soft background is no blurry photo.
-    """
-    grey = np.asarray(image.convert("L"), dtype=np.float64)
-    laplacian = (
-        grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:] - 4 * grey[1:-1, 1:-1]
-    )
-    rows = np.array_split(laplacian, 4)
-    return max(float(tile.var()) for row in rows for tile in np.array_split(row, 4, axis=1))
-
-
-def _hash(photo: Photo) -> np.ndarray:
-    """64 bits: is each cell of 8 × 8 brighter than its neighbour to the left ("dHash")."""
-    small = photo.image.convert("L").resize((9, 8), Image.Resampling.BOX)
-    grey = np.asarray(small, dtype=np.int16)
-    return (grey[:, 1:] > grey[:, :-1]).ravel()

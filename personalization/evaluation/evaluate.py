@@ -17,7 +17,7 @@ from personalization.adapters import adapter as adapters
 from personalization.adapters.adapter import Adapter
 from personalization.adapters.formats import diffusers_metadata
 from personalization.bases.base import Base
-from personalization.data.photos import crop
+from personalization.data.frames import crop
 from personalization.errors import PersonalizationError
 from personalization.evaluation import encoders, report_html
 from personalization.evaluation.encoders import EncoderPair

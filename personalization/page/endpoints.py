@@ -11,7 +11,7 @@ import gradio as gr
 
 from personalization.bases import best_device
 from personalization.data.concept import MAX_PHOTOS, Concept, Kind
-from personalization.data.photos import problems as photo_problems
+from personalization.data.photo_problems import problems as photo_problems
 from personalization.evaluation.figures import Estimate
 from personalization.evaluation.report import Report
 from personalization.events import Finished, SliceEnded, StepDone
@@ -83,7 +83,7 @@ def train(
         "state": "waiting",
         "notes": [
             *notes,
-            *photo_problems(concept.photos, spec_of(base).size),
+            *photo_problems(concept.photos, spec_of(base).canvas(recipe)),
             *photograph_notes(spec_of(base), concept.photos, purpose),
         ],
     }

@@ -13,11 +13,12 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from personalization.adapters.adapter import Description
 from personalization.bases.catalog import CATALOG, BaseSpec
-from personalization.data.photos import Photo, crop, crop_mask
+from personalization.data.frames import Canvas, Frame, frame
+from personalization.data.photos import Photo
 from personalization.data.words import contains
 from personalization.evaluation.report import Report
 from personalization.evaluation.spectrum import WHOLE_MODEL, Mark, spectrum
@@ -79,6 +80,7 @@ DUPLICATE = (
 LINK_HINT = (
     '<p class="hint">A link opens this stack: its adapters and weights, the prompt, the seed.</p>'
 )
+SHOWN = 256  # pixels of a photo's longer side, as it is shown
 PHOTO_DAMAGED = "A photo that was kept is damaged, and was taken out. Add it again."
 PHOTOS_GONE = (
     "Photos that were here are gone: your workspace was deleted, or not used for days, and a new "
@@ -130,22 +132,34 @@ def section(number: int, title: str, hint: str = "") -> str:
     return f'<div class="section"><h3><span class="number">{number}</span>{title}</h3>{said}</div>'
 
 
-def crops(photos: Sequence[tuple[str, Photo]], size: int) -> str:
-    """Each photo as it will be learned, with a button that takes it out."""
+def crops(photos: Sequence[tuple[str, Photo]], canvas: Canvas) -> str:
+    """Each photo as it will be framed, with a button that takes it out."""
     if not photos:
         return ""
+    frames = [frame(photo, canvas) for _, photo in photos]
     cells = "".join(
-        f'<figure class="crop"><img src="{data_uri(_seen(photo, size))}" '
+        f'<figure class="crop"><img src="{data_uri(_seen(photo, framed))}" '
         f'alt="{escape(photo.name)}">'
         f'<button type="button" data-key="{key}" title="Take {escape(photo.name)} out" '
         f'aria-label="Take {escape(photo.name)} out">×</button>'
-        f"<figcaption>{escape(photo.name)}</figcaption></figure>"
-        for key, photo in photos
+        f"<figcaption>{escape(photo.name)}<br>{_size(framed)}</figcaption></figure>"
+        for (key, photo), framed in zip(photos, frames, strict=True)
     )
-    return (
-        f'<div class="crops">{cells}</div>'
-        f'<p class="hint">Cropped to {size} × {size} pixels: this is what it sees.</p>'
-    )
+    return f'<div class="crops">{cells}</div><p class="hint">{_framed(frames)}</p>'
+
+
+def _size(framed: Frame) -> str:
+    return f"{framed.size[0]} × {framed.size[1]}"
+
+
+def _framed(frames: Sequence[Frame]) -> str:
+    """What the model sees of the photos."""
+    sizes = {_size(framed) for framed in frames}
+    where = f"{sizes.pop()} pixels" if len(sizes) == 1 else f"{len(sizes)} shapes"
+    least = min(framed.share for framed in frames)
+    if least > 0.995:
+        return f"In {where}: it sees all of each photo."
+    return f"In {where}: it sees what is in the frame, {least:.0%} of a photo or more."
 
 
 def example_sets(sets: Iterable[ExampleSet]) -> str:
@@ -538,13 +552,27 @@ def extracted(made: Extracted) -> str:
     )
 
 
-def _seen(photo: Photo, size: int) -> Image.Image:
-    """The crop; what a mask leaves out is faint."""
-    image, mask = crop(photo, size), crop_mask(photo, size)
-    if mask is None:
+def _seen(photo: Photo, framed: Frame) -> Image.Image:
+    """The photo, faint where a mask leaves it out and nearly gone outside of its frame."""
+    whole = photo.image.copy()
+    whole.thumbnail((SHOWN, SHOWN))
+    grey = Image.new("RGB", whole.size, (128, 128, 128))
+    image = whole
+    if photo.mask is not None:
+        image = Image.composite(
+            whole, Image.blend(whole, grey, 0.75), photo.mask.resize(whole.size)
+        )
+    if framed.share > 0.995:
         return image
-    faint = Image.blend(image, Image.new("RGB", image.size, (128, 128, 128)), 0.75)
-    return Image.composite(image, faint, mask)
+    scale = whole.width / photo.image.width, whole.height / photo.image.height
+    left, top, right, bottom = (
+        round(side * by) for side, by in zip(framed.box, scale * 2, strict=True)
+    )
+    shown = Image.blend(whole, grey, 0.85)
+    shown.paste(image.crop((left, top, right, bottom)), (left, top))
+    outline = (left, top, right - 1, bottom - 1)
+    ImageDraw.Draw(shown).rectangle(outline, outline=(255, 255, 255), width=2)
+    return shown
 
 
 def _short(value: Any) -> str:

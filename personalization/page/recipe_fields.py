@@ -54,7 +54,7 @@ BOXES = {
 RATES = {"rate", "text_rate", "word_rate"}
 _SHARED = {
     *("steps", "rate", "batch", "warmup", "decay", "weight_decay", "clip", "early"),
-    *("background", "every", "save_every", "seed", "flip", "resolution"),
+    *("background", "every", "save_every", "seed", "flip", "resolution", "framing"),
 }
 
 
@@ -97,6 +97,7 @@ def settings(recipe: Recipe, spec: BaseSpec = POCKET) -> dict[str, Any]:
         "seed": recipe.seed,
         "flip": recipe.flip,
         "resolution": recipe.resolution,
+        "framing": recipe.framing,
     }
 
 
@@ -137,6 +138,7 @@ def recipe_of(values: dict[str, Any]) -> Recipe:
         stop_early=values["early"],
         background=values["background"],
         resolution=values["resolution"],
+        framing=values["framing"],
     ).check()
 
 

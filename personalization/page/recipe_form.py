@@ -79,11 +79,13 @@ class RecipeForm:
         visitor: gr.BrowserState,
         base: gr.BrowserState,
         kind: gr.Radio,
+        framing: gr.Radio,
     ):
         self.purpose, self.visitor, self.base, self.kind = purpose, visitor, base, kind
         first = presets.recommend(POCKET, purpose, Intent(), full=True)
         self.first = settings(first.recipe)
         self.parts: dict[str, Any] = {}  # the fields by name
+        self.framing = framing  # beside the photos
         self.preset = gr.State({**self.first, "picked": False})
         subject = purpose == "subject"
         self.where = gr.Radio(
@@ -139,6 +141,7 @@ class RecipeForm:
         self.add("decay", "early", "flip")
         # The last: a browser keeps the fields in their order.
         self.add("resolution")
+        self.parts["framing"] = self.framing
         with gr.Row(elem_classes="settings wide"):
             self.scripts = gr.Button(
                 "As diffusers’ example scripts",

@@ -17,8 +17,8 @@ from personalization.data.concept import (
     check_initializer,
     check_photos,
 )
+from personalization.data.photo_problems import problems as photo_problems
 from personalization.data.photos import Photo
-from personalization.data.photos import problems as photo_problems
 from personalization.data.words import visible
 from personalization.errors import PersonalizationError
 from personalization.recipe import LearnedEmbedding, Recipe
@@ -26,7 +26,7 @@ from personalization.training.start import check_new, fitted
 
 from . import html
 from .event_options import LATEST, QUEUED, UNQUEUED
-from .loaded import ON_ZERO, device, spec_of
+from .loaded import ON_ZERO, device
 from .loaded import base as loaded
 from .long_work import LONG, SIZES, LongWork, sentence
 from .messages import collected
@@ -120,7 +120,7 @@ class TrainingTab:
                 self.photos = PhotoForm(purpose, visitor, base, stored.keys, [beside.keys])
                 self.word = WordForm(purpose, training.hints)
                 gr.HTML(html.section(3, "Teach", training.method))
-                self.form = RecipeForm(purpose, visitor, base, self.word.kind)
+                self.form = RecipeForm(purpose, visitor, base, self.word.kind, self.photos.framing)
                 self.notes = gr.HTML(elem_id=f"{purpose}-setting-notes")
                 self.train = gr.Button(
                     "Teach", variant="primary", elem_id=f"teach-{purpose}-button"
@@ -142,9 +142,10 @@ class TrainingTab:
     def wire(self) -> None:
         """What is entered is read and estimated as it changes; Teach begins."""
         visit: set[Any] = {self.visitor, self.base}
-        self.photos.wire()
+        resolution = self.form.parts["resolution"]
+        self.photos.wire(resolution)
         self.photos.examples.click(
-            self.pick_example, visit, [*self.photos.shown, *self.fields], **UNQUEUED
+            self.pick_example, self.photos.look, [*self.photos.shown, *self.fields], **UNQUEUED
         )
         changes = [field.change for field in self.fields]
         read = [*self.word.shown, self.stored.fields, self.photos.unread]
@@ -159,7 +160,6 @@ class TrainingTab:
         shown = [*notes, *self.run_panel.parts, *self.long.parts]
         self.train.click(self.begin, entered, shown, **QUEUED)
         self.long.go.click(self.begin_all_the_same, entered, shown, **QUEUED)
-        resolution = self.form.parts["resolution"]
         for size, button in zip(SIZES, self.long.smaller, strict=True):
             take = partial(self.take_smaller, size)
             button.click(take, None, [resolution, *self.long.parts], **UNQUEUED)
@@ -168,7 +168,7 @@ class TrainingTab:
         """An example set in place of the photos that are there, with its word and noun."""
         example = self.photos.example(event.key)
         return {
-            **self.photos.take(values[self.visitor], values[self.base], example),
+            **self.photos.take(self.photos.showing(values), example),
             **self.word.fill(example.fields, self.training.purpose),
         }
 
@@ -257,7 +257,7 @@ class TrainingTab:
                 started = asked or self.start(values, photos, recipe)
         warnings: list[str] = []
         with collected(about_settings):
-            warnings = photo_problems(photos, spec_of(name).size)
+            warnings = photo_problems(photos, self.photos.showing(values).canvas())
         return {
             self.photos.notes: html.problems(about_photos) + html.warnings(warnings),
             self.word.notes: html.problems(about_word),
@@ -296,11 +296,12 @@ class TrainingTab:
         known = set(visit.workspace.photo_keys())
         keys = [key for key in values[self.stored.keys] if key in known]
         form, settings = self.form.rebase(visit.base)
-        now = {**self.remembered_fields(values), **settings, self.base: visit.base}
+        look = {self.visitor: visit.workspace.id, self.base: visit.base}
+        now = {**self.remembered_fields(values), **settings, **look}
         return {
-            **self.photos.show(visit.workspace.id, visit.base, keys),
-            **self.read_word(now),
             **form,
+            **self.photos.show(self.photos.showing(now), keys),
+            **self.read_word(now),
             **self.form.offer(visit.workspace),
             self.estimate: self.say_estimate(now),
         }
@@ -335,9 +336,10 @@ class TrainingTab:
         known = set(visit.workspace.photo_keys())
         keys = [key for key in values[self.stored.keys] if key in known]
         current = values[self.run_panel.current]
+        look = {self.visitor: visit.workspace.id, self.base: visit.base}
         gone = current not in {run.folder.name for run in visit.runs}
         return {
-            **self.photos.show(visit.workspace.id, visit.base, keys),
+            **self.photos.show(self.photos.showing(values | look), keys),
             **self.form.offer(visit.workspace),
             **((self.newest(visit) or self.run_panel.clear()) if gone else {}),
         }

@@ -14,9 +14,10 @@ from personalization.bases.base import Base, Conditioning, Posterior
 from personalization.bases.context import read_caption
 from personalization.bases.learned_embedding import folds_case
 from personalization.data import masks
-from personalization.data.photos import crop
+from personalization.data.frames import Frame, frame
+from personalization.data.photos import Photo
 from personalization.training import processes
-from personalization.training.batches import Batches
+from personalization.training.batches import Batches, Pool
 from personalization.training.run import Run
 
 PER_FORWARD = 4  # photos that the autoencoder sees at once
@@ -31,22 +32,42 @@ class Samples:
     noise: Tensor  # like latents
     u: Tensor  # (size,) in [0, 1)
     weights: Tensor | None = None  # (size, 1, h, w): what each place counts; None: all the same
+    sizes: Tensor | None = None  # (size, 6), see `Frame.conditioning`; None: as a whole picture
 
     def __len__(self) -> int:
         return len(self.texts)
 
     def __add__(self, other: Samples) -> Samples:
-        """Both, one after the other; `other` counts everywhere."""
+        """Both, one after the other; `other` counts everywhere, and tells sizes where these do."""
         weights = None
         if self.weights is not None:
             weights = torch.cat([self.weights, torch.ones_like(self.weights)])
+        sizes = None
+        if self.sizes is not None and other.sizes is not None:
+            sizes = torch.cat([self.sizes, other.sizes])
         return Samples(
             torch.cat([self.latents, other.latents]),
             self.texts + other.texts,
             torch.cat([self.noise, other.noise]),
             torch.cat([self.u, other.u]),
             weights,
+            sizes,
         )
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Photos of one size, encoded: (sides, photos, ...), as they are, and then mirrored."""
+
+    photos: tuple[int, ...]  # which of the concept's
+    posterior: Posterior
+    weights: Tensor | None  # (2, photos, 1, h, w)
+    sizes: Tensor | None  # (2, photos, 6)
+
+    @property
+    def pool(self) -> Pool:
+        """What batches draw from."""
+        return Pool(len(self.photos), tuple(self.posterior.mean.shape[2:]))
 
 
 class Examples:
@@ -56,12 +77,7 @@ class Examples:
         concept, recipe = run.concept, run.recipe
         self.device = base.device
         self.flip = recipe.flip
-        self.posterior = encode_photos(base, run, flip=recipe.flip)
-        shape = tuple(self.posterior.mean.shape[2:])
-        size = recipe.size(base.spec.size)
-        weights = masks.weights(concept.photos, size, (shape[1], shape[2]), recipe.background)
-        # (2, photos, 1, h, w): as they are, then mirrored.
-        self.weights = None if weights is None else torch.stack([weights, weights.flip(-1)])
+        self.buckets = in_buckets(base, run)
         self.prompts = list(concept.prompts(with_class_noun=with_class_noun))
         folds = all(folds_case(encoder.tokenizer) for encoder in base.text_encoders)
         name = concept.name if with_class_noun else concept.placeholder_token
@@ -74,9 +90,8 @@ class Examples:
             for caption in captions
         ]
         self.share = processes.share(recipe.batch_size)
-        self.batches = Batches(
-            recipe.seed, recipe.batch_size, len(concept.photos), len(self.prompts), shape
-        )
+        pools = tuple(bucket.pool for bucket in self.buckets)
+        self.batches = Batches(recipe.seed, recipe.batch_size, pools, len(self.prompts))
 
     @property
     def texts(self) -> list[str]:
@@ -89,15 +104,22 @@ class Examples:
         Where several processes compute the run, this one's share of it.
         """
         batch, device = self.batches.at(step)[self.share], self.device
+        bucket = self.buckets[batch.pool]
         side = (batch.mirrored & self.flip).long()
-        posterior = self.posterior[side.to(device), batch.photos.to(device)]
+        posterior = bucket.posterior[side.to(device), batch.photos.to(device)]
         pairs = zip(batch.photos.tolist(), batch.prompts.tolist(), strict=True)
+        captions = [self.captions[photo] for photo in bucket.photos]
+
+        def chosen(of_each: Tensor | None) -> Tensor | None:
+            return None if of_each is None else of_each[side, batch.photos].to(device)
+
         return Samples(
             posterior.sample(batch.posterior_noise.to(device)),
-            [self.captions[photo] or self.prompts[phrasing] for photo, phrasing in pairs],
+            [captions[photo] or self.prompts[phrasing] for photo, phrasing in pairs],
             batch.noise.to(device),
             batch.u.to(device),
-            None if self.weights is None else self.weights[side, batch.photos].to(device),
+            chosen(bucket.weights),
+            chosen(bucket.sizes),
         )
 
 
@@ -124,10 +146,38 @@ class Prompts:
         return self.base.encode_prompts(distinct)[[distinct.index(text) for text in texts]]
 
 
-def encode_photos(base: Base, run: Run, *, flip: bool) -> Posterior:
-    """The photos' posteriors, (1 or 2, photos, channels, h, w): as they are, then mirrored."""
-    size = run.recipe.size(base.spec.size)
-    pixels = torch.stack([_pixels(crop(photo, size)) for photo in run.concept.photos])
+def in_buckets(base: Base, run: Run) -> list[Bucket]:
+    """The photos by the size of their frames, in the order in which those come first."""
+    canvas = base.spec.canvas(run.recipe)
+    photos = run.concept.photos
+    frames = [frame(photo, canvas) for photo in photos]
+    buckets = []
+    for size in dict.fromkeys(each.size for each in frames):
+        chosen = [i for i, each in enumerate(frames) if each.size == size]
+        ours, theirs = [photos[i] for i in chosen], [frames[i] for i in chosen]
+        posterior = encode_photos(base, ours, theirs, flip=run.recipe.flip)
+        grid = (posterior.mean.shape[3], posterior.mean.shape[4])
+        weights = masks.weights(ours, theirs, grid, run.recipe.background)
+        both = [theirs, [each.mirrored for each in theirs]]
+        sizes = [[each.conditioning for each in side] for side in both]
+        buckets.append(
+            Bucket(
+                tuple(chosen),
+                posterior,
+                None if weights is None else torch.stack([weights, weights.flip(-1)]),
+                # A crop has always been told as a whole picture, as the pipelines draw one.
+                None if canvas.framing == "crop" else torch.tensor(sizes),
+            )
+        )
+    return buckets
+
+
+def encode_photos(
+    base: Base, photos: Sequence[Photo], frames: Sequence[Frame], *, flip: bool
+) -> Posterior:
+    """Their posteriors, (1 or 2, photos, channels, h, w): as they are, then mirrored."""
+    pairs = zip(photos, frames, strict=True)
+    pixels = torch.stack([_pixels(frame.crop(photo)) for photo, frame in pairs])
     sides = [pixels, pixels.flip(-1)] if flip else [pixels]
     starts = range(0, len(pixels), PER_FORWARD)
     encoded = [[base.encode_images(side[i : i + PER_FORWARD]) for i in starts] for side in sides]

@@ -51,9 +51,13 @@ class Objective:
         if self.prior is None:
             return share * self._errors(samples, target).mean().unsqueeze(0)
         class_samples, class_target = self.prior.at(step, samples)
-        # Subject and class in one forward: half the launches, larger matrices.
-        errors = self._errors(samples + class_samples, torch.cat([target, class_target]))
-        subject, class_errors = errors[: len(samples)], errors[len(samples) :]
+        if class_target.shape == target.shape:
+            # Subject and class in one forward: half the launches, larger matrices.
+            errors = self._errors(samples + class_samples, torch.cat([target, class_target]))
+            subject, class_errors = errors[: len(samples)], errors[len(samples) :]
+        else:  # a photo in its own shape, and the class as it is drawn
+            subject = self._errors(samples, target)
+            class_errors = self._errors(class_samples, class_target)
         return share * torch.stack([subject.mean(), self.prior.weight * class_errors.mean()])
 
     def fixed_batch_loss(self) -> float:
@@ -62,6 +66,6 @@ class Objective:
             return processes.total(self.losses(-1))[0].item()
 
     def _errors(self, samples: Samples, target: Tensor) -> Tensor:
-        conditioning = self.prompts(samples.texts)
+        conditioning = self.prompts(samples.texts).told(samples.sizes)
         prediction = self.base.predict(samples.latents, conditioning, samples.noise, samples.u)
         return squared_error(prediction, target, samples.weights)

@@ -24,7 +24,8 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from personalization.bases.catalog import BaseSpec
-from personalization.data.photos import Photo, crop
+from personalization.data.frames import crop
+from personalization.data.photos import Photo
 
 FILE = "photographs.json"
 FREQUENCIES = range(4, 48)  # cycles a frame, of 64, over which natural pictures fall as a power

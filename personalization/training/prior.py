@@ -27,7 +27,7 @@ from personalization.methods import Method
 from personalization.recipe import Recipe
 from personalization.sampling import generate
 from personalization.training import processes
-from personalization.training.batches import Batches
+from personalization.training.batches import Batches, Pool
 from personalization.training.examples import Samples
 from personalization.training.run import Run
 
@@ -129,15 +129,18 @@ class _Images:
         self.prompt = images.prompt
         self.weight = weight
         self.latents = images.latents().to(self.base.device)
-        shape = tuple(self.latents.shape[1:])
         self.share = processes.share(size)
-        self.batches = Batches(seed, size, images.count, 1, shape, stream="class")
+        pool = Pool(images.count, tuple(self.latents.shape[1:]))
+        self.batches = Batches(seed, size, (pool,), 1, stream="class")
+        side = float(images.size or images.base.spec.size)
+        self.sizes = torch.tensor([side, side, 0, 0, side, side], device=images.base.device)
 
     def at(self, step: int, subject: Samples) -> tuple[Samples, Tensor]:
         batch, device = self.batches.at(step)[self.share], self.base.device
         latents = self.latents[batch.photos.to(device)]
         noise, u = batch.noise.to(device), batch.u.to(device)
-        samples = Samples(latents, [self.prompt] * len(subject), noise, u)
+        sizes = None if subject.sizes is None else self.sizes.expand(len(subject), -1)
+        samples = Samples(latents, [self.prompt] * len(subject), noise, u, sizes=sizes)
         return samples, self.base.target(latents, noise, u)
 
 
@@ -161,9 +164,11 @@ class _Teacher:
 
     def at(self, step: int, subject: Samples) -> tuple[Samples, Tensor]:
         latents, size = subject.latents, len(subject)
-        shape = tuple(latents.shape[1:])
-        batch = Batches(self.seed, self.size, 1, 1, shape, stream="class").at(step)[self.share]
+        pools = (Pool(1, tuple(latents.shape[1:])),)
+        batch = Batches(self.seed, self.size, pools, 1, stream="class").at(step)[self.share]
         noise, u = batch.noise.to(latents.device), batch.u.to(latents.device)
         with torch.no_grad(), self.method.adapters_disabled():
-            target = self.base.predict(latents, self.conditioning[[0] * size], noise, u)
-        return Samples(latents, [self.prompt] * size, noise, u), target
+            conditioning = self.conditioning[[0] * size].told(subject.sizes)
+            target = self.base.predict(latents, conditioning, noise, u)
+        samples = Samples(latents, [self.prompt] * size, noise, u, sizes=subject.sizes)
+        return samples, target

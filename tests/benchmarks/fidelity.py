@@ -36,7 +36,8 @@ from personalization import bases
 from personalization.adapters.adapter import Adapter, Description, read
 from personalization.bases.catalog import ASSETS, CATALOG
 from personalization.data.concept import Concept, Kind
-from personalization.data.photos import Photo, crop
+from personalization.data.frames import crop
+from personalization.data.photos import Photo
 from personalization.evaluation import encoders
 from personalization.evaluation.evaluate import SAMPLING, evaluate
 from personalization.evaluation.measure import measuring

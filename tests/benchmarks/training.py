@@ -39,7 +39,8 @@ from personalization.adapters import formats
 from personalization.adapters.adapter import Adapter
 from personalization.bases.catalog import ASSETS, CATALOG
 from personalization.data.concept import Concept
-from personalization.data.photos import crop, open_photos
+from personalization.data.frames import crop
+from personalization.data.photos import open_photos
 from personalization.evaluation.evaluate import evaluate
 from personalization.evaluation.metrics import interval
 from personalization.evaluation.plan import PLANS, Budget

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter
 
-from personalization.data.photos import Photo, crop, open_mask
+from personalization.data.frames import crop
+from personalization.data.photos import Photo, open_mask
 from personalization.errors import PhotoError
 
 SIZE = (160, 120)

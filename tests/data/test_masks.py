@@ -12,11 +12,12 @@ from PIL import Image, ImageDraw
 from personalization.data import masks
 from personalization.data.captions import captioned
 from personalization.data.concept import Concept
+from personalization.data.frames import Frame, frame
 from personalization.data.photos import Photo
 from personalization.errors import ConceptError
 from personalization.recipe import LowRank, Prior, Recipe
 from personalization.training import loop
-from personalization.training.batches import Batches
+from personalization.training.batches import Batches, Pool
 from personalization.training.examples import encode_photos
 from personalization.training.run import Run
 from tests.support import tiny
@@ -48,13 +49,14 @@ def test_weights_are_the_masks_share_of_each_place_with_a_mean_of_one():
     photo = Photo("half.png", Image.new("RGB", (64, 64)), mask)
     plain = replace(photo, mask=None)
     empty = replace(photo, mask=Image.new("L", (64, 64)))
-    assert masks.weights([plain, plain], 64, (4, 4), 0.1) is None
-    half, ones, nothing = masks.weights([photo, plain, empty], 64, (4, 4), 0.2)
+    whole = [Frame((0, 0, 64, 64), (64, 64), (64, 64))]
+    assert masks.weights([plain, plain], whole * 2, (4, 4), 0.1) is None
+    half, ones, nothing = masks.weights([photo, plain, empty], whole * 3, (4, 4), 0.2)
     expected = torch.tensor([1, 1, 0.2, 0.2]) / 0.6
     assert torch.allclose(half, expected.expand(1, 4, 4))
     assert torch.equal(ones, torch.ones(1, 4, 4))
     assert torch.allclose(nothing, torch.ones(1, 4, 4))
-    alone = masks.weights([photo, empty], 64, (4, 4), 0.0)
+    alone = masks.weights([photo, empty], whole * 2, (4, 4), 0.0)
     assert torch.allclose(alone[0], torch.tensor([2.0, 2, 0, 0]).expand(1, 4, 4))
     assert torch.equal(alone[1], torch.ones(1, 4, 4))
 
@@ -69,9 +71,11 @@ def test_the_first_loss_is_the_weighted_mean_of_a_plain_computation(base, tmp_pa
     list(loop.train(base, run))
     (row,) = run.losses()
 
-    posterior = encode_photos(base, run, flip=True)
+    photos = run.concept.photos
+    frames = [frame(photo, base.spec.canvas(recipe)) for photo in photos]
+    posterior = encode_photos(base, photos, frames, flip=True)
     grid = posterior.mean.shape[-2:]
-    batch = Batches(3, 4, photos=3, prompts=4, shape=tuple(posterior.mean.shape[2:])).at(0)
+    batch = Batches(3, 4, (Pool(3, tuple(posterior.mean.shape[2:])),), prompts=4).at(0)
     assert len(set(batch.mirrored.tolist())) == 2  # some mirrored, some not
     prompts = run.concept.prompts()
     losses = []

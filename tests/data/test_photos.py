@@ -9,17 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageFilter, ImageOps
+from PIL import Image, ImageCms, ImageOps
 
 from personalization.data.image_file import MAX_PIXELS
 from personalization.data.photos import (
     KEPT_SIDE,
     Photo,
-    crop,
-    crop_mask,
     open_photo,
     open_photos,
-    problems,
 )
 from personalization.errors import PhotoError
 
@@ -184,61 +181,9 @@ def test_one_broken_photo_among_five_leaves_four(tmp_path: Path):
     assert [str(error).split()[0] for error in errors] == ["2.png"]
 
 
-def test_the_crop_is_the_middle_square():
-    photo = Photo("wide", corners(128, 64))
-    assert crop(photo, 64) == corners(128, 64).crop((32, 0, 96, 64))
-
-
-@pytest.mark.parametrize(("where", "left"), [(0, 0), (80, 58), (180, 128)])
-def test_the_crop_follows_the_mask_as_far_as_the_photo_reaches(where: int, left: int):
-    mask = Image.new("L", (192, 64))
-    mask.paste(255, (where, 20, where + 20, 40))
-    photo = Photo("wide", texture(0, 192, 64), mask)
-    assert crop(photo, 64) == photo.image.crop((left, 0, left + 64, 64))
-    assert crop_mask(photo, 64) == mask.crop((left, 0, left + 64, 64))
-
-
-def test_without_a_mask_there_is_none_to_crop():
-    assert crop_mask(Photo("plain", corners()), 64) is None
-
-
 def test_a_mask_of_another_photo_is_refused():
     with pytest.raises(PhotoError, match=r"mask of mug\.jpg is 64 × 64 pixels, the photo 96 × 64"):
         Photo("mug.jpg", corners(), Image.new("L", (64, 64)))
-
-
-def test_good_photos_have_no_problems():
-    assert problems([Photo(f"{seed}", texture(seed)) for seed in range(5)], 128) == []
-
-
-@pytest.mark.parametrize(
-    ("image", "problem"),
-    [
-        (texture(9, 100, 120), "100 × 120 pixels and will be enlarged to 128"),
-        (texture(9, 160, 400), "60% of it lies outside the square"),
-        (texture(9).filter(ImageFilter.GaussianBlur(8)), "looks blurry"),
-        (texture(1).resize((150, 150)), "almost the same"),
-    ],
-)
-def test_a_problem_names_its_photo(image: Image.Image, problem: str):
-    good = [Photo(f"{seed}", texture(seed)) for seed in range(4)]
-    found = problems([*good, Photo("odd.jpg", image)], 128)
-    assert len(found) == 1
-    assert "odd.jpg" in found[0]
-    assert problem in found[0]
-
-
-def test_a_sharp_subject_before_a_soft_background_is_not_blurry():
-    image = texture(5).filter(ImageFilter.GaussianBlur(8))
-    image.paste(texture(6, 50, 50), (55, 55))
-    photos = [Photo("portrait", image), *(Photo(f"{seed}", texture(seed)) for seed in range(2))]
-    assert problems(photos, 128) == []
-
-
-@pytest.mark.parametrize(("count", "said"), [(1, "only one photo"), (2, "only two photos")])
-def test_too_few_photos_are_named(count: int, said: str):
-    photos = [Photo(f"{seed}", texture(seed)) for seed in range(count)]
-    assert [said in problem for problem in problems(photos, 128)] == [True]
 
 
 def test_a_file_named_as_a_mask_goes_to_its_photo_and_a_lone_one_is_named(tmp_path: Path) -> None:

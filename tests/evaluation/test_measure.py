@@ -11,7 +11,7 @@ from PIL import Image
 
 from personalization.adapters.adapter import Adapter
 from personalization.bases.catalog import ASSETS
-from personalization.data.photos import crop
+from personalization.data.frames import crop
 from personalization.errors import PhotoError
 from personalization.evaluation import metrics, verdict
 from personalization.evaluation.encoders import (

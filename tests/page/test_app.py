@@ -10,6 +10,7 @@ from PIL import Image
 
 from personalization.adapters.adapter import Description
 from personalization.bases.catalog import CATALOG
+from personalization.data.frames import Canvas
 from personalization.data.photos import Photo
 from personalization.events import (
     Checkpointed,
@@ -104,7 +105,7 @@ def test_what_a_visitor_wrote_is_text_and_never_markup(view):
     view.name, view.error, view.phase = BAD, BAD, "failed"
     for said in (
         progress.status(view),
-        html.crops([("key", photo)], 32),
+        html.crops([("key", photo)], Canvas(32, 8)),
         html.problems([BAD]),
         html.word_chips(BAD, [BAD], [BAD], True),
         html.adapter_row(entry),
@@ -180,7 +181,8 @@ def test_what_is_brushed_over_is_the_photos_mask_and_can_be_taken_back():
     keys = workspace.save_photos([photo, Photo("b.png", Image.new("RGB", (64, 64)))])
 
     def given(keys, chosen) -> dict:
-        visit = {photos.visitor: workspace.id, photos.base: ""}
+        visit = {photos.visitor: workspace.id, photos.base: "", photos.framing: "crop"}
+        visit[photos.resolution] = 0
         visit |= {keys: [] for keys in photos.others}
         return visit | {photos.keys: keys, photos.mask.which: chosen}
 

@@ -30,7 +30,13 @@ def test_the_next_photo_begins_a_new_one_and_what_is_gone_is_said(gone, tmp_path
 
     photos = app.word_tab.photos
     picture(80).save(tmp_path / "b.png")
-    values = {photos.visitor: gone[0], photos.base: "", photos.keys: [gone[1]]}
+    values = {
+        photos.visitor: gone[0],
+        photos.base: "",
+        photos.framing: "shape",
+        photos.resolution: 0,
+        photos.keys: [gone[1]],
+    }
     reply = photos.add(values | {photos.drop: [str(tmp_path / "b.png")]})
     assert reply[photos.visitor] == gone[0]
     assert len(reply[photos.keys]) == 1

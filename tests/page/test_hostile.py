@@ -68,6 +68,7 @@ def test_each_file_under_a_photos_name_is_answered(page: Events, visitor: Worksp
     photos = app.word_tab.photos
     for name, content in hostile.photos():
         values = {photos.visitor: visitor.id, photos.keys: [], photos.base: ""}
+        values |= {photos.framing: "shape", photos.resolution: 0}
         values |= {photos.drop: [page.upload(name, content)]}
         said = check(page.send(page.of(photos.add), values))
         assert "<script>window" not in said

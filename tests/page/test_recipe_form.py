@@ -39,7 +39,7 @@ def test_the_fields_hold_the_whole_recipe(recipe):
 def form():
     with gr.Blocks():
         kind = gr.Radio(["object", "person"], value="object")
-        form = RecipeForm("subject", gr.State(""), gr.State(""), kind)
+        form = RecipeForm("subject", gr.State(""), gr.State(""), kind, gr.Radio())
         form.wire()
     return form
 
@@ -141,7 +141,7 @@ def test_a_wrong_field_is_named_and_nothing_is_saved(form):
 
 def test_a_word_has_no_method_to_choose(form):
     with gr.Blocks():
-        word = RecipeForm("word", gr.State(""), gr.State(""), gr.Radio())
+        word = RecipeForm("word", gr.State(""), gr.State(""), gr.Radio(), gr.Radio())
     assert word.recipe("", word.rebase("")[1]) == CATALOG["pocket"].recipes["word"]
     assert {"method", "prior", "rank", "text"}.isdisjoint(word.parts)
     assert "vectors" in word.parts

@@ -16,7 +16,6 @@ from personalization.events import Checkpointed, Finished, Preview, SliceEnded, 
 from personalization.methods import installed
 from personalization.recipe import Full, LearnedEmbedding, LowRank, Prior, Recipe
 from personalization.training import loop
-from personalization.training.batches import Batches
 from personalization.training.run import Run
 from tests.support import tiny
 
@@ -194,24 +193,6 @@ def test_a_run_killed_with_sigkill_continues(base, tmp_path):
     a, b = read_tensors(killed.adapter_path), read_tensors(whole.adapter_path)
     assert all(torch.equal(a[key], b[key]) for key in a)
     assert [row.step for row in killed.losses()] == list(range(1, 13))
-
-
-def test_the_batch_is_a_function_of_seed_and_step():
-    batches, same = (Batches(3, 4, photos=5, prompts=4, shape=(4, 8, 8)) for _ in range(2))
-    a, again, other = batches.at(17), same.at(17), batches.at(18)
-    assert all(torch.equal(getattr(a, f), getattr(again, f)) for f in a.__dataclass_fields__)
-    assert not torch.equal(a.noise, other.noise)
-
-
-def test_photos_come_equally_often():
-    batches = Batches(0, 3, photos=5, prompts=1, shape=(1,))
-    seen = [photo for step in range(10) for photo in batches.at(step).photos.tolist()]
-    assert all(seen.count(photo) == 6 for photo in range(5))
-
-
-def test_noise_levels_are_stratified():
-    u = Batches(0, 8, photos=1, prompts=1, shape=(1,)).at(0).u
-    assert sorted((u * 8).long().tolist()) == list(range(8))
 
 
 def test_a_full_disk_stops_with_a_sentence_and_the_run_continues(base, tmp_path, monkeypatch):
