@@ -1,20 +1,27 @@
-"""Files that are the old one or the new one, never half; what one from outside is; sizes."""
+"""Files that are the old one or the new one, never half; what one from outside is; sizes.
+
+All that the package writes is written here.
+"""
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from safetensors import SafetensorError, safe_open
 
 from personalization.errors import AdapterError, WorkspaceError
 
 PART = ".part"  # the end of a name while its content is written
+SCRATCH = "personalization-"  # how the names of folders for an hour begin
 MAX_HEADER = 32 * 2**20  # bytes of a safetensors file's list of tensors
 _PICKLE = (
     "is a pickle, whatever its name says, and could run code: it is not opened. "
@@ -97,28 +104,129 @@ def write_atomically(path: Path, content: bytes | str) -> Path:
 
     Its folder is made, and none above that: what was deleted meanwhile does not come back.
     """
+    with writing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+    return Path(path)
+
+
+def copy_atomically(source: Path, path: Path) -> Path:
+    """The same for what another file holds, of any size."""
+    with Path(source).open("rb") as old, writing(path) as new:
+        shutil.copyfileobj(old, new)
+    return Path(path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that is at `path` once all is written, and nowhere where that fails."""
     path = Path(path)
-    data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=PART)
-    part = Path(name)
+    part, held = _held(lambda: _empty_file(path))
     try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+        with part.open("wb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    return path
+    finally:
+        os.close(held)
+
+
+def append_lines(path: Path, lines: Iterable[str]) -> None:
+    """Add lines to a journal. Whoever reads it leaves out a last line that was cut short.
+
+    Such a line goes before the next ones come; where the disk takes not all of them, it keeps none.
+    """
+    left = memoryview("".join(f"{line}\n" for line in lines).encode())
+    with Path(path).open("a+b", buffering=0) as file:
+        size = file.seek(0, os.SEEK_END)
+        if size:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.seek(0)
+                size = file.read().rfind(b"\n") + 1
+                file.truncate(size)
+        try:
+            while left:
+                left = left[file.write(left) :]
+        except OSError:
+            file.truncate(size)
+            raise
+
+
+@contextmanager
+def scratch(parent: Path | None = None) -> Iterator[Path]:
+    """A folder for what other code writes, until that is read; in `parent`, or a temporary one."""
+    folder, held = _held(lambda: tempfile.mkdtemp(prefix=SCRATCH, suffix=PART, dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(held)
+
+
+def open_lock(path: Path) -> IO[bytes]:
+    """A file that is there for its lock, and holds nothing."""
+    return Path(path).open("ab")
+
+
+def clear_parts(folder: Path, begins: str = "") -> int:
+    """Delete what killed processes left half written; returns how many there were.
+
+    What is being written now is locked, and stays. With `begins`, only what is called so, and in
+    the folder itself.
+    """
+    cleared = 0
+    for root, folders, names in os.walk(folder):
+        parts = [name for name in (*folders, *names) if name.endswith(PART)]
+        cleared += sum(_cleared(Path(root, name)) for name in parts if name.startswith(begins))
+        folders[:] = [] if begins else [name for name in folders if not name.endswith(PART)]
+    return cleared
+
+
+def _cleared(part: Path) -> bool:
+    with suppress(OSError):  # it is in use, another's, or done by now
+        descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if part.is_dir():
+                shutil.rmtree(part)
+            else:
+                part.unlink()
+            return True
+        finally:
+            os.close(descriptor)
+    return False
+
+
+def _empty_file(path: Path) -> str:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=path.name[:60], suffix=PART)
+    os.close(descriptor)
+    return name
+
+
+def _held(make: Callable[[], str]) -> tuple[Path, int]:
+    """What `make` has made, by name and as a descriptor whose lock says that it is in use."""
+    while True:
+        path = make()
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:  # taken for a killed process's before it had its lock
+            continue
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if os.fstat(descriptor).st_nlink:
+            return Path(path), descriptor
+        os.close(descriptor)
 
 
 def disk_problem(error: BaseException) -> str:
     """What the disk refuses, as a sentence; "" for what is not the disk's."""
     if not isinstance(error, OSError):
         return ""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return (
             "The disk is full, and this could not be kept. Delete runs, adapters or photos that "
             "you no longer need, then try again."

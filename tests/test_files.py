@@ -1,16 +1,31 @@
 """A file from outside is told for what it is, by its first bytes and its header; sizes in words."""
 
+import os
 import pickle
+import resource
+import signal
 import struct
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save
 
-from personalization.errors import AdapterError
-from personalization.files import read_header, size_words
+from personalization.errors import AdapterError, WorkspaceError
+from personalization.files import (
+    PART,
+    SCRATCH,
+    append_lines,
+    clear_parts,
+    on_disk,
+    read_header,
+    scratch,
+    size_words,
+    write_atomically,
+    writing,
+)
 
 
 def head(content: bytes, tail: bytes = b"") -> bytes:
@@ -125,3 +140,65 @@ def test_a_download_that_has_not_come_far_is_to_be_repeated(tmp_path, content):
 )
 def test_sizes_are_said_as_people_say_them(size, words):
     assert size_words(size) == words
+
+
+def test_what_a_failure_cuts_short_leaves_the_old_file_and_no_part(tmp_path: Path):
+    path = write_atomically(tmp_path / "a", "old")
+    with suppress(ZeroDivisionError), writing(path) as file:
+        file.write(b"new")
+        raise ZeroDivisionError
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_journal_whose_last_line_was_cut_goes_on_with_whole_ones(tmp_path: Path):
+    path = tmp_path / "log"
+    append_lines(path, ["one", "two"])
+    path.write_bytes(path.read_bytes() + b"th")
+    append_lines(path, ["three"])
+    assert path.read_text() == "one\ntwo\nthree\n"
+    path.write_bytes(b"cut")
+    append_lines(path, [])
+    assert path.read_bytes() == b""
+
+
+def test_a_journal_keeps_whole_lines_where_the_disk_takes_no_more(tmp_path: Path):
+    """A limit on a file's size is what of a full disk can be had everywhere."""
+    path = tmp_path / "log"
+    append_lines(path, ["x" * 99] * 30)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))
+        with pytest.raises(WorkspaceError, match="disk is full"), on_disk():
+            append_lines(path, ["y" * 99] * 30)
+        with pytest.raises(WorkspaceError, match="disk is full"), on_disk():
+            write_atomically(tmp_path / "new", bytes(9000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
+    assert path.read_text() == ("x" * 99 + "\n") * 30
+    assert os.listdir(tmp_path) == ["log"]
+
+
+def test_what_a_killed_process_left_goes_and_what_is_being_written_stays(tmp_path: Path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / f"a{PART}").write_bytes(b"half")
+    (tmp_path / f"b{PART}").mkdir()
+    (tmp_path / f"b{PART}" / "c").write_bytes(b"half")
+    (tmp_path / "whole").touch()
+    with writing(tmp_path / "mine") as file, scratch(tmp_path) as folder:
+        file.write(b"1")
+        (folder / "d").touch()
+        assert clear_parts(tmp_path) == 2
+        assert (folder / "d").exists()
+    assert sorted(os.listdir(tmp_path)) == ["mine", "runs", "whole"]
+    assert os.listdir(tmp_path / "runs") == []
+
+
+def test_among_others_temporary_files_only_ones_own_are_cleared(tmp_path: Path):
+    for name in (f"{SCRATCH}x{PART}", f"others{PART}", "deep"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "deep" / f"{SCRATCH}y{PART}").mkdir()
+    assert clear_parts(tmp_path, SCRATCH) == 1
+    assert sorted(os.listdir(tmp_path)) == ["deep", f"others{PART}"]

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import gradio as gr
 from gradio.utils import get_space
 
 from personalization.errors import PersonalizationError
+from personalization.files import scratch
 from personalization.workspaces.library import Entry, slug
 from personalization.workspaces.workspace import Workspace
 
@@ -38,8 +37,8 @@ def take_from_hub(visit: Visit, found: hub.Found, token: str | None) -> Entry:
     from personalization.sharing import hub
 
     visit.workspace.make_room(found.size)
-    with tempfile.TemporaryDirectory(dir=visit.workspace.folder) as folder:
-        path = hub.fetch(found, Path(folder), token)
+    with scratch(visit.workspace.folder) as folder:
+        path = hub.fetch(found, folder, token)
         # What only a sign-in opens has no address for others.
         source = "" if token else f"{found.repository}/{found.name}"
         return receive(visit.base, visit.workspace.library, path, found.title, source)
@@ -67,10 +66,10 @@ def files_of(owner: Workspace | None, name: str) -> tuple[list[str], list[str]]:
     adapter = library_of(owner).get(name)
     files: list[str] = []
     errors: list[str] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         for kind in FORMATS:
             with collected(errors):
-                path = Path(folder) / f"{slug(name)}-{kind}.safetensors"
+                path = folder / f"{slug(name)}-{kind}.safetensors"
                 written = formats.export(adapter, path, kind)
                 files += [publish_file(owner, file, f"{kind}/{file.name}") for file in written]
     return files, errors

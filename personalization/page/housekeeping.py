@@ -7,6 +7,7 @@ of bytes here, of which the least recently used goes first.
 from __future__ import annotations
 
 import logging
+import tempfile
 import time
 from itertools import count
 from pathlib import Path
@@ -14,7 +15,8 @@ from pathlib import Path
 from gradio.utils import get_upload_folder
 
 from personalization.cache import ON_DISK, trim
-from personalization.files import size_words
+from personalization.files import SCRATCH, clear_parts, size_words
+from personalization.workspaces.clock import Clock
 from personalization.workspaces.served import clear_gone
 from personalization.workspaces.workspace import Workspaces
 
@@ -28,12 +30,11 @@ TOLD = 6  # of so many rounds one is told of
 
 def keep_tidy() -> None:
     """Tidy for ever. What goes wrong in one round is said, and the next one comes all the same."""
-    start, running = time.time(), time.monotonic()
+    clock: Clock | None = None
     for number in count():
-        # The time that this process has seen pass: a clock that jumps ahead expires nobody.
-        now = min(time.time(), start + time.monotonic() - running)
         try:
-            said = tidy(workspaces(), now=now)
+            clock = clock or Clock(workspaces().root)
+            said = tidy(workspaces(), now=clock.now())
             if number % TOLD == 0:
                 logging.getLogger("app").info(said)
         except Exception as error:
@@ -50,6 +51,7 @@ def tidy(store: Workspaces, served: Path | None = None, *, now: float | None = N
     class_images, _ = trim(store.cache, ON_DISK)
     served = Path(get_upload_folder()) if served is None else served
     clear_gone(served, store)
+    clear_parts(Path(tempfile.gettempdir()), SCRATCH)
     copies, _ = trim(served, SERVED, oldest=now - AGE)
     visitors, bytes_used = store.usage()
     return (

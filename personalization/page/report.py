@@ -19,7 +19,7 @@ from personalization.evaluation.comparison import Comparison
 from personalization.evaluation.report import Report
 from personalization.evaluation.spectrum import Mark
 from personalization.events import SliceEnded
-from personalization.files import read_header
+from personalization.files import on_disk, read_header, write_atomically
 from personalization.recipe import LowRank
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
@@ -228,8 +228,8 @@ class ReportPanel:
         workspace = page_workspace(visitor)
         found = compared(workspace, [current, *chosen])
         path = workspace.run(current).folder / "cache" / "comparison.html"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(report_html.render_comparison(found))
+        with on_disk():
+            write_atomically(path, report_html.render_comparison(found))
         return {
             self.comparison: gr.update(
                 value=report_html.render_comparison(found, whole=False), visible=True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +15,7 @@ from pydantic import PlainValidator, WithJsonSchema
 
 from personalization.data.photos import Photo, open_photos
 from personalization.errors import PhotoError, WorkspaceError
-from personalization.files import on_disk
+from personalization.files import copy_atomically, on_disk
 from personalization.workspaces.served import Shelf
 from personalization.workspaces.workspace import Workspace
 
@@ -84,7 +83,7 @@ def publish_file(owner: Workspace | None, path: Path, name: str = "") -> str:
     with on_disk():
         if owner:
             return shelf_of(owner).copy(path, name).as_posix()
-        return shutil.copyfile(path, served_path(owner, name or path.name)).as_posix()
+        return copy_atomically(path, served_path(owner, name or path.name)).as_posix()
 
 
 def served_path(owner: Workspace | None, name: str) -> Path:

@@ -237,7 +237,8 @@ class Picture:
 
     def save(self, path: Path) -> Path:
         """Write a PNG with the record in its text."""
-        info, buffer = PngInfo(), io.BytesIO()
+        info = PngInfo()
+        buffer = io.BytesIO()
         info.add_text(KEY, json.dumps(self.record.to_dict()))
         self.image.save(buffer, "PNG", pnginfo=info)
         return write_atomically(path, buffer.getvalue())

@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -35,6 +34,7 @@ from personalization.adapters.scaling import can_scale, scaled
 from personalization.bases.catalog import BaseSpec
 from personalization.errors import AdapterError, HubError
 from personalization.evaluation.report import Report
+from personalization.files import scratch
 from personalization.sampling.image_grid import image_grid
 from personalization.sharing import licences, model_card
 from personalization.sharing.model_card import Published
@@ -216,9 +216,9 @@ def _earlier(api: HfApi, repository: str) -> Earlier | None:
         )
     read: dict[str, dict[str, Any]] = {}
     for name in ("report.json", "recipe.json"):
-        with suppress(EntryNotFoundError, ValueError), tempfile.TemporaryDirectory() as folder:
+        with suppress(EntryNotFoundError, ValueError), scratch() as folder:
             path = api.hf_hub_download(repository, name, local_dir=folder)
-            read[name] = json.loads(Path(path).read_text())
+            read[name] = json.loads(Path(path).read_bytes())
     return Earlier(_tags(api, repository), read.get("report.json", {}), read.get("recipe.json", {}))
 
 
@@ -233,9 +233,9 @@ def _exported(adapter: Adapter, folder: str) -> dict[str, bytes]:
     is_word = adapter.description.method == TEXTUAL_INVERSION
     name = "learned_embeds.safetensors" if is_word else model_card.WEIGHTS
     files: dict[str, bytes] = {}
-    with tempfile.TemporaryDirectory() as temporary:
+    with scratch() as temporary:
         for kind, prefix in (("diffusers", ""), ("kohya", "kohya/")):
-            target = Path(temporary) / kind / name
+            target = temporary / kind / name
             target.parent.mkdir()
             try:
                 written = formats.export(adapter, target, kind)  # type: ignore[arg-type]

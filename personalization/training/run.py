@@ -35,7 +35,13 @@ from personalization.data.concept import Concept, Kind
 from personalization.data.photo_file import StoredPhotos, decode, encode, pixel_hash
 from personalization.data.photos import Photo
 from personalization.errors import RunError, WorkspaceError
-from personalization.files import PART, on_disk, write_atomically
+from personalization.files import (
+    append_lines,
+    clear_parts,
+    on_disk,
+    open_lock,
+    write_atomically,
+)
 from personalization.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -264,14 +270,13 @@ class Run:
     @_writing
     def log(self, rows: Iterable[LossRow]) -> None:
         """Add lines to the log."""
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.writelines(map(_line, rows))
+        append_lines(self.folder / "log.jsonl", map(_line, rows))
 
     @_writing
     def truncate_log(self, step: int) -> None:
         """Forget what came after the checkpoint: those steps will be done again."""
         rows = (row for row in self.losses() if row.step <= step)
-        write_atomically(self.folder / "log.jsonl", "".join(map(_line, rows)))
+        write_atomically(self.folder / "log.jsonl", "".join(f"{_line(row)}\n" for row in rows))
 
     def preview_path(self, step: int, index: int) -> Path:
         """The file of the `index`-th preview after `step` steps."""
@@ -307,7 +312,7 @@ class Run:
         if not self.writes:
             yield
             return
-        with (self.folder / "lock").open("w") as file:
+        with open_lock(self.folder / "lock") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
@@ -315,14 +320,12 @@ class Run:
                     "Somebody works on this run already, perhaps you in another tab. Wait for it, "
                     "or cancel it there."
                 ) from error
-            for part in self.folder.rglob(f"*{PART}"):
-                if not part.name.startswith("stop"):  # which needs no lock
-                    part.unlink(missing_ok=True)
+            clear_parts(self.folder)
             yield
 
 
 def _line(row: LossRow) -> str:
-    return json.dumps(asdict(row)) + "\n"
+    return json.dumps(asdict(row))
 
 
 def _write(folder: Path, concept: Concept, recipe: Recipe, base: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from zipfile import ZIP_STORED, ZipFile
 
 from personalization.errors import WorkspaceError
-from personalization.files import PART, size_words
+from personalization.files import PART, size_words, writing
 from personalization.workspaces.belongings import FOLDERS, Belonging, belongings
 from personalization.workspaces.library import slug
 from personalization.workspaces.workspace import Workspace
@@ -28,7 +28,10 @@ def write(workspace: Workspace, path: Path) -> Path:
             f"The disk has no room for a copy of your {size_words(size)}. Delete what you no "
             "longer need, or download adapters and pictures one by one."
         )
-    with ZipFile(path, "w", ZIP_STORED, strict_timestamps=False) as archive:
+    with (
+        writing(path) as whole,
+        ZipFile(whole, "w", ZIP_STORED, strict_timestamps=False) as archive,
+    ):
         for each in found:
             inside = PurePosixPath(FOLDERS[each.kind], _called(each))
             for file in _files(each.path):

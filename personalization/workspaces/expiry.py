@@ -24,7 +24,7 @@ FORGOTTEN = ".forgotten-"  # and a hash of the id: the id itself would be kept
 def expire(root: Path, oldest: float) -> int:
     """Delete what was last used before `oldest`, in seconds since the epoch; returns how many.
 
-    What a deletion left behind when it was interrupted goes too.
+    What a deletion left behind when it was interrupted goes too, and what was forgotten.
     """
     expired = 0
     for folder in list(root.iterdir()):
@@ -34,7 +34,9 @@ def expire(root: Path, oldest: float) -> int:
                     folder.unlink()
             elif folder.name.startswith(DELETED):
                 _remove(folder)
-            elif ID.fullmatch(folder.name) and _last_used(folder) < oldest:
+            elif ID.fullmatch(folder.name) and (
+                _last_used(folder) < oldest or forgotten(root, folder.name)
+            ):
                 _remove(folder.rename(root / (DELETED + secrets.token_urlsafe(16))))
                 expired += 1
         except OSError as error:  # its name would be a key

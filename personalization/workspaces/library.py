@@ -18,7 +18,13 @@ from pathlib import Path
 from personalization.adapters import adapter
 from personalization.adapters.adapter import Adapter, Description
 from personalization.errors import AdapterError
-from personalization.files import MAX_HEADER, Header, on_disk, read_header, write_atomically
+from personalization.files import (
+    MAX_HEADER,
+    Header,
+    copy_atomically,
+    on_disk,
+    read_header,
+)
 
 BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "adapters"
 SUFFIX = ".safetensors"
@@ -105,7 +111,7 @@ class Library:
         self.describe(source)
         self.make_room(source.stat().st_size)
         with on_disk():
-            return self._entry(write_atomically(self._free_path(title), source.read_bytes()))
+            return self._entry(copy_atomically(source, self._free_path(title)))
 
     def copies(self, path: Path) -> tuple[Entry, ...]:
         """The visitor's own entries that were added from the file that a run has made."""
@@ -125,9 +131,13 @@ class Library:
         for entry in self.copies(path):
             named = entry.description
             if told and named and named != told:
+                made = self.read(path)
+                new = _called(made, named.title, named.placeholder_token)
                 with on_disk():
-                    write_atomically(entry.path, path.read_bytes())
-                self._describe_anew(entry.path, named.title, named.placeholder_token)
+                    if new.description == made.description:
+                        copy_atomically(path, entry.path)
+                    else:
+                        self._rewrite(entry.path, new)
 
     def rename(self, name: str, title: str = "", placeholder_token: str = "") -> Entry:
         """Give one of the visitor's own another title, its word another name; "" leaves each.
@@ -144,7 +154,10 @@ class Library:
                 f"The title has {len(title)} characters; at most {MAX_TITLE} fit. Shorten it.",
                 field="title",
             )
-        self._describe_anew(path, title or (about.title if about else ""), placeholder_token)
+        adapter = self.read(path)
+        new = _called(adapter, title or (about.title if about else ""), placeholder_token)
+        if new.description != adapter.description:
+            self._rewrite(path, new)
         return self._entry(path)
 
     def word_can_be_renamed(self, name: str) -> bool:
@@ -165,23 +178,15 @@ class Library:
         """Delete one of the visitor's own. Raises `AdapterError` for any other."""
         self._own(name).unlink()
 
-    def _describe_anew(self, path: Path, title: str, placeholder_token: str) -> None:
-        """Write the file with this title and this word, unless it has them already."""
+    def _rewrite(self, path: Path, new: Adapter) -> None:
+        """The same file with other contents, no newer than it was."""
         from personalization.adapters import formats
-        from personalization.adapters.adapter_deltas import with_word
 
-        adapter = self.read(path)
-        word = adapter.description.placeholder_token
-        new = adapter.described(title=title)
-        if placeholder_token not in ("", word):
-            new = with_word(new, placeholder_token)
-        if new.description == adapter.description:
-            return
         was = path.stat()
         self.make_room(max(0, sum(t.nbytes for t in new.tensors.values()) - was.st_size))
         with on_disk():
             new.save(path, formats.diffusers_metadata(new))
-        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))  # it is no newer than it was
+        os.utime(path, ns=(was.st_atime_ns, was.st_mtime_ns))
 
     def _own(self, name: str) -> Path:
         path = self._path(name)
@@ -216,6 +221,15 @@ class Library:
             return Entry(path.stem, path, size, own, description)
         except AdapterError as error:
             return Entry(path.stem, path, size, own, None, str(error))
+
+
+def _called(adapter: Adapter, title: str, placeholder_token: str) -> Adapter:
+    """With this title, and its word called so; "" leaves that."""
+    from personalization.adapters.adapter_deltas import with_word
+
+    new = adapter.described(title=title)
+    word = adapter.description.placeholder_token
+    return new if placeholder_token in ("", word) else with_word(new, placeholder_token)
 
 
 def slug(title: str) -> str:

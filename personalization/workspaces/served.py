@@ -27,7 +27,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from personalization.files import PART
+from personalization.files import copy_atomically, open_lock, write_atomically
 from personalization.workspaces.workspace import Workspace, Workspaces
 
 FRESH = 3600.0  # seconds in which a folder without a lock may be one that is about to get it
@@ -39,10 +39,10 @@ def new_folder(parent: str | None = None) -> Path:
     return (Path(parent) if parent else where) / f"served-{secrets.token_hex(8)}"
 
 
-def take(folder: Path) -> IO[str]:
+def take(folder: Path) -> IO[bytes]:
     """Make that folder, and delete those of processes that are no more; its lock, to be held."""
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = _lock_of(folder).open("w")
+    lock = open_lock(_lock_of(folder))
     fcntl.flock(lock, fcntl.LOCK_EX)
     folder.mkdir(mode=0o700, exist_ok=True)
     for other in folder.parent.glob("served-*/"):
@@ -68,9 +68,7 @@ class Shelf:
             target.touch()  # in use: what has not been for a day goes
         else:
             self._make(target.parent)
-            part = target.with_name(f"{secrets.token_hex(4)}{PART}")
-            shutil.copyfile(path, part)
-            part.replace(target)
+            copy_atomically(path, target)
         self.tie(target, path)
         return target
 
@@ -78,7 +76,7 @@ class Shelf:
         """The copy is of a file of the workspace, and goes with it."""
         if path.is_relative_to(self.workspace.folder):
             mark = copy.parent.with_suffix(".from")
-            mark.write_text(str(path.relative_to(self.workspace.folder)))
+            write_atomically(mark, str(path.relative_to(self.workspace.folder)))
 
     def new_path(self, name: str) -> Path:
         """Where a new file is to be written, under an address of its own."""
@@ -94,7 +92,7 @@ class Shelf:
                     mark = self.folder / f"{_hash(str(path.relative_to(self.served)))}.sent"
                     said = f"{path.stat().st_mtime_ns} {path.relative_to(self.served)}"
                     self._make(self.folder)
-                    mark.write_text(said)
+                    write_atomically(mark, said)
 
     def withdraw(self) -> None:
         """Hand out no more what is not in the workspace any longer."""

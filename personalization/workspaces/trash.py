@@ -12,6 +12,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from personalization.errors import WorkspaceError
 from personalization.files import on_disk
 
 UNDO = 10.0  # seconds
+BACK = "back-"  # and the ticket: it is being brought back
 _TICKET = re.compile(r"(\d{1,20})-[A-Za-z0-9_-]{8}")
 
 
@@ -51,23 +53,34 @@ class Trash:
                 f"It is gone: what was deleted can be brought back for {UNDO:.0f} seconds, and "
                 "while nothing else needs its room."
             )
-        back = []
         with on_disk():
-            for path in sorted(folder.glob("*/*")):
-                target = _free(self.home / path.relative_to(folder))
-                target.parent.mkdir(exist_ok=True)
-                back.append(path.rename(target))
-            shutil.rmtree(folder)
-        return back
+            # From now on all of it comes back, even where the process ends halfway.
+            return self._bring(folder.rename(self.folder / f"{BACK}{ticket}"))
 
     def purge(self, *, older_than: float = UNDO) -> None:
         """Delete for good what has lain here for that many seconds."""
         for folder in self.folder.glob("*/"):
+            if folder.name.startswith(BACK):  # its process was killed meanwhile
+                self._bring(folder)
+                continue
             known = _TICKET.fullmatch(folder.name)
             age = (time.time_ns() - int(known[1])) / 1e9 if known else older_than
             # A negative age is a clock that went back: it will not be seen to pass.
             if age >= older_than or age < -UNDO:
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _bring(self, folder: Path) -> list[Path]:
+        """Out of a folder of the trash to where it was, as far as nobody else has done it."""
+        back = []
+        for path in sorted(folder.glob("*/*")):
+            target = _free(self.home / path.relative_to(folder))
+            target.parent.mkdir(exist_ok=True)
+            with suppress(FileNotFoundError):
+                back.append(path.rename(target))
+        for emptied in (*folder.glob("*/"), folder):
+            with suppress(OSError):
+                emptied.rmdir()
+        return back
 
 
 def _free(path: Path) -> Path:

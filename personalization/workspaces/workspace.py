@@ -39,7 +39,13 @@ from personalization.data.concept import Concept
 from personalization.data.photo_file import decode, encode
 from personalization.data.photos import Photo
 from personalization.errors import RunError, WorkspaceError
-from personalization.files import NOT_WRITABLE, on_disk, size_words, write_atomically
+from personalization.files import (
+    NOT_WRITABLE,
+    clear_parts,
+    on_disk,
+    size_words,
+    write_atomically,
+)
 from personalization.recipe import Recipe
 from personalization.training.run import Run
 from personalization.training.start import disk_needed, start
@@ -262,7 +268,8 @@ class Workspaces:
         return len(folders), sum(Workspace(folder).size() for folder in folders)
 
     def tidy(self, oldest: float) -> None:
-        """Let go of what was deleted, and of class images not used since `oldest`."""
+        """Let go of what was deleted or left half written, and of old class images."""
+        clear_parts(self.root)
         for folder in self.root.glob("*/trash"):
             Trash(folder.parent).purge()
         trim(self.cache, ON_DISK, oldest=oldest)

@@ -68,3 +68,15 @@ def test_a_token_that_was_not_given_out_brings_nothing_back(home, ticket):
     with pytest.raises(WorkspaceError):
         Trash(home).put_back(ticket)
     assert files(home) == before
+
+
+def test_an_undo_that_was_killed_halfway_is_finished(home):
+    before, trash = files(home), Trash(home)
+    ticket = trash.put([home / "photos/a.png", home / "photos/b.png", home / "runs/dog"])
+    (trash.folder / ticket).rename(trash.folder / f"back-{ticket}")
+    (trash.folder / f"back-{ticket}" / "photos/a.png").rename(home / "photos/a.png")
+    with pytest.raises(WorkspaceError):
+        trash.put_back(f"back-{ticket}")
+    trash.purge()
+    assert files(home) == before
+    assert list(trash.folder.iterdir()) == []
