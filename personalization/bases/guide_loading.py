@@ -54,6 +54,19 @@ def reference_adapter(base: Base) -> ReferenceAdapter:
     return adapter
 
 
+def reference_at_hand(base: Base) -> bool:
+    """Whether it is on this machine already, so that nothing has to be fetched."""
+    spec = REFERENCES.get(base.spec.family)
+    if spec is None:
+        return False
+    if Path(spec.weights.source).is_dir():
+        return True
+    folder = spec.encoder_folder
+    return loading.at_hand(spec.weights, spec.file) and loading.at_hand(
+        spec.encoder, f"{folder}/model.safetensors"
+    )
+
+
 def structure_adapter(base: Base, spec: StructureSpec) -> nn.Module:
     """On the base's device. Raises `BaseError` where it cannot be had."""
     adapter: nn.Module = _kept(base, "structure", spec, lambda: _read_structure(spec, base))

@@ -173,6 +173,15 @@ def fetched(checkpoint: Checkpoint, name: str) -> Path:
     return Path(path)
 
 
+def at_hand(checkpoint: Checkpoint, name: str) -> bool:
+    """Whether that file is in the Hub's cache on this machine."""
+    try:
+        cached_file(checkpoint.source, name, revision=checkpoint.revision, local_files_only=True)
+    except _FAILURES:
+        return False
+    return True
+
+
 def small_decoder(checkpoint: Checkpoint, like: nn.Module) -> Any:
     """A small autoencoder in the precision and on the device of `like`. Raises `BaseError`."""
     try:

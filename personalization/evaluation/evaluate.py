@@ -17,6 +17,7 @@ from personalization.adapters import adapter as adapters
 from personalization.adapters.adapter import Adapter
 from personalization.adapters.formats import diffusers_metadata
 from personalization.bases.base import Base
+from personalization.bases.guide_loading import reference_at_hand
 from personalization.data.frames import crop
 from personalization.errors import PersonalizationError
 from personalization.evaluation import encoders, report_html
@@ -29,6 +30,8 @@ from personalization.evaluation.trained_adapter import TrainedAdapter
 from personalization.events import SliceEnded, Stage
 from personalization.files import write_atomically
 from personalization.sampling import generate
+from personalization.sampling.guides import NO_GUIDES, Guides, without_training
+from personalization.sampling.guiding import guided, usable
 from personalization.sampling.settings import Settings
 from personalization.stacking.application import applied
 from personalization.stacking.stack import Slot, Stack
@@ -76,17 +79,19 @@ def evaluating(
     settings = _settings(base)
     conditions = f"{base.fingerprint}/{base.spec.size}/{settings.steps}/{settings.guidance:g}"
     conditions += "/fast" if settings.fast else ""
+    crops = [crop(photo, base.spec.size) for photo in trained.photos]
+    guides = _without_training(base, crops, trained.description.kind)
     renderer = Renderer(
-        _drawing(base, trained.adapter, settings),
+        _drawing(base, trained.adapter, settings, guides),
         image_cache,
         base=conditions,
         trained=f"{conditions}/{trained.adapter.sha256}",
         out_of_time=out_of_time,
         per_batch=generate.per_batch(base),
     )
-    crops = [crop(photo, base.spec.size) for photo in trained.photos]
     poses = encoders.encoder_spec(base.spec.encoder).poses
-    for event in measuring(trained, crops, renderer, encoder_pair, budget or Budget(), poses=poses):
+    budget = replace(budget or Budget(), untrained=guides is not NO_GUIDES)
+    for event in measuring(trained, crops, renderer, encoder_pair, budget, poses=poses):
         if isinstance(event, Report):
             event = replace(
                 event,
@@ -150,9 +155,26 @@ def _settings(base: Base) -> Settings:
     return generate.as_drawn(base, generate.quick(base, Settings(steps=steps)))
 
 
-def _drawing(base: Base, adapter: Adapter, settings: Settings) -> Drawing:
-    def draw(strength: float, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
-        with applied(base, Stack((Slot(adapter, strength),) if strength else ())):
+def _without_training(base: Base, crops: Sequence[Image.Image], kind: str) -> Guides:
+    """The first photo as a reference, where the base has what reads it on this machine.
+
+    It is not fetched for a report: the image encoder of Stable Diffusion's weighs 2.5 GB.
+    """
+    if not crops or not reference_at_hand(base):
+        return NO_GUIDES
+    guides, _ = usable(base, without_training(crops[0], kind), crops[0].size)
+    return guides
+
+
+def _drawing(base: Base, adapter: Adapter, settings: Settings, untrained: Guides) -> Drawing:
+    def draw(
+        strength: float | None, prompts: Sequence[str], seeds: Sequence[int]
+    ) -> list[Image.Image]:
+        guides = untrained if strength is None else NO_GUIDES
+        with (
+            applied(base, Stack((Slot(adapter, strength),) if strength else ())),
+            guided(base, guides, guidance=settings.guidance or 0.0),
+        ):
             return generate.draw_each(base, prompts, seeds, settings)
 
     return draw

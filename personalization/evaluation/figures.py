@@ -91,6 +91,7 @@ class Figures:
     by_prompt: dict[str, tuple[float, float]] = field(hash=False)  # subject, prompt fidelity
     encoders: tuple[str, str]  # of the subject, of the prompt
     pictures: int
+    untrained: Level | None = None  # a photo as the base's reference, without training
 
     @property
     def one_thing(self) -> bool:

@@ -23,7 +23,7 @@ from personalization.evaluation.plan import SEED, TRIED_FIRST, Budget, Plan, see
 from personalization.evaluation.prompts import Prompt, unrelated, with_article
 from personalization.evaluation.renderer import OutOfTimeError, Renderer
 from personalization.evaluation.report import Report, Shot
-from personalization.evaluation.scorer import Scorer, Sweep, copying_of
+from personalization.evaluation.scorer import Scorer, Scores, Sweep, copying_of
 from personalization.evaluation.trained_adapter import TrainedAdapter
 from personalization.events import SliceEnded, Stage
 
@@ -118,6 +118,7 @@ def _measured(
     strengths = (1.0,) if trained.is_word else plan.strengths
     sweep = yield from _sweep(renderer, scorer, strengths, plan.seeds)
     drift = yield from _drift(trained, renderer, scorer, plan, sweep.balance)
+    untrained = (yield from _untrained(renderer, scorer)) if plan.untrained else None
     chosen = sweep.chosen
     figures = Figures(
         levels=sweep.levels,
@@ -132,6 +133,7 @@ def _measured(
         by_prompt=scorer.fidelities(chosen),
         encoders=(scorer.encoder_pair.subject.name, scorer.encoder_pair.prompt.name),
         pictures=renderer.done,
+        untrained=scorer.level(0.0, untrained, sweep.base) if untrained else None,
     )
     return Report(
         concept=trained.concept,
@@ -140,6 +142,7 @@ def _measured(
         figures=figures,
         shots=scorer.best_first(sweep),
         sweep=scorer.at_each_strength(sweep, SWEPT_PROMPTS),
+        untrained=scorer.shots(untrained, 0.0) if untrained else (),
         limits=verdict.limits(trained.concept, figures, scorer.among_photos.tolist()),
         evidence={
             "encoders": list(dict.fromkeys(figures.encoders)),
@@ -169,6 +172,13 @@ def _sweep(
     )
     pictures = yield from renderer.draw("more seeds", strengths[best], by_word * rounds, seeds)
     return Sweep(base, by_strength, levels, strengths[best], scorer.scores(pictures))
+
+
+def _untrained(renderer: Renderer, scorer: Scorer) -> Generator[Stage, None, Scores]:
+    """The class's prompts, drawn by the base that looks at one photo."""
+    texts = [prompt.of_class for prompt in scorer.prompts]
+    pictures = yield from renderer.draw("without training", None, texts, seeds_of(len(texts)))
+    return scorer.scores(pictures)
 
 
 def _drift(

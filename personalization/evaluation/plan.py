@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from personalization.sampling.sweep import STRENGTHS
 
@@ -19,12 +19,13 @@ class Plan:
     class_pictures: int = 8
     unrelated: int = 10
     strengths: tuple[float, ...] = STRENGTHS
+    untrained: bool = False  # whether a photo's reference is drawn from as well, without training
 
     def pictures(self, *, word: bool) -> int:
         """In all; a learned word has one strength and nothing to lose."""
         lost = self.class_pictures + self.unrelated
         drawn = self.prompts * self.seeds + lost  # by the base
-        strengths = 1 if word else len(self.strengths)
+        strengths = (1 if word else len(self.strengths)) + self.untrained
         return drawn + self.prompts * (strengths + self.seeds - 1) + (0 if word else lost)
 
 
@@ -43,18 +44,21 @@ TRIED_FIRST = 0.8  # a strength of every plan: its pictures are timed
 class Budget:
     """What a report may cost: the first of `plans` that fits into about so many seconds.
 
-    Without `seconds` that is the first; where none fits, the last.
+    Without `seconds` that is the first; where none fits, the last. `untrained`: whether the base
+    reads a reference picture, so that what training buys can be told.
     """
 
     seconds: float | None = SECONDS
     plans: tuple[Plan, ...] = PLANS
+    untrained: bool = False
 
     def afford(self, seconds_each: float, *, word: bool) -> Plan:
         """The plan, where a picture takes `seconds_each`."""
-        for plan in self.plans:
+        plans = [replace(plan, untrained=self.untrained) for plan in self.plans]
+        for plan in plans:
             if self.seconds is None or seconds_each * plan.pictures(word=word) <= self.seconds:
                 return plan
-        return self.plans[-1]
+        return plans[-1]
 
 
 def seeds_of(prompts: int, rounds: int = 1) -> list[int]:

@@ -24,8 +24,9 @@ from personalization.events import Stage
 from personalization.files import write_atomically
 from personalization.sampling import generate
 
-Drawing = Callable[[float, Sequence[str], Sequence[int]], list[Image.Image]]
-"""draw(strength, prompts, seeds): a picture for each prompt; strength 0 is the untouched base."""
+Drawing = Callable[[float | None, Sequence[str], Sequence[int]], list[Image.Image]]
+"""draw(strength, prompts, seeds): a picture for each prompt; strength 0 is the untouched base, and
+None that base with a photo as its reference, without any training."""
 
 
 class ImageCache:
@@ -135,7 +136,7 @@ class Renderer:
         return len(self._there)
 
     def draw(
-        self, name: str, strength: float, prompts: Sequence[str], seeds: Sequence[int]
+        self, name: str, strength: float | None, prompts: Sequence[str], seeds: Sequence[int]
     ) -> Generator[Stage, None, list[Image.Image]]:
         """Yields progress, returns the pictures: ``pictures = yield from renderer.draw(...)``."""
         wanted = {
@@ -153,7 +154,7 @@ class Renderer:
         return [picture for key in keys if (picture := pictures[key]) is not None]
 
     def _draw_batch(
-        self, strength: float, batch: Mapping[str, tuple[str, int]]
+        self, strength: float | None, batch: Mapping[str, tuple[str, int]]
     ) -> dict[str, Image.Image]:
         # The first batch, and those that decide the plan, are drawn whatever they take:
         # else a slow machine would never get on.
@@ -170,6 +171,7 @@ class Renderer:
         self.drawn += len(pictures)
         return pictures
 
-    def _key(self, strength: float, prompt: str, seed: int) -> str:
+    def _key(self, strength: float | None, prompt: str, seed: int) -> str:
         model = f"{self.trained}@{strength:g}" if strength else self.base
+        model = f"{self.trained}/untrained" if strength is None else model
         return json.dumps([model, prompt, seed])

@@ -5,6 +5,7 @@ It holds pictures that the models drew and never a photo: it is made to be hande
     report.json            everything but the pictures, and for people the sentences
     report/shot-00.png     the pictures at the recommended strength, the best first
     report/sweep-00.png    those of a few prompts at every strength
+    report/untrained-00.png  without any training, where the base reads a reference
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class Report:
     losses: tuple[LossRow, ...] = ()
     sweep: tuple[Shot, ...] = ()
     limits: tuple[str, ...] = ()
+    untrained: tuple[Shot, ...] = ()  # by the first photo as a reference, in the prompts' order
     evidence: dict[str, Any] = field(default_factory=dict, hash=False)
 
     @property
@@ -76,6 +78,11 @@ class Report:
         if self.figures is None:
             return verdict.unmeasured(self.limits)
         return verdict.of(self.concept, self.figures, self.limits)
+
+    @property
+    def bought(self) -> str:
+        """What training gave beyond a photo that is only looked at; empty where not measured."""
+        return verdict.bought(self.figures) if self.figures else ""
 
     @property
     def failures(self) -> list[str]:
@@ -118,12 +125,13 @@ class Report:
         if f := self.figures:
             derived = {"subject_progress": f.subject_progress, "holds_until": f.holds_until}
             data["figures"] |= derived
-        sentences = {"verdict": self.verdict, "failures": self.failures}
+        sentences = {"verdict": self.verdict, "failures": self.failures, "bought": self.bought}
         return {"format": FORMAT, **sentences, **data}
 
     def save(self, folder: Path) -> None:
         """report.json and its pictures in report/; the JSON last: then it is whole."""
-        for name, shots in (("shot", self.shots), ("sweep", self.sweep)):
+        pictures = {"shot": self.shots, "sweep": self.sweep, "untrained": self.untrained}
+        for name, shots in pictures.items():
             for index, shot in enumerate(shots):
                 buffer = io.BytesIO()
                 shot.image.save(buffer, "PNG")
@@ -142,8 +150,9 @@ class Report:
                 data = _from_format_1(data)
             if data["format"] != FORMAT:
                 raise ValueError(f"its format is {data['format']}")
-            for name, shots in (("shot", data["shots"]), ("sweep", data["sweep"])):
-                for index, shot in enumerate(shots):
+            for name in ("shot", "sweep", "untrained"):
+                key = "shots" if name == "shot" else name
+                for index, shot in enumerate(data.get(key, ())):
                     shot["image"] = _opened(_picture(folder, name, index))
             return _adapter().validate_python(data)
         except FileNotFoundError as error:

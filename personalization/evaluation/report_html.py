@@ -26,6 +26,7 @@ from personalization.files import size_words
 
 SIDE = 384  # pixels of a picture in the report, at most
 COMPARED = 4  # pictures of each way of teaching
+UNTRAINED = "no training, one photo as a reference"
 
 Pairs = list[tuple[str, str]]
 
@@ -41,6 +42,7 @@ def render(report: Report, *, whole: bool = True) -> str:
         strip=[(image, *_named(caption)) for image, caption in report.strip()],
         fidelity_chart=_fidelity_chart(figures),
         sweep=_sweep(report.sweep),
+        bought=_bought(report),
         loss_curve=_loss_curve(report),
         cost=_cost(report.cost),
         rows=rows(figures) if figures else [],
@@ -72,12 +74,13 @@ def rows(figures: Figures) -> list[tuple[str, Estimate | None, Estimate | None]]
     levels = [(f"strength {level.strength:g}", level) for level in figures.levels]
     if figures.balance not in figures.levels:
         levels.append((f"chosen, {figures.balance.strength:g}, all seeds", figures.balance))
+    untrained = [(UNTRAINED, figures.untrained)] if figures.untrained else []
     photos = "real photos among themselves" if figures.real else "one photo: nothing to compare"
     return [
         (photos, figures.real, None),
         *(
             (name, level.subject_fidelity, level.prompt_fidelity)
-            for name, level in [("untouched base", figures.base), *levels]
+            for name, level in [("untouched base", figures.base), *untrained, *levels]
         ),
     ]
 
@@ -143,6 +146,16 @@ def _sweep(shots: Sequence[Shot]) -> list[list[Shot]]:
     """A row for each prompt with a picture at each strength; none of a single strength."""
     by_prompt = [list(row) for _, row in groupby(shots, lambda shot: shot.prompt)]
     return by_prompt if len({shot.strength for shot in shots}) > 1 else []
+
+
+def _bought(report: Report) -> list[tuple[str, list[Shot]]]:
+    """The same prompts and seeds without training and with it."""
+    trained = {shot.seed: shot for shot in report.shots}
+    pairs = [(shot, trained[shot.seed]) for shot in report.untrained if shot.seed in trained]
+    if not pairs:
+        return []
+    without, taught = zip(*pairs[:COMPARED], strict=True)
+    return [("no training", list(without)), ("trained", list(taught))]
 
 
 def _strips(comparison: Comparison) -> list[tuple[str, list[Shot]]]:

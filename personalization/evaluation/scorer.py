@@ -115,6 +115,10 @@ class Scorer:
             for strength, scores in sweep.by_strength.items()
         )
 
+    def shots(self, scores: Scores, strength: float) -> tuple[Shot, ...]:
+        """One for each picture, in their order."""
+        return tuple(self._shot(scores, i, strength) for i in range(len(scores.pictures)))
+
     def _shot(self, scores: Scores, i: int, strength: float) -> Shot:
         """Picture i with what was asked for and what is said of it."""
         n = len(self.prompts)

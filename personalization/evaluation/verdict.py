@@ -169,3 +169,16 @@ def _drifts(concept: TrainedConcept, figures: Figures) -> str:
     return (
         f"Without the word, every {concept.others} now drifts towards it ({share:.0%} of the way)."
     )
+
+
+def bought(figures: Figures) -> str:
+    """Training beside one photo as a reference, on the same prompts; empty where not measured."""
+    if figures.untrained is None:
+        return ""
+    rows = [("One photo as a reference", figures.untrained), ("Training", figures.balance)]
+    said = [
+        f"{name}: {level.subject_share.mean:.0%} of the photos’ likeness, "
+        f"{level.prompt_share.mean:.0%} of the base’s obedience."
+        for name, level in rows
+    ]
+    return " ".join(said)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from personalization.sampling.guides import Guides, Structure
     from personalization.sampling.picture_record import PictureRecord
 
-FACES = "A face is somebody’s: use it with their consent."
 REACHES = [("all of it", "all"), ("its style", "style"), ("its layout", "layout")]
 SOURCES = [("of a picture", "picture"), ("a map that I have", "map"), ("draw one", "draw")]
 FAINT = 5  # grey levels: what is no darker is paper
@@ -43,16 +42,17 @@ class GuidesPanel:
         with gr.Accordion(
             "A reference picture, a structure map", open=False, elem_id="stack-guides"
         ) as self.accordion:
-            with gr.Group() as self.reading:
-                gr.HTML(html.hint(f"What it is to look like, without any training. {FACES}"))
+            with gr.Column() as self.reading:
+                gr.HTML(html.hint(f"What it is to look like, without any training. {html.FACES}"))
                 self.reference = gr.Gallery(
                     type="pil", label="Reference pictures, up to four", height=200, columns=4,
                     file_types=["image"], interactive=True, elem_id="stack-reference",
+                    object_fit="contain", fit_columns=False,
                 )  # fmt: skip
                 with gr.Row() as self.how_read:
                     self.weight = weight("Weight", "stack-reference-weight")
                     self.reach = gr.Radio(REACHES, value="all", label="Taken from it")
-            with gr.Group() as self.following:
+            with gr.Column() as self.following:
                 gr.HTML(html.hint("Where things go: a map that the picture follows."))
                 with gr.Row():
                     self.kind = gr.Radio(

@@ -126,6 +126,9 @@ def trigger(run: Run) -> str:
     )
 
 
+FACES = "A face is somebody’s: use it with their consent."
+
+
 def section(number: int, title: str, hint: str = "") -> str:
     """The numbered head of a part of the form."""
     said = f'<p class="hint">{hint}</p>' if hint else ""

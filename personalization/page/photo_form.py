@@ -90,6 +90,7 @@ class PhotoForm:
             elem_id=f"{purpose}-photos",
             elem_classes="drop",
         )
+        gr.HTML(html.hint(html.FACES))
         self.notes = gr.HTML(elem_id=f"{purpose}-photo-notes")
         self.photographs = PhotographNotice(purpose)
         examples = html.example_sets(example_sets(purpose))

@@ -26,7 +26,8 @@ from personalization.training.start import check_new, fitted
 
 from . import html
 from .event_options import LATEST, QUEUED, UNQUEUED
-from .loaded import ON_ZERO, device
+from .first_try import Asked, FirstTry
+from .loaded import ON_ZERO, device, spec_of
 from .loaded import base as loaded
 from .long_work import LONG, SIZES, LongWork, sentence
 from .messages import collected
@@ -119,6 +120,7 @@ class TrainingTab:
             with gr.Column(scale=5, min_width=320, elem_classes="form-column"):
                 self.photos = PhotoForm(purpose, visitor, base, stored.keys, [beside.keys])
                 self.word = WordForm(purpose, training.hints)
+                self.first_try = FirstTry(purpose) if training is SUBJECT else None
                 gr.HTML(html.section(3, "Teach", training.method))
                 self.form = RecipeForm(purpose, visitor, base, self.word.kind, self.photos.framing)
                 self.notes = gr.HTML(elem_id=f"{purpose}-setting-notes")
@@ -134,6 +136,7 @@ class TrainingTab:
             *(*self.photos.shown, *self.word.shown, stored.fields, *self.form.rebased),
             self.photos.unread,
             self.estimate,
+            *([self.first_try.column, *self.first_try.parts] if self.first_try else []),
         ]
         self.followed = [*self.photos.shown, self.form.own, *self.run_panel.parts]
         self.restored = [*self.rebased, *self.fields, *self.run_panel.parts]
@@ -160,9 +163,22 @@ class TrainingTab:
         shown = [*notes, *self.run_panel.parts, *self.long.parts]
         self.train.click(self.begin, entered, shown, **QUEUED)
         self.long.go.click(self.begin_all_the_same, entered, shown, **QUEUED)
+        if self.first_try:
+            self.first_try.wire(entered, self.asked)
+            self.first_try.train.click(self.begin, entered, shown, **QUEUED)
         for size, button in zip(SIZES, self.long.smaller, strict=True):
             take = partial(self.take_smaller, size)
             button.click(take, None, [resolution, *self.long.parts], **UNQUEUED)
+
+    def asked(self, values: Values) -> Asked:
+        """What can be tried before it is taught."""
+        return Asked(
+            values[self.visitor],
+            values[self.base],
+            values[self.word.class_noun] or "",
+            values[self.word.kind],
+            tuple(values[self.stored.keys]),
+        )
 
     def pick_example(self, values: Values, event: gr.EventData) -> dict:
         """An example set in place of the photos that are there, with its word and noun."""
@@ -304,6 +320,7 @@ class TrainingTab:
             **self.read_word(now),
             **self.form.offer(visit.workspace),
             self.estimate: self.say_estimate(now),
+            **(self.first_try.for_base(spec_of(visit.base)) if self.first_try else {}),
         }
 
     def remembered_fields(self, values: Values) -> dict:

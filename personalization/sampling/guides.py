@@ -118,6 +118,11 @@ class Guides:
 NO_GUIDES = Guides()
 
 
+def without_training(picture: Image.Image, kind: str, key: str = "") -> Guides:
+    """One photo in place of a training; of a style, how it is drawn and not what is on it."""
+    return Guides(Reference((picture,), 1.0, "style" if kind == "style" else "all", (key,)))
+
+
 def _within(name: str, value: float, most: float) -> None:
     if not 0 <= value <= most:  # NaN is outside as well
         raise RecipeError(f"{name} is {value:g}; it must lie between 0 and {most:g}.", field=name)

@@ -182,7 +182,9 @@ def perfect(case: Case, adapter: Adapter, photos: tuple[Photo, ...]) -> tuple[fl
     """
     base = bases.load(SPEC)
 
-    def draw(strength: float, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    def draw(
+        strength: float | None, prompts: Sequence[str], seeds: Sequence[int]
+    ) -> list[Image.Image]:
         if not strength:
             return draw_each(base, prompts, seeds, Settings(steps=STEPS))
         asked = zip(prompts, seeds, strict=True)

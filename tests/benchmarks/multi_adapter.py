@@ -87,7 +87,9 @@ def beside(
     """The report's figures at full weight with the others on the rack, beside the bare base."""
     base = bases.load(SPEC)
 
-    def draw(strength: float, prompts: Sequence[str], seeds: Sequence[int]) -> list[Image.Image]:
+    def draw(
+        strength: float | None, prompts: Sequence[str], seeds: Sequence[int]
+    ) -> list[Image.Image]:
         if not strength:
             return bare(tuple(prompts), tuple(seeds))
         slots = (Slot(adapter, strength), *map(Slot, others))

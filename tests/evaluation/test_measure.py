@@ -13,7 +13,7 @@ from personalization.adapters.adapter import Adapter
 from personalization.bases.catalog import ASSETS
 from personalization.data.frames import crop
 from personalization.errors import PhotoError
-from personalization.evaluation import metrics, verdict
+from personalization.evaluation import metrics, report_html, verdict
 from personalization.evaluation.encoders import (
     ClipEncoder,
     DebiasedFeatures,
@@ -22,6 +22,7 @@ from personalization.evaluation.encoders import (
 from personalization.evaluation.figures import Estimate
 from personalization.evaluation.measure import measuring
 from personalization.evaluation.plan import Budget, Plan
+from personalization.evaluation.prompts import eval_prompts
 from personalization.evaluation.renderer import ImageCache, Renderer
 from personalization.evaluation.report import Cost, Report
 from personalization.evaluation.trained_adapter import TrainedAdapter
@@ -63,6 +64,34 @@ def test_a_style_taught_as_a_subject_is_noticed_by_the_real_judge(
     assert report.figures.one_thing == one_thing
     assert ("cannot be said" in report.verdict) != one_thing
     assert ("teach it as a style" in report.verdict) != one_thing
+
+
+def test_what_one_photo_gives_without_training_stands_beside_what_training_gave(tmp_path):
+    model = Model()
+    asked = [prompt.of_class for prompt in eval_prompts(MUG, PLAN.prompts)]
+    words = {prompt.of_class: prompt.of_subject for prompt in eval_prompts(MUG, PLAN.prompts)}
+
+    def draw(strength: float | None, prompts: Sequence[str], seeds: Sequence[int]):
+        if strength is None:  # a photo is looked at: half of what the adapter knows
+            assert list(prompts) == asked
+            return model(0.5, [words[prompt] for prompt in prompts], seeds)
+        return model(strength, prompts, seeds)
+
+    trained, budget = trained_on(MUG, mug_photos()), replace(BUDGET, untrained=True)
+    *_, report = measuring(trained, mug_photos(), Renderer(draw), model.encoder_pair, budget)
+    figures = report.figures
+    half = next(level for level in figures.levels if level.strength == 0.5)
+    untrained = figures.untrained.subject_share
+    assert untrained.mean == pytest.approx(half.subject_share.mean)
+    assert figures.base.subject_share.high < untrained.low < figures.balance.subject_share.low
+    assert len(report.untrained) == PLAN.prompts
+    assert figures.pictures == replace(PLAN, untrained=True).pictures(word=False)
+    report.save(tmp_path)
+    opened = Report.open(tmp_path)
+    assert opened.bought == report.bought != ""
+    page = report_html.render(opened)
+    assert report.bought in page
+    assert report_html.UNTRAINED in page
 
 
 def test_the_real_photos_are_above_the_adapter_and_the_adapter_above_the_base(good):
