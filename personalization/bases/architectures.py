@@ -313,4 +313,23 @@ ARCHITECTURES: dict[str, Architecture] = {
         pooled=0,
         latents=(128, 16),
     ),
+    # ZImageTransformer2DModel's own defaults, which are the checkpoint's; FLUX.1's autoencoder.
+    "z-image": Architecture(
+        {
+            "transformer": Part("ZImageTransformer2DModel", {}),
+            "vae": Part(
+                "AutoencoderKL",
+                {
+                    **_VAE_BLOCKS,
+                    "latent_channels": 16,
+                    "use_quant_conv": False,
+                    "use_post_quant_conv": False,
+                },
+            ),
+            "text_encoder": Part("Qwen3Model", _QWEN3_4B),
+        },
+        context=(512, 2560),
+        pooled=0,
+        latents=(16, 8),
+    ),
 }

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from personalization.bases.catalog import BaseSpec, Task
 from personalization.bases.context import Context
@@ -50,7 +51,11 @@ class Posterior:
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What a prompt becomes: named tensors, (batch, ...) each."""
+    """What a prompt becomes: named tensors, (batch, ...) each.
+
+    Where prompts have lengths of their own, a mask is among them: (batch, longest), true for what
+    is read.
+    """
 
     tensors: dict[str, Tensor]
 
@@ -68,7 +73,14 @@ class Conditioning:
     def cat(parts: Sequence[Conditioning]) -> Conditioning:
         """All of them, one after the other."""
         names = parts[0].tensors
-        return Conditioning({n: torch.cat([part.tensors[n] for part in parts]) for n in names})
+        return Conditioning({n: _cat([part.tensors[n] for part in parts]) for n in names})
+
+
+def _cat(tensors: Sequence[Tensor]) -> Tensor:
+    """One after the other; sequences of several lengths with zeros behind, as their masks say."""
+    if tensors[0].dim() > 1 and len({tensor.shape[1] for tensor in tensors}) > 1:
+        return pad_sequence([row for tensor in tensors for row in tensor], batch_first=True)
+    return torch.cat(list(tensors))
 
 
 class Base(Protocol):

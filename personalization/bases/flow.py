@@ -1,4 +1,4 @@
-"""Flow transformers: Stable Diffusion 3.5 and FLUX.2 klein.
+"""Flow transformers: Stable Diffusion 3.5, FLUX.2 klein, and `z_image`.
 
 A flow runs straight from the picture to the noise, x_s = (1 - s) x + s noise, and the transformer
 says its velocity, noise - x (rectified flow, Liu et al. 2022, arXiv 2209.03003; Esser et al. 2024,
@@ -22,6 +22,7 @@ from diffusers import (
     StableDiffusion3Img2ImgPipeline,
     StableDiffusion3InpaintPipeline,
     StableDiffusion3Pipeline,
+    ZImagePipeline,
 )
 from diffusers.pipelines.flux2.pipeline_flux2_klein import compute_empirical_mu
 from torch import Tensor, nn
@@ -32,9 +33,14 @@ from personalization.bases.catalog import BaseSpec, Task
 from personalization.bases.context import Context
 from personalization.bases.learned_embedding import with_all_vectors
 from personalization.bases.unet import fingerprint, fix_eos_pooling
+from personalization.bases.z_image import ZImage
 from personalization.cache import BoundedCache
 
-_PIPELINES = {"sd3": StableDiffusion3Pipeline, "flux2": Flux2KleinPipeline}
+_PIPELINES = {
+    "sd3": StableDiffusion3Pipeline,
+    "flux2": Flux2KleinPipeline,
+    "z-image": ZImagePipeline,
+}
 
 
 def load(spec: BaseSpec, device: torch.device) -> FlowBase:
@@ -43,7 +49,7 @@ def load(spec: BaseSpec, device: torch.device) -> FlowBase:
 
 
 class FlowBase:
-    """A `Base` over the parts of a StableDiffusion3Pipeline or a Flux2KleinPipeline."""
+    """A `Base` over the parts of one of these pipelines."""
 
     def __init__(self, spec: BaseSpec, pipe: Any, device: torch.device):
         self.spec = spec
@@ -53,8 +59,7 @@ class FlowBase:
         self.cache = BoundedCache()
         self.denoiser = pipe.transformer.to(device)
         self.vae = pipe.vae.to(device)
-        is_sd3 = isinstance(pipe, StableDiffusion3Pipeline)
-        self.family: _Family = _SD3(pipe) if is_sd3 else _Klein(pipe)
+        self.family = _family(pipe)
         self.text_encoders = tuple(
             TextEncoder(name, getattr(pipe, name).to(device), getattr(pipe, tokenizer))
             for name, tokenizer in self.family.trainable_encoders.items()
@@ -100,6 +105,14 @@ class FlowBase:
                 self._diffusers("text"), list(prompts), self.device
             )
         return Conditioning(tensors)
+
+    def as_given(self, conditioning: Conditioning) -> dict[str, Any]:
+        """As the pipelines take it: tensors, or with a mask a list of those of other lengths."""
+        dtype, tensors = self.vae.dtype, conditioning.tensors
+        if (mask := tensors.get("prompt_mask")) is None:
+            return {name: tensor.to(dtype) for name, tensor in tensors.items()}
+        pairs = zip(tensors["prompt_embeds"], mask, strict=True)
+        return {"prompt_embeds": [states[there].to(dtype) for states, there in pairs]}
 
     def predict(
         self, latents: Tensor, conditioning: Conditioning, noise: Tensor, u: Tensor
@@ -161,12 +174,10 @@ class _Drawing:
         **settings: Any,
     ) -> Any:
         base, family = self._base, self._base.family
-        dtype = base.vae.dtype
-        conditioning = base.encode_prompts(prompt)
-        settings |= {k: v.to(dtype) for k, v in conditioning.tensors.items()}
+        settings |= base.as_given(base.encode_prompts(prompt))
         if negative_prompt is not None:
-            negative = base.encode_prompts(negative_prompt)
-            settings |= {f"negative_{k}": v.to(dtype) for k, v in negative.tensors.items()}
+            negative = base.as_given(base.encode_prompts(negative_prompt))
+            settings |= {f"negative_{name}": given for name, given in negative.items()}
         with base.autocast():
             output = family.draw(base, self.pipe, self._task, settings)
         if settings.get("output_type") == "latent":
@@ -210,6 +221,13 @@ class _Family(Protocol):
     def draw(self, base: FlowBase, pipe: Any, task: Task, settings: dict[str, Any]) -> Any:
         """The pipeline's output for `settings`, in which the task's picture is."""
         ...
+
+
+def _family(pipe: Any) -> _Family:
+    """What a pipeline's transformer is."""
+    if isinstance(pipe, StableDiffusion3Pipeline):
+        return _SD3(pipe)
+    return ZImage() if isinstance(pipe, ZImagePipeline) else _Klein(pipe)
 
 
 class _SD3:

@@ -74,6 +74,7 @@ _CLASSES = {  # of a pipeline, to the entry of the catalog; StableDiffusionPipel
     "StableDiffusionXLPipeline": "sdxl",
     "StableDiffusion3Pipeline": "sd35-medium",
     "Flux2KleinPipeline": "flux2-klein",
+    "ZImagePipeline": "z-image",
 }
 # What a single file of the family holds, by a name in it and the width of that weight's input.
 _INNER = "model.diffusion_model."
@@ -290,6 +291,8 @@ def _family_of_index(source: str, revision: str | None, anonymous: bool) -> tupl
             return name, 8 * sample if sample else None
     except _FAILURES as error:
         raise BaseError(f"{failure_reason(source, error)} The base in use stays.") from error
+    if kind == "Flux2KleinPipeline" and index.get("is_distilled"):
+        return "flux2-klein-4-steps", None
     if kind not in _CLASSES:
         raise BaseError(
             f"{source} is a {kind or 'folder of something else'}; what is known here: {_known()}."

@@ -116,6 +116,7 @@ SD1_SCRIPTS = as_the_scripts(Script(3000, 5e-4, 1e-4, 2e-6))
 SDXL_SCRIPTS = as_the_scripts(_LARGE)
 SD3_SCRIPTS = as_the_scripts(replace(_LARGE, lora_rate=4e-4))
 FLUX2_SCRIPTS = as_the_scripts(replace(_LARGE, text_rate=1e-4, warmup=100))
+Z_IMAGE_SCRIPTS = FLUX2_SCRIPTS  # README_z_image.md has the same figures
 
 
 def first_minute(
@@ -159,3 +160,4 @@ SD2 = SD1
 SDXL = first_minute(SDXL_SCRIPTS, word_steps=200, steps=110, rate=4e-4, batch_size=1)
 SD3 = first_minute(SD3_SCRIPTS, word_steps=200, steps=200, rate=8e-4, batch_size=1)
 FLUX2 = first_minute(FLUX2_SCRIPTS, word_steps=200, steps=200, rate=4e-4, batch_size=1)
+Z_IMAGE = FLUX2

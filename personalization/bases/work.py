@@ -132,6 +132,10 @@ COUNTED: dict[tuple[str, int], tuple[Work, Work]] = {
         Work(8.05306e8, 7.01624e12, 4.23253e12, 98304),
         Work(9.88809e12, 3.43597e10, 5.49756e11, 4.84591e7),
     ),
+    ("z-image", 1024): (
+        Work(0, 5.21985e13, 1.03079e13, 0),
+        Work(9.88809e12, 3.43597e10, 5.49756e11, 4.84591e7),
+    ),
     ("flux2-klein", 1024): (
         Work(0, 2.82972e13, 6.52298e12, 0),
         Work(9.8905e12, 3.43597e10, 5.49756e11, 4.85329e7),
@@ -271,6 +275,9 @@ def _forward(architecture: Architecture, denoiser: Any, load: Load) -> Callable[
         if architecture.pooled:
             sizes = _empty(load.batch, 6)
             inputs["added_cond_kwargs"] = {"text_embeds": pooled, "time_ids": sizes}
+    elif "context_refiner" in dict(denoiser.named_children()):  # which takes lists
+        frames, states = list(noisy.unsqueeze(2).unbind()), list(context.unbind())
+        return lambda: torch.stack(denoiser(frames, level, states, return_dict=False)[0])
     elif architecture.pooled:
         inputs = {"hidden_states": noisy, "pooled_projections": pooled}
     else:

@@ -29,7 +29,7 @@ from .guides import usable_guides
 from .guides_panel import GuidesPanel
 from .loaded import ON_ZERO, spec_of
 from .loaded import base as loaded
-from .long_work import LONG, LongWork, drawing_seconds, sentence
+from .long_work import LONG, LongWork, drawing_seconds, sentence, sheet_seconds
 from .messages import collected, user_message
 from .pictures import brushed, canvas, gallery, keep, painted
 from .records import rows_of, start_from, start_of
@@ -38,7 +38,7 @@ from .stacks import FEWEST_TOKENS, cut_off, draw_with, sweep_with
 from .uploads import publish_pictures
 
 if TYPE_CHECKING:
-    from personalization.sampling.sweep import Axis
+    from personalization.sampling.sweep import Axis, Sweep
 
 # As `data.words` finds a word: not by its letters in another one.
 CALL_WORD = r"""(prompt, word) => {
@@ -122,6 +122,7 @@ class DrawPanel:
         )
         self.takes = gr.HTML(elem_id="stack-takes")
         self.long = LongWork("stack", "Draw all the same", sizes=())
+        self.asked_of = gr.State(None)  # the axes of the sheet that was asked about; None: pictures
         self.notes = gr.HTML(elem_id="stack-notes")
         self.gallery = gallery("stack-gallery", visible=False)
         self.sheet = gr.Image(
@@ -204,9 +205,10 @@ class DrawPanel:
         self.guides.wire()
         self.task.change(self.choose_task, self.task, starts, **UNQUEUED)
         values = {*form, self.image, self.editor, *self.guides.inputs, *self.combining.inputs}
-        asked = [*shown, *self.long.parts]
+        asked = [*shown, *self.long.parts, self.asked_of]
+        on_sheet: set[Any] = {*values, self.dark}
         gr.on([self.draw.click, self.prompt.submit], self.paint_unless_long, values, asked, **work)
-        self.long.go.click(self.paint, values, asked, **work)
+        self.long.go.click(self.paint_all_the_same, {*on_sheet, self.asked_of}, asked, **work)
         base = self.adapter_list.base
         sampling = [self.steps, self.guidance]
         self.fast.input(self.choose_fast, {base, self.fast}, sampling, **UNQUEUED)
@@ -220,10 +222,10 @@ class DrawPanel:
         )
         # The sheet's colours are those of the page at that moment.
         self.compare.click(None, None, self.dark, js=SAY_DARK).then(
-            self.paint_each, {*values, self.dark}, shown, **work
+            self.paint_each, on_sheet, asked, **work
         )
         self.sweep.click(None, None, self.dark, js=SAY_DARK).then(
-            self.paint_sweep, {*values, self.dark, self.across, self.down}, shown, **work
+            self.paint_sweep, {*on_sheet, self.across, self.down}, asked, **work
         )
         self.gallery.select(self.say_record, self.records, self.record, **UNQUEUED)
         dropped: set[Any] = {self.adapter_list.visitor, self.adapter_list.base, self.restored}
@@ -320,11 +322,26 @@ class DrawPanel:
             quick = drawing_seconds(spec, replace(settings, fast=True, steps=None, guidance=None))
             others.append(f"“Draw fast” takes {html.duration(quick or 0.0)} a picture.")
         what = "This" if settings.count == 1 else f"Drawing {settings.count} pictures"
-        return self.long.ask(sentence(what, seconds * settings.count, others), {})
+        asked = self.long.ask(sentence(what, seconds * settings.count, others), {})
+        return {**asked, self.asked_of: None}
+
+    def too_long_a_sheet(self, values: Values, plan: Sweep, axes: tuple[str, str]) -> dict | None:
+        """The same before a sheet of pictures along these axes."""
+        spec = spec_of(values[self.adapter_list.base])
+        seconds = None if ON_ZERO else sheet_seconds(spec, plan)
+        if seconds is None or seconds <= LONG:
+            return None
+        asked = self.long.ask(sentence(f"Drawing {plan.count} pictures", seconds), {})
+        return {**asked, self.asked_of: axes}
 
     def paint_unless_long(self, values: Values) -> dict:
         """Draw, or ask first."""
         return self.too_long(values) or self.paint(values)
+
+    def paint_all_the_same(self, values: Values) -> dict:
+        """The visitor has been told that it takes long."""
+        axes = values[self.asked_of]
+        return self.paint_grid(values, tuple(axes), told=True) if axes else self.paint(values)
 
     def paint(self, values: Values) -> dict:
         """Draw with the list as it stands."""
@@ -359,14 +376,18 @@ class DrawPanel:
     def paint_sweep(self, values: Values) -> dict:
         """The same picture along one or two settings."""
         across, down = values[self.across], values[self.down]
-        return self.paint_grid(values, across, down if down != across else "")
+        return self.paint_grid(values, (across, down if down != across else ""))
 
     def paint_each(self, values: Values) -> dict:
         """The same picture by the base, by each adapter alone, and by all of them."""
-        return self.paint_grid(values, "", "")
+        return self.paint_grid(values, ("", ""))
 
-    def paint_grid(self, values: Values, across: str, down: str) -> dict:
-        """A labelled sheet; without `across` the adapters side by side."""
+    def paint_grid(self, values: Values, axes: tuple[str, str], *, told: bool = False) -> dict:
+        """A labelled sheet, across and down; without these the adapters side by side.
+
+        told: that it takes long, which is asked first otherwise.
+        """
+        across, down = axes
         from personalization.sampling.sweep import Sweep, side_by_side
 
         base = values[self.adapter_list.base]
@@ -378,9 +399,11 @@ class DrawPanel:
             asked = self.guides.guides(values, self.adapter_list.visit(values).workspace)
             guides, missing = usable_guides(base, asked, settings.check())
             plan = Sweep(stack, settings, axis, other, guides)
+            if not told and (asking := self.too_long_a_sheet(values, plan, axes)):
+                return asking
             grid = sweep_with(base, plan)
         except (PersonalizationError, gr.Error) as error:
-            return {self.notes: html.problems([user_message(error)])}
+            return {self.notes: html.problems([user_message(error)]), **self.long.hide()}
         workspace = self.adapter_list.visit(values).workspace
         drawn = publish_pictures(workspace, [grid.sheet(dark=values[self.dark])])
         notes = cut_off(base, stack, settings.prompt)
@@ -392,6 +415,7 @@ class DrawPanel:
             self.record: html.record(grid.record),
             self.notes: html.warnings(notes),
             self.seed: settings.seed,
+            **self.long.hide(),
         }
 
     # Records

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import gradio as gr
 
@@ -26,6 +26,7 @@ from .event_options import ON_GPU, REFRESH
 from .guides import guides_of
 from .loaded import ON_ZERO, default_base, spec_of
 from .loaded import base as loaded
+from .long_work import check_confirmed
 from .messages import collected
 from .photographs import photograph_notes
 from .progress import Pace
@@ -39,6 +40,7 @@ from .training_tab import SUBJECT, WORD, Training
 from .uploads import Upload, publish_file, publish_pictures, take_uploads
 
 Photos = Annotated[list[Upload], at_most(MAX_PHOTOS)]
+FramingName = Literal["", "crop", "shape", "subject"]
 Runs = Annotated[list[Name], at_most(50)]
 Trained = tuple[dict[str, Any], str | None, list[tuple[str, str]] | None]
 
@@ -49,6 +51,14 @@ def recipe_for(
     """The preset or the base's own recipe, with these steps and seed. Raises `RecipeError`."""
     own = presets.fitting(preset, training.purpose) if preset else training.recipe(spec_of(base))
     return own.changed(steps=steps or own.steps, seed=seed or own.seed)
+
+
+def confirmed(base: str, recipe: Recipe, confirm: bool) -> Recipe:
+    """The recipe, where it takes less than ten minutes or is confirmed. Raises `RecipeError`."""
+    from personalization.training.estimate import outlook
+
+    check_confirmed(outlook(loaded(base), recipe).seconds, confirm)
+    return recipe
 
 
 def preset_of(session: str, name: str) -> Recipe | None:
@@ -116,6 +126,8 @@ def train_word(  # noqa: PLR0913 - its parameters are the interface
     session: Name = "",
     base: Name = "",
     preset: Name = "",
+    framing: FramingName = "",
+    confirm: bool = False,
 ) -> Iterator[Trained]:
     """Teach the base a new word from a few photos (textual inversion), and stream the progress.
 
@@ -130,12 +142,17 @@ def train_word(  # noqa: PLR0913 - its parameters are the interface
         session: what an earlier call returned as "session", to keep what it made; empty for new.
         base: a name as list_bases says; empty for the app's own.
         preset: a name as keep_preset says; empty for the base's own recipe.
+        framing: shape (photos as they are), crop (the square in the middle) or subject (around
+            what their masks say); empty for the recipe's own.
+        confirm: whether to begin what takes more than ten minutes on this machine, which is
+            refused otherwise, with the time that it takes.
 
     Returns:
         The status (session, run, state, step, steps, loss, seconds_left, trigger), and at the end
         the adapter's file and pictures drawn with the word.
     """
     recipe = recipe_for(WORD, base, steps, seed, preset_of(session, preset))
+    recipe = confirmed(base, recipe.changed(framing=framing or recipe.framing), confirm)
     concept, notes = read_concept(photos, kind, placeholder_token, initializer_token)
     yield from train(session, base, concept, recipe, notes)
 
@@ -150,6 +167,8 @@ def train_subject(  # noqa: PLR0913 - its parameters are the interface
     session: Name = "",
     base: Name = "",
     preset: Name = "",
+    framing: FramingName = "",
+    confirm: bool = False,
 ) -> Iterator[Trained]:
     """Teach the base a subject (DreamBooth with a LoRA and prior preservation), with progress.
 
@@ -164,12 +183,17 @@ def train_subject(  # noqa: PLR0913 - its parameters are the interface
         session: what an earlier call returned as "session", to keep what it made; empty for new.
         base: a name as list_bases says; empty for the app's own.
         preset: a name as keep_preset says; empty for the base's own recipe.
+        framing: shape (photos as they are), crop (the square in the middle) or subject (around
+            what their masks say); empty for the recipe's own.
+        confirm: whether to begin what takes more than ten minutes on this machine, which is
+            refused otherwise, with the time that it takes.
 
     Returns:
         The status (session, run, state, step, steps, loss, seconds_left, trigger), and at the end
         the adapter's file and pictures drawn with the subject.
     """
     recipe = recipe_for(SUBJECT, base, steps, seed, preset_of(session, preset))
+    recipe = confirmed(base, recipe.changed(framing=framing or recipe.framing), confirm)
     concept, notes = read_concept(photos, kind, placeholder_token, class_noun)
     yield from train(session, base, concept, recipe, notes)
 

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import gradio as gr
 
 from personalization.bases import best_device
 from personalization.bases.catalog import BaseSpec, Sampling
+from personalization.errors import RecipeError
 from personalization.sampling.settings import Settings
+from personalization.training.base_selection import SMALLER
 
 from . import html
+from .loaded import ON_ZERO
+
+if TYPE_CHECKING:
+    from personalization.sampling.sweep import Sweep
 
 LONG = 600.0  # seconds, from which on it asks
-SIZES = (384, 256)  # pixels a side of the smaller photos that are offered
+SIZES = SMALLER  # pixels a side of the photos that are offered
 
 
 class LongWork:
@@ -57,6 +64,22 @@ def drawing_seconds(spec: BaseSpec, settings: Settings) -> float | None:
     own = usual or spec.sampling
     guidance = own.guidance if settings.guidance is None else settings.guidance
     return picture(spec, best_device(), Sampling(settings.steps or own.steps, guidance))
+
+
+def sheet_seconds(spec: BaseSpec, plan: Sweep) -> float | None:
+    """Of all pictures of a sweep, each by its own settings."""
+    each = [drawing_seconds(spec, cell.settings) for row in plan.rows() for cell in row]
+    return None if None in each else sum(seconds or 0.0 for seconds in each)
+
+
+def check_confirmed(seconds: float | None, confirm: bool) -> None:
+    """Refuse a program what takes long, unless it says that it knows. Raises `RecipeError`."""
+    if not (ON_ZERO or confirm or seconds is None or seconds <= LONG):
+        raise RecipeError(
+            f"{sentence('This', seconds)} Send it again with confirm as true to begin all the "
+            "same.",
+            field="confirm",
+        )
 
 
 def sentence(what: str, seconds: float, others: Sequence[str] = ()) -> str:

@@ -35,9 +35,9 @@ def remedy(purpose: Purpose) -> str:
     found = for_photographs(purpose, best_device(), shared=ON_ZERO)
     if found is None:
         return "Photographs want Stable Diffusion, which this machine has no memory for."
-    spec, seconds = found
-    takes = f"it would take {html.duration(seconds)}" if seconds else "it can be taught"
-    return f"Photographs want Stable Diffusion: here {takes} on {spec.title}."
+    takes = f"it would take {html.duration(found.seconds)}" if found.seconds else "it can be taught"
+    smaller = f" with photos of {found.size} px" if found.size < found.spec.size else ""
+    return f"Photographs want Stable Diffusion: here {takes} on {found.spec.title}{smaller}."
 
 
 class PhotographNotice:
@@ -55,7 +55,7 @@ class PhotographNotice:
         """The notice, where these photos are for another base."""
         notes = photograph_notes(spec, photos, self.purpose)
         other = for_photographs(self.purpose, best_device(), shared=ON_ZERO) if notes else None
-        label = f"Use {other[0].title}" if other else ""
+        label = f"Use {other.spec.title}" if other else ""
         return {
             self.note: html.warnings(notes),
             self.go: gr.update(visible=other is not None, value=label),
@@ -64,4 +64,4 @@ class PhotographNotice:
     def other(self) -> str:
         """The name of the base that the button leads to; "" where there is none."""
         found = for_photographs(self.purpose, best_device(), shared=ON_ZERO)
-        return found[0].name if found else ""
+        return found.spec.name if found else ""

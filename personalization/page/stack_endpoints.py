@@ -21,6 +21,7 @@ from .gpu import gpu_merge
 from .guides import ReferenceRequest, StructureRequest, asked_for, usable_guides
 from .loaded import base as loaded
 from .loaded import spec_of
+from .long_work import check_confirmed, drawing_seconds, sheet_seconds
 from .requests import AdapterRequest, Name, Number, Prompt, Request, Whole, at_most, build_endpoint
 from .session import Visit, library_of, owner_of, workspace_of
 from .stacks import cut_off, draw_with, sweep_with
@@ -102,6 +103,7 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
     fast: bool = False,
     reference: ReferenceRequest | None = None,
     structure: StructureRequest | None = None,
+    confirm: bool = False,
 ) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
     """Draw with several adapters at once, each with its weight.
 
@@ -129,6 +131,8 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
         structure: {"picture": one, "kind": of the base's "maps", "weight": 0 to 1.5, "until": of
             the steps, 0 to 1, "is_map": whether the picture is the map itself, "by": whose}: where
             things go.
+        confirm: whether to begin what takes more than ten minutes on this machine, which is
+            refused otherwise, with the time that it takes.
 
     Returns:
         The pictures, and the record of each: base, adapters with hashes and weights, settings.
@@ -140,6 +144,8 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
     settings = Settings(
         prompt, negative, seed, count, steps or None, guidance, scheduler or None, fast=fast
     )
+    seconds = drawing_seconds(spec_of(base), settings.check())
+    check_confirmed(seconds and seconds * count, confirm)
     asked = asked_for(reference, structure, owner)
     guides, missing = usable_guides(base, asked, settings.check())
     pictures = draw_with(base, stack, [settings], guides=guides)
@@ -157,6 +163,7 @@ def sweep_stack(  # noqa: PLR0913 - its parameters are the interface
     base: Name = "",
     reference: ReferenceRequest | None = None,
     structure: StructureRequest | None = None,
+    confirm: bool = False,
 ) -> tuple[str, list[list[dict[str, Any]]]]:
     """Draw the same picture along one or two settings, as a labelled sheet.
 
@@ -172,6 +179,8 @@ def sweep_stack(  # noqa: PLR0913 - its parameters are the interface
         base: a name as list_bases says; empty for the app's own.
         reference: as draw_stack takes it; every picture is drawn with it.
         structure: as draw_stack takes it; every picture is drawn with it.
+        confirm: whether to begin what takes more than ten minutes on this machine, which is
+            refused otherwise, with the time that it takes.
 
     Returns:
         The sheet, and the record of each picture, row by row; with "notes" as draw_stack's.
@@ -185,6 +194,7 @@ def sweep_stack(  # noqa: PLR0913 - its parameters are the interface
     asked = asked_for(reference, structure, owner)
     guides, missing = usable_guides(base, asked, settings)
     plan = Sweep(stack, settings, axis, down.axis() if down else None, guides)
+    check_confirmed(sheet_seconds(spec_of(base), plan.check(spec_of(base))), confirm)
     grid = sweep_with(base, plan)
     records = [[noted(base, stack, each, missing) for each in row] for row in grid.pictures]
     return publish_pictures(owner, [grid.sheet()])[0][0], records

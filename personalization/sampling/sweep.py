@@ -113,14 +113,18 @@ class Sweep:
     down: Axis | None = None
     guides: Guides = NO_GUIDES
 
+    @property
+    def count(self) -> int:
+        """How many pictures it asks for."""
+        return len(self.across.values) * (len(self.down.values) if self.down else 1)
+
     def check(self, spec: BaseSpec) -> Sweep:
         """Return self, or raise `RecipeError`, `StackError` or `AdapterError`."""
         axes = [axis for axis in (self.across, self.down) if axis]
-        count = len(self.across.values) * (len(self.down.values) if self.down else 1)
-        if count > MAX_PICTURES:
+        if self.count > MAX_PICTURES:
             raise RecipeError(
-                f"The sweep asks for {count} pictures; at most {MAX_PICTURES} are drawn at once. "
-                "Take some values out.",
+                f"The sweep asks for {self.count} pictures; at most {MAX_PICTURES} are drawn at "
+                "once. Take some values out.",
                 field="sweep",
             )
         for axis in axes:

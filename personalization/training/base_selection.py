@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from personalization.bases.catalog import CATALOG, BaseSpec
 from personalization.errors import BaseError
+from personalization.recipe import Recipe
 from personalization.training.presets import Purpose
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ VARIABLE = "PERSONALIZATION_BASE"
 POCKET = CATALOG["pocket"]
 PREFERRED = ("sdxl", "sd15")  # by what is published for them, where a subject can be taught
 PHOTOGRAPHS = ("sd15", "bk-sdm-small", "bk-sdm-tiny")  # on a CPU, by what they draw
+SMALLER = (384, 256)  # pixels to a side of photos, where their base's own take too long
 PATIENCE = 3600.0  # seconds that somebody may wait for a run there
 _PAGE = re.compile(r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
@@ -82,31 +85,56 @@ def options(default: BaseSpec, device: torch.device, free: int | None = None) ->
     return [Option(default, ""), *(Option(spec, _why_not(spec, device, free)) for spec in others)]
 
 
+@dataclass(frozen=True)
+class Suited:
+    """A base for photographs, and what its own recipe takes with photos of `size` pixels."""
+
+    spec: BaseSpec
+    size: int
+    seconds: float | None  # None where it cannot be told
+
+
 @lru_cache(maxsize=8)
 def for_photographs(
     purpose: Purpose, device: torch.device, *, shared: bool = False
-) -> tuple[BaseSpec, float | None] | None:
-    """The base for photographs that this machine can carry, and the seconds of its own recipe.
+) -> Suited | None:
+    """The base for photographs that this machine can carry, with its own recipe.
 
-    On a GPU as `default` prefers; on a CPU the first that is taught within an hour, or else the
-    quickest. None where none has the memory.
+    On a GPU as `default` prefers; on a CPU the first that is taught within an hour, with photos of
+    its own size or else with smaller ones, or else the quickest. None where none has the memory.
     """
     from personalization.bases import memory
-    from personalization.bases.loading import precision
-    from personalization.training.estimate import estimate, outlook_on
 
     preferred = PREFERRED[1:] if shared else PREFERRED
     free = memory.available(device)
-    found: list[tuple[BaseSpec, float | None]] = []
-    for name in PHOTOGRAPHS if device.type == "cpu" else preferred:
-        spec = CATALOG[name]
-        recipe = spec.recipes[purpose]
-        if free is not None and estimate(spec, recipe, precision(spec, device)).memory > free:
-            continue
-        found.append((spec, outlook_on(spec, recipe, device).seconds))
-        if device.type != "cpu" or (found[-1][1] or 0.0) <= PATIENCE:
-            return found[-1]
-    return min(found, key=lambda each: each[1] or 0.0, default=None)
+    found: list[Suited] = []
+    for spec, recipe in _tried(PHOTOGRAPHS if device.type == "cpu" else preferred, purpose, device):
+        suited = _suited(spec, recipe, device, free)
+        if suited and (device.type != "cpu" or (suited.seconds or 0.0) <= PATIENCE):
+            return suited
+        found += [suited] if suited else []
+    return min(found, key=lambda each: each.seconds or 0.0, default=None)
+
+
+def _tried(
+    names: Sequence[str], purpose: Purpose, device: torch.device
+) -> Iterator[tuple[BaseSpec, Recipe]]:
+    """All at their own size first; on a CPU then with photos of fewer pixels."""
+    for size in (0, *SMALLER) if device.type == "cpu" else (0,):
+        for spec in map(CATALOG.__getitem__, names):
+            yield spec, replace(spec.recipes[purpose], resolution=size)
+
+
+def _suited(
+    spec: BaseSpec, recipe: Recipe, device: torch.device, free: int | None
+) -> Suited | None:
+    """None where it does not fit into `free` bytes."""
+    from personalization.bases.loading import precision
+    from personalization.training.estimate import estimate, outlook_on
+
+    if free is not None and estimate(spec, recipe, precision(spec, device)).memory > free:
+        return None
+    return Suited(spec, recipe.size(spec.size), outlook_on(spec, recipe, device).seconds)
 
 
 def _why_not(spec: BaseSpec, device: torch.device, free: int | None) -> str:

@@ -28,6 +28,7 @@ from personalization.errors import RecipeError
 from personalization.methods import installed
 from personalization.recipe import Recipe
 from personalization.sampling import pace
+from personalization.training.base_selection import SMALLER
 from personalization.training.previews import COUNT
 from personalization.training.previews import STEPS as PREVIEW_STEPS
 
@@ -243,7 +244,7 @@ def quicker(
 def smaller_crops(spec: BaseSpec, recipe: Recipe) -> list[Recipe]:
     """The recipe with photos of fewer pixels, the largest first."""
     now = recipe.size(spec.size)
-    return [replace(recipe, resolution=size) for size in (384, 256) if size < now]
+    return [replace(recipe, resolution=size) for size in SMALLER if size < now]
 
 
 def _remedies(spec: BaseSpec, recipe: Recipe, free: int, kept_in: torch.dtype) -> tuple[str, ...]:

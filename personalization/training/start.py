@@ -13,13 +13,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from personalization.bases.catalog import CATALOG
 from personalization.data.concept import Concept, check_initializer, check_placeholder_token
-from personalization.errors import ConceptError
+from personalization.errors import ConceptError, RecipeError
 from personalization.recipe import Full, LearnedEmbedding, LowRank, Recipe
 from personalization.training.run import Run
 
 if TYPE_CHECKING:
     from personalization.bases.base import Base
+    from personalization.bases.catalog import BaseSpec
 
 # Single tokens in some vocabularies that mean nothing all the same.
 RARE = {"sks", "ohwx", "zwx", "shs", "olis", "bnha", "ktn"}
@@ -34,6 +36,7 @@ def start(
     a run.
     """
     learned = recipe.learned_embedding
+    check_taught(base.spec)
     check_new(base, concept.placeholder_token, learned)
     if learned:
         check_initializer(learned.initializer_token or concept.class_noun)
@@ -43,6 +46,17 @@ def start(
         check_targets(base.modules, recipe.method.targets)
     recipe = fitted(base, recipe.check(), shared=shared)
     return Run.create(folder, concept, recipe, base.spec.name)
+
+
+def check_taught(spec: BaseSpec) -> None:
+    """Refuse weights that are distilled to few steps. Raises `RecipeError`."""
+    if spec.taught_on:
+        title = CATALOG[spec.taught_on].title
+        raise RecipeError(
+            f"{spec.title} only draws: it has unlearned what teaching needs. Choose {title} to "
+            "teach, and draw with what it learned here.",
+            field="base",
+        )
 
 
 def check_new(base: Base, placeholder_token: str, learned: LearnedEmbedding | None = None) -> None:

@@ -29,6 +29,7 @@ from personalization.adapters import formats
 from personalization.adapters.adapter import Adapter
 from personalization.bases import CATALOG, loading, schedulers
 from personalization.bases.base import Base, Conditioning
+from personalization.bases.flow import FlowBase
 from personalization.bases.learned_embedding import extended_tokenizer
 from personalization.errors import BaseError, RecipeError
 from personalization.events import Finished, SliceEnded
@@ -41,10 +42,11 @@ from personalization.stacking.stack import Slot, Stack
 from personalization.training import loop
 from personalization.training.objective import squared_error
 from personalization.training.run import Run
+from personalization.training.start import start
 from tests.support import tiny
 from tests.support.single_file import save_single_file
 
-FAMILIES = ("sd15", "sd21", "sdxl", "sd35-medium", "flux2-klein")
+FAMILIES = ("sd15", "sd21", "sdxl", "sd35-medium", "flux2-klein", "z-image")
 PROMPTS = ["a photo of dog", "a red cat"]
 FAST = 2e-2  # a learning rate at which two steps are seen
 
@@ -206,6 +208,42 @@ def test_the_loss_of_klein_is_that_of_train_dreambooth_lora_flux2_klein() -> Non
     assert_close(ours("flux2-klein"), ((velocity - (noise - x)) ** 2).reshape(2, -1).mean(1).mean())
 
 
+@torch.no_grad()
+def test_the_loss_of_z_image_is_that_of_train_dreambooth_lora_z_image() -> None:
+    # examples/dreambooth/train_dreambooth_lora_z_image.py: weighting_scheme none; prompts of two
+    # lengths, which the transformer takes as they are.
+    pipe = tiny.family_pipeline("z-image")
+    pixels, _, noise, u = batch("z-image")
+    x = pipe.vae.encode(pixels).latent_dist.mode()
+    x = (x - pipe.vae.config.shift_factor) * pipe.vae.config.scaling_factor
+    timesteps = pipe.scheduler.timesteps[(u * 1000).long()]
+    sigmas = pipe.scheduler.sigmas[(u * 1000).long()].view(-1, 1, 1, 1)
+    noisy = (1.0 - sigmas) * x + sigmas * noise
+    states, _ = pipe.encode_prompt(list(PROMPTS), do_classifier_free_guidance=False)
+    assert len(states[0]) != len(states[1])
+    pictures = list(noisy.unsqueeze(2).unbind(dim=0))
+    answer = pipe.transformer(pictures, (1000 - timesteps) / 1000, states, return_dict=False)[0]
+    prediction = -torch.stack(answer).squeeze(2)
+    assert_close(ours("z-image"), functional.mse_loss(prediction, noise - x))
+
+
+@torch.no_grad()
+def test_prompts_of_other_lengths_are_the_same_alone_and_together() -> None:
+    model = base("z-image")
+    prompts = ["a", "a photo of dog in the snow", "a red cat on the beach"]
+    alone = [model.encode_prompts([prompt]) for prompt in prompts]
+    together = model.encode_prompts(prompts)
+    joined = Conditioning.cat(alone)
+    assert torch.equal(joined.tensors["prompt_mask"], together.tensors["prompt_mask"])
+    latents = torch.randn(3, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    u = torch.tensor([0.3, 0.5, 0.8])
+    whole = model.predict(latents, joined, latents, u)
+    for i, each in enumerate(alone):
+        row = slice(i, i + 1)
+        part = model.predict(latents[row], each, latents[row], u[row])
+        assert torch.allclose(whole[row], part, atol=1e-4)
+
+
 def test_levels_of_noise_follow_the_density_of_the_family() -> None:
     u = torch.linspace(0, 1, 1001)[:-1]
     sigmas = {n: base(n)._sigma(u).flatten() for n in ("sd35-medium", "flux2-klein")}  # type: ignore[attr-defined]
@@ -230,6 +268,7 @@ TAUGHT = [
         ("flux2-klein", m)
         for m in ("textual_inversion", "lora", "dora", "loha", "lokr", "pivotal", "full")
     ),
+    *(("z-image", m) for m in ("textual_inversion", "lora", "loha", "full")),
 ]
 
 
@@ -327,8 +366,31 @@ def test_what_is_taught_draws_alike_in_the_stack_and_in_an_untouched_pipeline(
         load(pipe, adapter, written)
     change = (after - before).norm()
     assert change > 1e-4 * before.norm()
-    if not (has_word(method) and name in ("sd35-medium", "flux2-klein")):  # no loader for words
+    if not (has_word(method) and CATALOG[name].module == "flow"):  # no loader for words
         assert (after - drawn(pipe, prompt)).norm() < 0.02 * change
+
+
+@pytest.mark.slow
+def test_what_klein_learned_is_drawn_by_its_distilled_weights_as_diffusers_draws_it(
+    tmp_path: Path,
+) -> None:
+    adapter = trained("flux2-klein", "lora", tmp_path)
+    distilled = tiny.family_pipeline("flux2-klein", seed=1)
+    distilled.register_to_config(is_distilled=True)
+    four = FlowBase(tiny.family_spec("flux2-klein-4-steps"), distilled, torch.device("cpu"))
+    prompt = "a photo of <sks>"
+    before = draw_latents(four, [prompt], [3])
+    with applied(four, Stack((Slot(adapter),))):
+        after = draw_latents(four, [prompt], [3])
+    pipe = tiny.family_pipeline("flux2-klein", seed=1)
+    pipe.register_to_config(is_distilled=True)
+    load(pipe, adapter, formats.export(adapter, tmp_path / "export.safetensors"))
+    change = (after - before).norm()
+    assert change > 1e-4 * before.norm()
+    assert (after - drawn(pipe, prompt)).norm() < 0.02 * change
+    with pytest.raises(RecipeError, match=r"only draws.* Choose FLUX\.2 klein 4B base to teach"):
+        start(tmp_path / "refused", four, tiny.concept("<sks>"), recipe("lora"))
+    assert not (tmp_path / "refused").exists()
 
 
 @cache

@@ -1,25 +1,29 @@
 """A first visit at full size, with random weights: what the estimates say, and what is measured.
 
-    python -m tests.benchmarks.rehearsal --base sd15 [--folder DIR] [--json FILE]
+    python -m tests.benchmarks.rehearsal --base sd15 [--reduced] [--size N] [--folder DIR]
+                                         [--json FILE]
 
 A repository of the base's real architecture, with weights of noise and OpenAI's vocabulary, is
 written in diffusers' layout and served by a Hub on the loopback, with an LCM-LoRA and a small
 autoencoder beside it. The app starts on it; by its endpoints a word and a subject are taught for
 two steps, pictures are drawn, a report is begun, the adapter is exported; then it is loaded into an
 untouched pipeline. Every step costs what it would with weights that have learned.
+
+--reduced keeps the widths and leaves out layers (`full_size.REDUCED`), for bases that this machine
+has no memory or no time for whole; the estimates are then of what is left. The app is told nothing
+of it, and refuses what the whole base would not fit. --size is of the photos that are taught. The
+figures so far are written after each part, and one that fails is said and passed over.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import json
-import mmap
 import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,95 +33,23 @@ import diffusers
 import numpy as np
 import torch
 from gradio_client import Client, handle_file
-from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
 from PIL import Image
+from safetensors.torch import load_file
 
 from personalization.bases import memory
-from personalization.bases.architectures import ARCHITECTURES
 from personalization.bases.catalog import CATALOG, BaseSpec
 from personalization.recipe import Recipe
 from personalization.sampling import pace
 from personalization.training.estimate import outlook_on
 from personalization.workspaces.workspace import Workspaces
-from tests.benchmarks.gpu import PIPELINES
-from tests.support import clip_vocabulary
-from tests.support.hub_server import Repository, hub
+from tests.support.full_size import KINDS, reduced, served_by
+from tests.support.hub_server import hub
 from tests.support.server import App, running
 
 STEPS = 2
+PATIENCE = 1200.0  # seconds for the first pictures of a report
 CPU = torch.device("cpu")
 WITHIN = {"GiB": 0.25, "seconds": 0.40}  # how near an estimate is meant to be
-
-
-class Served(Mapping[str, bytes]):
-    """A folder's files by their paths, read as they are sent."""
-
-    def __init__(self, folder: Path):
-        self.paths = {
-            str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()
-        }
-
-    def __getitem__(self, name: str) -> Any:
-        with self.paths[name].open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.paths)
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-
-def module_of_noise(described: Any, dtype: torch.dtype) -> Any:
-    """A component at full size, small random weights, so that nothing overflows."""
-    module = described.on_meta().to(dtype).to_empty(device="cpu")
-    with torch.no_grad():
-        for tensor in (*module.parameters(), *module.buffers()):
-            if tensor.is_floating_point():
-                tensor.normal_(0, 0.02)
-    for inner in module.modules():
-        if hasattr(inner, "position_ids"):
-            inner.position_ids = torch.arange(inner.position_ids.shape[-1])[None]
-    return module
-
-
-def write_base(spec: BaseSpec, folder: Path) -> None:
-    """The repository, in bfloat16: half of the disk, and of the reading."""
-    parts: dict[str, Any] = {}
-    for name, described in ARCHITECTURES[spec.architecture].parts.items():
-        parts[name] = module_of_noise(described, torch.bfloat16)
-        if name.startswith("text_encoder"):
-            words = clip_vocabulary.tokenizer()
-            words.model_max_length = 77
-            parts[name.replace("text_encoder", "tokenizer")] = words
-    if spec.architecture != "sdxl":
-        parts |= {"safety_checker": None, "feature_extractor": None}
-        parts["requires_safety_checker"] = False
-    schedule = diffusers.DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        clip_sample=False,
-        steps_offset=1,
-    )
-    pipe = PIPELINES.get(spec.name, diffusers.StableDiffusionPipeline)(scheduler=schedule, **parts)
-    pipe.save_pretrained(folder, safe_serialization=True)
-
-
-def write_fast(spec: BaseSpec, folder: Path) -> None:
-    """An LCM-LoRA of rank 64 and a small autoencoder, of noise."""
-    architecture = ARCHITECTURES[spec.architecture]
-    if spec.fast:
-        unet = module_of_noise(architecture.parts["unet"], torch.bfloat16)
-        targets = ["to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "conv2"]
-        unet.add_adapter(LoraConfig(r=64, lora_alpha=64, target_modules=targets))
-        kind: Any = PIPELINES.get(spec.name, diffusers.StableDiffusionPipeline)
-        kind.save_lora_weights(
-            folder / spec.fast.lora.source, unet_lora_layers=get_peft_model_state_dict(unet)
-        )
-    if spec.decoder:
-        diffusers.AutoencoderTiny().save_pretrained(folder / spec.decoder.source)
 
 
 @dataclass
@@ -146,13 +78,33 @@ class Row:
 
 @dataclass
 class Findings:
-    """All rows, printed as they come."""
+    """All rows, printed and written as they come."""
 
+    of: str
+    path: Path | None = None
     rows: list[Row] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
 
     def add(self, what: str, unit: str, told: float | None, measured: float) -> None:
         self.rows.append(Row(what, unit, told, measured))
         print(self.rows[-1], flush=True)
+        self.write()
+
+    def write(self) -> None:
+        if self.path:
+            rows = [vars(row) for row in self.rows]
+            found = {self.of: rows, "failed": self.failed}
+            self.path.write_text(json.dumps(found, indent=1) + "\n")
+
+    @contextmanager
+    def part(self, what: str) -> Iterator[None]:
+        """What fails in it is said, and the visit goes on."""
+        try:
+            yield
+        except Exception as error:
+            self.failed.append(f"{what}: {type(error).__name__}: {str(error)[:500]}")
+            print(f"FAILED {self.failed[-1]}", flush=True)
+            self.write()
 
 
 @contextmanager
@@ -185,23 +137,32 @@ def last(job: Any) -> Any:
 class Rehearsal:
     """The visit, by the app's endpoints."""
 
-    def __init__(self, app: App, spec: BaseSpec, folder: Path):
-        self.app, self.spec, self.folder = app, spec, folder
-        self.client = Client(app.url, verbose=False, download_files=folder / "down")
+    def __init__(self, app: App, spec: BaseSpec, folder: Path, found: Findings):
+        self.app, self.spec, self.folder, self.found = app, spec, folder, found
+        forever = {"timeout": None}  # a step may take minutes
+        self.client = Client(
+            app.url, verbose=False, download_files=folder / "down", httpx_kwargs=forever
+        )
         self.photos = [handle_file(path) for path in photos(folder, spec.size)]
-        self.found = Findings()
-        self.session = ""
+        self.workspace = Workspaces(app.home / "workspaces").new()
+        self.session = self.workspace.id
 
     def teach(self, what: str, api: str, words: tuple[str, str], recipe: Recipe) -> str:
         """Two steps of a recipe, with a preview at their end."""
         told = outlook_on(self.spec, recipe, CPU)
+        preset = self.workspace.presets.keep(what, recipe)
         with peak(self.app) as held:
             job = self.client.submit(
-                self.photos, *words, steps=STEPS, session=self.session, api_name=api
+                self.photos,
+                *words,
+                steps=STEPS,
+                session=self.session,
+                preset=preset,
+                confirm=True,
+                api_name=api,
             )
             status, file, _ = last(job)
-        self.session = status["session"]
-        run = Workspaces(self.app.home / "workspaces").open(self.session).run(status["run"])
+        run = self.workspace.run(status["run"])
         rows = run.losses()
         each = [row.seconds for row in rows]
         self.found.add(f"{what}, a step", "seconds", told.step, min(each))
@@ -225,6 +186,7 @@ class Rehearsal:
             guidance=sampling.guidance,
             session=self.session,
             fast=fast,
+            confirm=True,
             api_name="/draw_stack",
         )
         took = time.perf_counter() - started
@@ -233,11 +195,11 @@ class Rehearsal:
 
     def report(self, run: str, pictures: int = 2) -> None:
         """The first pictures of a report."""
-        job = self.client.submit(self.session, run, api_name="/report")
+        job, began = self.client.submit(self.session, run, api_name="/report"), time.perf_counter()
         marks: dict[int, float] = {}
         for status, *_ in job:
             marks.setdefault(status.get("done", 0), time.perf_counter())
-            if status.get("done", 0) > pictures:
+            if status.get("done", 0) > pictures or time.perf_counter() - began > PATIENCE:
                 break
         job.cancel()
         times = sorted(marks.values())
@@ -257,28 +219,53 @@ class Rehearsal:
         return [Path(file if isinstance(file, str) else file["path"]) for file in files]
 
 
-def load_back(repository: Path, files: list[Path], folder: Path) -> None:
-    """What was exported, in an untouched pipeline of diffusers."""
+def load_back(spec: BaseSpec, repository: Path, files: list[Path], folder: Path) -> None:
+    """What was taught and exported, in an untouched pipeline of diffusers."""
     pipe: Any = diffusers.DiffusionPipeline.from_pretrained(repository, dtype=torch.bfloat16)
-    pipe.load_textual_inversion(folder / "word.safetensors", token="<thing>")
+    words = load_file(folder / "word.safetensors")
+    prompt = "a photo of sks dog"
+    for key, part in (("clip_l", "text_encoder"), ("clip_g", "text_encoder_2")):
+        if key in words:  # of two encoders, each has its own vectors
+            named = {"text_encoder": getattr(pipe, part)}
+            named["tokenizer"] = getattr(pipe, part.replace("text_encoder", "tokenizer"))
+            pipe.load_textual_inversion({"<thing>": words[key]}, token="<thing>", **named)
+    if "clip_l" not in words and hasattr(pipe, "load_textual_inversion"):
+        pipe.load_textual_inversion(folder / "word.safetensors", token="<thing>")
+    if hasattr(pipe, "load_textual_inversion"):  # those of flow transformers load no words
+        prompt += " and <thing>"
     pipe.load_lora_weights(next(f for f in files if "diffusers" in f.name))
+    side = 256 if spec.size > 256 else spec.size
     with torch.inference_mode():
-        pipe("a photo of sks dog and <thing>", num_inference_steps=1, height=256, width=256)
+        pipe(prompt, num_inference_steps=2, height=side, width=side)
     print("loaded back into an untouched pipeline, and drawn with", flush=True)
 
 
-def rehearse(spec: BaseSpec, folder: Path) -> Findings:
-    repository = folder / "hub" / spec.source
-    if not (repository / "model_index.json").exists():
-        write_base(spec, repository)
-        write_fast(spec, folder / "hub")
-    gc.collect()
-    sources = [spec.source]
-    sources += [spec.fast.lora.source] if spec.fast else []
-    sources += [spec.decoder.source] if spec.decoder else []
-    served = {
-        source: Repository(Served(folder / "hub" / source), revisions=None) for source in sources
-    }
+def visit(app: App, spec: BaseSpec, folder: Path, found: Findings, size: int) -> list[Path]:
+    """All that the visitor does; gives the exported files."""
+    guest = Rehearsal(app, spec, folder, found)
+    guest.client.predict(api_name="/list_bases")
+    own = {n: r.changed(steps=STEPS, resolution=size) for n, r in spec.recipes.items()}
+    run, files = "", []
+    with found.part("word"):
+        guest.teach("word", "/train_word", ("<thing>", "dog"), own["word"])
+    with found.part("subject"):
+        run = guest.teach("subject", "/train_subject", ("sks", "dog"), own["subject"])
+    for fast in (True, False):
+        if spec.fast or not fast:
+            with found.part("a picture fast" if fast else "a picture"):
+                guest.draw(fast=fast)
+    with found.part("export"):
+        files = guest.export()
+    if spec.fast and run:  # at the base's own steps a picture takes minutes
+        with found.part("report"):
+            guest.report(run)
+    return files
+
+
+def rehearse(spec: BaseSpec, folder: Path, found: Findings, size: int) -> None:
+    """The visit, and what comes after it."""
+    hub_folder = folder / ("hub-reduced" if spec.architecture.endswith("reduced") else "hub")
+    served = served_by(spec, hub_folder)
     home = folder / "home"
     shutil.rmtree(home, ignore_errors=True)
     environment: dict[str, Any] = {
@@ -289,41 +276,31 @@ def rehearse(spec: BaseSpec, folder: Path) -> Findings:
     }
     with hub(served) as server:
         started = time.perf_counter()
-        with running(home, HF_ENDPOINT=server.url, **environment) as app:
-            visit = Rehearsal(app, spec, folder)
-            visit.client.predict(api_name="/list_bases")
-            visit.found.add("download, load, first answer", "seconds", None,
-                            time.perf_counter() - started)  # fmt: skip
-            own = {name: recipe.changed(steps=STEPS) for name, recipe in spec.recipes.items()}
-            visit.teach("word", "/train_word", ("<thing>", "dog"), own["word"])
-            run = visit.teach("subject", "/train_subject", ("sks", "dog"), own["subject"])
-            for fast in (True, False):
-                if spec.fast or not fast:
-                    visit.draw(fast=fast)
-            if spec.fast:  # at the base's own steps a picture takes minutes
-                visit.report(run)
-            files = visit.export()
-    load_back(repository, files, folder)
-    return visit.found
+        with running(home, patience=1200, HF_ENDPOINT=server.url, **environment) as app:
+            found.add("the page", "seconds", None, time.perf_counter() - started)
+            files = visit(app, spec, folder, found, size)
+    with found.part("loading back"):
+        load_back(spec, hub_folder / spec.source, files, folder)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--base", default="sd15", choices=[*PIPELINES, "bk-sdm-tiny", "bk-sdm-small"]
-    )
+    parser.add_argument("--base", default="sd15", choices=[*KINDS])
+    parser.add_argument("--reduced", action="store_true", help="fewer layers, of the same widths")
+    parser.add_argument("--size", type=int, default=0, help="pixels a side of the photos taught")
     parser.add_argument("--folder", type=Path, help="keep the repository here, and take it again")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     # Calibrated in this run: what else the machine does now, it does to both figures.
     os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp()
+    spec = CATALOG[arguments.base]
+    found = Findings(arguments.base + (", reduced" if arguments.reduced else ""), arguments.json)
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        found = rehearse(CATALOG[arguments.base], folder)
-    if arguments.json:
-        rows = [vars(row) for row in found.rows]
-        arguments.json.write_text(json.dumps({arguments.base: rows}, indent=1) + "\n")
+        rehearse(reduced(spec) if arguments.reduced else spec, folder, found, arguments.size)
+    if found.failed:
+        raise SystemExit("\n".join(found.failed))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,8 @@ from diffusers import (
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from PIL import Image
 from transformers import (
@@ -34,6 +36,7 @@ from transformers import (
     Qwen2TokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3Model,
     T5Config,
     T5EncoderModel,
     T5TokenizerFast,
@@ -155,6 +158,7 @@ def family_base(name: str, seed: int = 0) -> Base:
 def family_pipeline(name: str, seed: int = 0) -> Any:
     """An untouched diffusers pipeline of random weights, of the class of that entry."""
     make = {"sd15": pipeline, "sd21": _sd21, "sdxl": _sdxl, "sd35-medium": _sd3}
+    make |= {"z-image": _z_image}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if name == "sd15":
@@ -243,9 +247,14 @@ def _sdxl() -> StableDiffusionXLPipeline:
     )
 
 
-def _sd3() -> StableDiffusion3Pipeline:
+def t5_words() -> T5TokenizerFast:
+    """Every letter, and a few words."""
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -9.0), ("▁", -2.0)]
     pieces += [(chr(i), -3.0) for i in range(33, 127)] + [(f"▁{word}", -1.0) for word in WORDS]
+    return T5TokenizerFast(vocab=pieces, extra_ids=0)
+
+
+def _sd3() -> StableDiffusion3Pipeline:
     t5 = T5Config(
         vocab_size=128, d_model=64, d_kv=16, d_ff=32, num_layers=1, num_heads=2,
         feed_forward_proj="gated-gelu",
@@ -276,7 +285,7 @@ def _sd3() -> StableDiffusion3Pipeline:
         text_encoder_3=T5EncoderModel(t5).eval(),  # it has dropout
         tokenizer=tokenizer(),
         tokenizer_2=tokenizer(),
-        tokenizer_3=T5TokenizerFast(vocab=pieces, extra_ids=0),
+        tokenizer_3=t5_words(),
     )
 
 
@@ -286,8 +295,9 @@ _CHAT = (
 )
 
 
-def _klein() -> Flux2KleinPipeline:
-    words = Qwen2TokenizerFast(
+def qwen_words() -> Qwen2TokenizerFast:
+    """Every byte, and the template of a question."""
+    return Qwen2TokenizerFast(
         vocab={piece: i for i, piece in enumerate(dict.fromkeys(BYTES))},
         merges=[],
         unk_token=None,
@@ -296,16 +306,51 @@ def _klein() -> Flux2KleinPipeline:
         additional_special_tokens=["<|im_start|>", "<|im_end|>"],
         chat_template=_CHAT,
     )
-    qwen = Qwen3Config(
+
+
+def _qwen(words: Qwen2TokenizerFast, layers: int) -> Qwen3Config:
+    return Qwen3Config(
         vocab_size=len(words) + 20,  # as the real one, a table larger than its vocabulary
         hidden_size=16,
         intermediate_size=16,
-        num_hidden_layers=28,  # the pipeline reads the 9th, 18th and 27th
+        num_hidden_layers=layers,
         num_attention_heads=1,
         num_key_value_heads=1,
         head_dim=16,
         tie_word_embeddings=True,
     )
+
+
+def _z_image() -> ZImagePipeline:
+    words = qwen_words()
+    return ZImagePipeline(
+        transformer=ZImageTransformer2DModel(
+            in_channels=16,
+            dim=48,
+            n_layers=2,
+            n_refiner_layers=1,
+            n_heads=2,
+            n_kv_heads=2,
+            cap_feat_dim=16,
+            axes_dims=[8, 8, 8],
+            axes_lens=[256, 64, 64],
+        ),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=_vae(
+            16,
+            use_quant_conv=False,
+            use_post_quant_conv=False,
+            shift_factor=0.1,
+            scaling_factor=0.4,
+        ),
+        text_encoder=Qwen3Model(_qwen(words, 3)),
+        tokenizer=words,
+    )
+
+
+def _klein() -> Flux2KleinPipeline:
+    words = qwen_words()
+    qwen = _qwen(words, 28)  # the pipeline reads the 9th, 18th and 27th
     vae = AutoencoderKLFlux2(
         block_out_channels=(16, 16),
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -356,6 +401,8 @@ __all__ = [
     "family_spec",
     "photos",
     "pipeline",
+    "qwen_words",
     "spec",
+    "t5_words",
     "tokenizer",
 ]

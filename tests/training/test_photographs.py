@@ -7,13 +7,16 @@ from pathlib import Path
 import gradio
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from personalization.bases import CATALOG
 from personalization.data.photos import Photo, open_photos
-from personalization.page.photographs import photograph_notes
+from personalization.page.photographs import photograph_notes, remedy
 from personalization.pocket.world import draw
 from personalization.pocket.world.subjects import STYLE_SUBJECTS, held_out_word_scenes
+from personalization.training.base_selection import PATIENCE, SMALLER, for_photographs
+from personalization.training.estimate import outlook_on
 from personalization.training.photographs import outside
 
 POCKET = CATALOG["pocket"]
@@ -49,3 +52,19 @@ def test_the_notice_names_a_base_for_photographs_and_the_time_it_takes() -> None
     assert any(CATALOG[name].title in said for name in ("sd15", "bk-sdm-small", "bk-sdm-tiny"))
     assert "would take about" in said
     assert photograph_notes(CATALOG["sd15"], photos, "word") == []
+
+
+def test_a_slow_processor_is_offered_smaller_photos_before_hours() -> None:
+    """Smaller photos take less time: what is named is within an hour, or the quickest of all."""
+    device = torch.device("cpu")
+    found = for_photographs("subject", device)
+    assert found is not None
+    assert found.seconds is not None
+    if found.seconds > PATIENCE:
+        assert found.size == min(SMALLER)
+    if found.size < found.spec.size:
+        recipe = found.spec.recipes["subject"]
+        own = outlook_on(found.spec, recipe, device).seconds
+        assert own is not None
+        assert own > max(PATIENCE, found.seconds)
+        assert f"with photos of {found.size} px" in remedy("subject")

@@ -1,0 +1,80 @@
+"""What takes more than ten minutes is asked about first: of visitors by a button, of programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from personalization.bases import CATALOG
+from personalization.errors import RecipeError
+from personalization.page import endpoints, long_work
+from personalization.page.long_work import check_confirmed, drawing_seconds, sheet_seconds
+from personalization.page.stack_endpoints import AxisRequest, draw_stack, sweep_stack
+from personalization.sampling.settings import Settings
+from personalization.sampling.sweep import Axis, Sweep
+from personalization.stacking.stack import Stack
+from tests.support.server import ROOT
+
+PHOTOS = sorted((ROOT / "assets" / "examples" / "crowned-dog").glob("*.png"))[:3]
+
+
+def sweep(*guidance: float) -> Sweep:
+    return Sweep(Stack(()), Settings("a dog", steps=30), Axis("guidance", guidance))
+
+
+def test_a_sheet_takes_what_its_pictures_take() -> None:
+    sd15 = CATALOG["sd15"]
+    one = drawing_seconds(sd15, Settings("a dog", steps=30, guidance=4.0))
+    assert one
+    assert sheet_seconds(sd15, sweep(4.0, 4.0, 4.0)) == pytest.approx(3 * one)
+
+
+def test_a_program_is_refused_with_the_time_until_it_confirms() -> None:
+    check_confirmed(599.0, confirm=False)
+    check_confirmed(None, confirm=False)
+    check_confirmed(36000.0, confirm=True)
+    with pytest.raises(
+        RecipeError, match=r"takes about 2\.0 h on this machine\. .*confirm as true"
+    ):
+        check_confirmed(7200.0, confirm=False)
+
+
+def test_the_page_asks_before_a_long_sheet_and_goes_on_with_its_axes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import app
+
+    panel = app.stack_tab.draw_panel
+    values: dict[Any, Any] = {panel.adapter_list.base: "sd15"}
+    asked = panel.too_long_a_sheet(values, sweep(*[4.0] * 60), ("guidance", ""))
+    assert asked is not None
+    assert "Drawing 60 pictures takes" in asked[panel.long.note]
+    assert asked[panel.asked_of] == ("guidance", "")
+    drawn: list[Any] = []
+    monkeypatch.setattr(panel, "paint_grid", lambda *given, told: drawn.append((given, told)) or {})
+    panel.paint_all_the_same({**values, panel.asked_of: ["guidance", ""]})
+    assert drawn == [(({**values, panel.asked_of: ["guidance", ""]}, ("guidance", "")), True)]
+
+
+@pytest.mark.parametrize("name", ["draw", "sweep", "word", "subject"])
+def test_every_endpoint_that_works_long_asks(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(long_work, "LONG", 0.0)  # so that the pocket takes long
+    photos = [str(path) for path in PHOTOS]
+    calls: dict[str, Any] = {
+        "draw": lambda: draw_stack([], "a dog"),
+        "sweep": lambda: sweep_stack(
+            [], "a dog", AxisRequest(what="guidance", values=[1.0, 2.0], slot=0)
+        ),
+        "word": lambda: next(endpoints.train_word(photos, "<w>", "dog")),
+        "subject": lambda: next(endpoints.train_subject(photos, "sks", "dog")),
+    }
+    with pytest.raises(RecipeError, match="confirm as true") as caught:
+        calls[name]()
+    assert caught.value.field == "confirm"
+
+
+def test_a_confirmed_drawing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(long_work, "LONG", 0.0)
+    pictures, records = draw_stack([], "a dog", steps=1, confirm=True)
+    assert len(pictures) == len(records) == 1
