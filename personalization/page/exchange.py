@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import gradio as gr
 from gradio.utils import get_space
 
+from personalization.bases.catalog import BaseSpec
+from personalization.bases.ready import ReadyAdapter, ready_for
 from personalization.errors import PersonalizationError
 from personalization.files import scratch
 from personalization.workspaces.library import Entry, slug
@@ -18,7 +20,9 @@ from . import html
 from .adapter_list import AdapterList
 from .adapter_rows import receive
 from .combining import Combining
+from .event_options import CLICK_WITH_KEY
 from .gpu import gpu_merge
+from .loaded import spec_of
 from .messages import collected, user_message
 from .session import Values, Visit, library_of, page_workspace
 from .uploads import publish_file
@@ -59,6 +63,18 @@ def from_hub(visit: Visit, address: str) -> Entry:
     return take_from_hub(visit, chosen, None)
 
 
+def take_known(visit: Visit, ready: ReadyAdapter) -> Entry:
+    """One of the ready adapters, in the revision that is known. Raises as `take_from_hub` does."""
+    from personalization.sharing import hub
+
+    for entry in visit.workspace.library.list():
+        if entry.description and entry.description.source == ready.key:
+            return entry
+    where = ready.checkpoint
+    found, *_ = hub.adapters_in(where.source, file=ready.file, revision=where.revision)
+    return take_from_hub(visit, found, None)
+
+
 def files_of(owner: Workspace | None, name: str) -> tuple[list[str], list[str]]:
     """Copies of an adapter for other programs, read back and compared; and what is in the way."""
     from personalization.adapters import formats
@@ -81,6 +97,7 @@ class FromHub:
     def __init__(self, adapter_list: AdapterList):
         self.adapter_list = adapter_list
         self.found = gr.State([])
+        self.ready = gr.HTML(js_on_load=CLICK_WITH_KEY, elem_id="stack-ready")
         with gr.Accordion("Add from the Hugging Face Hub", open=False, elem_id="stack-hub"):
             with gr.Row(elem_classes="ask"):
                 self.name = gr.Textbox(
@@ -106,6 +123,24 @@ class FromHub:
         gr.on([self.look.click, self.name.submit], self.list_files, self.name, listed, **BUSY)
         chosen = {*self.adapter_list.inputs, self.found, self.choice}
         then(self.add.click(self.take, chosen, [*outputs, self.notes], **BUSY))
+        inputs = set(self.adapter_list.inputs)
+        then(self.ready.click(self.take_ready, inputs, [*outputs, self.notes], **BUSY))
+
+    def for_base(self, spec: BaseSpec) -> dict:
+        """What others made for it."""
+        return {self.ready: html.ready_adapters(ready_for(spec))}
+
+    def take_ready(self, values: Values, event: gr.EventData) -> dict:
+        """Fetch the one whose button was clicked, and put it onto the list."""
+        listed = self.adapter_list
+        try:
+            visit = listed.visit(values)
+            every = {each.key: each for each in ready_for(spec_of(visit.base))}
+            entry = take_known(visit, every[event.key])
+            shown = listed.with_row(visit, listed.rows_in(values), entry.name)
+        except PersonalizationError as error:
+            return {self.notes: html.problems([user_message(error)])}
+        return {**shown, self.notes: ""}
 
     def list_files(self, name: str, token: gr.OAuthToken | None) -> dict:
         """What the repository has, each file as its header describes it."""

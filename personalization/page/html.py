@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 
 from personalization.adapters.adapter import Description
 from personalization.bases.catalog import CATALOG, BaseSpec
+from personalization.bases.ready import ReadyAdapter
 from personalization.data.frames import Canvas, Frame, frame
 from personalization.data.photos import Photo
 from personalization.data.words import contains
@@ -176,6 +177,18 @@ def example_sets(sets: Iterable[ExampleSet]) -> str:
     return (
         f'<div class="examples"><span class="hint">or try</span>{buttons}</div>' if buttons else ""
     )
+
+
+def ready_adapters(ready: Sequence[ReadyAdapter]) -> str:
+    """A button for each, which fetches it; whose it is and its licence beside it."""
+    buttons = "".join(
+        f'<button type="button" class="chip" data-key="{escape(each.key)}" '
+        f'title="{escape(each.checkpoint.source)}, {escape(each.checkpoint.licence)}">'
+        f"{escape(each.title)}</button>"
+        for each in ready
+    )
+    said = '<span class="hint">From the Hub, by others:</span>'
+    return f'<div class="chips ready">{said}{buttons}</div>' if buttons else ""
 
 
 def reason(sentence: str) -> str:

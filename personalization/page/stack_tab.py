@@ -68,6 +68,7 @@ class StackTab:
             *(*self.combining.blocks, self.adapter_list.notes),
             *(*sampling, *panel.long.parts, *panel.guides.rebased),
             *self.publishing.rebased,
+            self.hub.ready,
         ]
         # What the browser remembers beside the list, the prompts first.
         self.kept = [*self.draw_panel.kept, *self.combining.how]
@@ -111,6 +112,7 @@ class StackTab:
             self.adapter_list.notes: html.problems(self.adapter_list.misfits(visit, rows)),
             **self.draw_panel.for_base(spec),
             **self.publishing.for_base(spec),
+            **self.hub.for_base(spec),
         }
 
     def rows_stored(self, values: Values) -> list[Row]:

@@ -90,7 +90,12 @@ def repository_id(text: str) -> str:
 
 
 def adapters_in(
-    repository: str, token: str | None = None, *, file: str = "", endpoint: str | None = None
+    repository: str,
+    token: str | None = None,
+    *,
+    file: str = "",
+    revision: str | None = None,
+    endpoint: str | None = None,
 ) -> list[Found]:
     """The adapters in a repository, or the one in `file`, described from their headers alone.
 
@@ -101,7 +106,7 @@ def adapters_in(
     repository = repository_id(repository)
     api = HfApi(endpoint=endpoint, token=token or False)
     with _said(repository, token):
-        info = api.model_info(repository, files_metadata=True)
+        info = api.model_info(repository, revision=revision, files_metadata=True)
         sizes = {
             sibling.rfilename: sibling.size or 0
             for sibling in info.siblings or ()

@@ -1,97 +1,93 @@
-"""A base that cannot be had costs a sentence: the one in use stays, and runs are kept."""
+"""A base that cannot be had costs a sentence: the one in use stays, and loading again goes on."""
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Iterator
-from dataclasses import replace
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
-import huggingface_hub
 import pytest
 
-from personalization import bases
 from personalization.bases import CATALOG, loading
-from personalization.errors import BaseError
-from personalization.recipe import LowRank, Recipe
-from personalization.training.run import Run
 from tests.support import tiny
-from tests.support.hub_server import Hub, Repository, hub
+from tests.support.hub_server import Repository, hub
+from tests.support.server import ROOT
 
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+# A process of its own: the Hub's client reads its endpoint when it is imported. A disk cannot be
+# filled in a test: it is full where the client writes the weights.
+VISIT = f"""
+import errno, json
+from dataclasses import replace
+import huggingface_hub
+from personalization import bases
+from personalization.bases import CATALOG
+from personalization.errors import BaseError
+
+real = huggingface_hub.file_download.http_get
+
+def full(url, *given, **named):
+    if url.endswith({WEIGHTS!r}):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    return real(url, *given, **named)
+
+def ask(source):
+    try:
+        spec = replace(
+            CATALOG["sd15"], name=source, source=source, revision=None, architecture="pocket"
+        )
+        return bases.load(spec, "cpu").fingerprint
+    except BaseError as error:
+        return str(error)
+
+used = bases.load("pocket", "cpu")
+said = {{source: ask(source) for source in ("a/partly", "a/gated")}}
+huggingface_hub.file_download.http_get = full
+said["full"] = ask("a/whole")
+huggingface_hub.file_download.http_get = real
+said["again"] = ask("a/whole")
+said["stays"] = bases.load("pocket", "cpu") is used
+print(json.dumps(said))
+"""
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    folder = tmp_path_factory.mktemp("repository")
-    tiny.pipeline().save_pretrained(folder)
-    found = [path for path in folder.rglob("*") if path.is_file()]
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in found}
-
-
-@pytest.fixture
-def served(
-    files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Hub]:
-    """Repositories: one whole, one without a part, one gated."""
+@pytest.mark.slow
+def test_what_is_missing_gated_or_has_no_room_is_said_and_the_base_in_use_stays(
+    tmp_path: Path,
+) -> None:
+    pipe = tiny.pipeline()
+    pipe.save_pretrained(tmp_path / "repository")
+    found = [path for path in (tmp_path / "repository").rglob("*") if path.is_file()]
+    files = {
+        path.relative_to(tmp_path / "repository").as_posix(): path.read_bytes() for path in found
+    }
     partly = {name: content for name, content in files.items() if name != WEIGHTS}
     repositories = {
-        "a/whole": Repository(files, revisions=("main",)),
-        "a/partly": Repository(partly, revisions=("main",)),
-        "a/gated": Repository(files, gated=True, revisions=("main",)),
+        "a/whole": Repository(files, revisions=None),
+        "a/partly": Repository(partly, revisions=None),
+        "a/gated": Repository(files, gated=True, revisions=None),
     }
     with hub(repositories) as server:
-        template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.url)
-        monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        yield server
-
-
-def spec(source: str) -> Any:
-    return replace(
-        CATALOG["sd15"], name=source, source=source, revision=None, architecture="pocket"
-    )
-
-
-@pytest.mark.usefixtures("served")
-@pytest.mark.parametrize(
-    ("source", "said"),
-    [
-        ("a/partly", r"a/partly cannot be loaded .*diffusion_pytorch_model.*: is it all there\?"),
-        ("a/gated", "a/gated is gated: its owner wants its terms accepted first"),
-    ],
-)
-def test_the_base_in_use_stays_and_the_run_is_kept(tmp_path: Path, source: str, said: str) -> None:
-    used = bases.load("pocket", "cpu")
-    recipe = Recipe(LowRank(rank=2), steps=2)
-    Run.create(tmp_path / "run", tiny.concept(), recipe, "pocket")
-    with pytest.raises(BaseError, match=f"{said}.* The base in use stays"):
-        bases.load(spec(source), "cpu")
-    assert bases.load("pocket", "cpu") is used
-    assert Run(tmp_path / "run", Run.open(tmp_path / "run").record).state.status == "new"
-
-
-@pytest.mark.usefixtures("served")
-def test_a_disk_without_room_for_the_weights_is_said_and_loading_again_goes_on(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """As the client writes a file; a disk cannot be filled in a test."""
-    real = huggingface_hub.file_download.http_get
-
-    def full(url: str, *given: Any, **named: Any) -> None:
-        if url.endswith(WEIGHTS):
-            raise OSError(errno.ENOSPC, "No space left on device")
-        real(url, *given, **named)
-
-    used = bases.load("pocket", "cpu")
-    monkeypatch.setattr(huggingface_hub.file_download, "http_get", full)
-    with pytest.raises(BaseError, match=r"no room for a/whole: .* The base in use stays"):
-        bases.load(spec("a/whole"), "cpu")
-    assert bases.load("pocket", "cpu") is used
-    monkeypatch.setattr(huggingface_hub.file_download, "http_get", real)
-    assert bases.load(spec("a/whole"), "cpu").spec.source == "a/whole"
+        answer = subprocess.run(
+            [sys.executable, "-c", VISIT],
+            cwd=ROOT,
+            env=os.environ
+            | {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home")},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    said = json.loads(answer.stdout.splitlines()[-1])
+    assert said["a/partly"].startswith("a/partly cannot be loaded ")
+    assert said["a/partly"].endswith("is it all there? The base in use stays.")
+    assert said["a/gated"].startswith("a/gated is gated: its owner wants its terms accepted first")
+    assert said["a/gated"].endswith("The base in use stays.")
+    assert said["full"].startswith("The disk has no room for a/whole: make some, or name a larger")
+    assert said["again"] == tiny.base().fingerprint
+    assert said["stays"]
 
 
 def test_weights_distilled_to_few_steps_are_told_from_their_base(tmp_path: Path) -> None:
