@@ -21,7 +21,7 @@ WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 VISIT = f"""
 import errno, json
 from dataclasses import replace
-import huggingface_hub
+import huggingface_hub.file_download
 from personalization import bases
 from personalization.bases import CATALOG
 from personalization.errors import BaseError
