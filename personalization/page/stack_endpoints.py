@@ -124,13 +124,13 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
         scheduler: such as "Euler a" or "DDIM"; empty for the base's own. What it can be is said
             where it cannot.
         fast: in a few steps, by LCM-LoRA, on bases that have one.
-        reference: an object, {"pictures": up to four files, addresses or contents as of train_word, "weight":
-            0 to 1.5, "reach": all, style or layout}: what the picture is to look like, without any
-            training, on a base that list_bases says "references" of. A face is somebody's: use it
-            with their consent.
-        structure: an object, {"picture": one, "kind": of the base's "maps", "weight": 0 to 1.5, "until": of
-            the steps, 0 to 1, "is_map": whether the picture is the map itself, "by": whose}: where
-            things go.
+        reference: an object, {"pictures": up to four files, addresses or contents as of
+            train_word, "weight": 0 to 1.5, "reach": all, style or layout}: what the picture is to
+            look like, without any training, on a base that list_bases says "references" of. A face
+            is somebody's: use it with their consent.
+        structure: an object, {"picture": one, "kind": of the base's "maps", "weight": 0 to 1.5,
+            "until": of the steps, 0 to 1, "is_map": whether the picture is the map itself, "by":
+            whose}: where things go.
         confirm: whether to begin what takes more than ten minutes on this machine, which is
             refused otherwise, with the time that it takes.
 

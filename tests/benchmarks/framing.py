@@ -22,9 +22,10 @@ from PIL import Image
 
 from personalization import bases
 from personalization.data.photos import Photo
+from personalization.evaluation.evaluate import evaluate
 from personalization.evaluation.plan import PLANS, Budget
 from personalization.evaluation.trained_adapter import TrainedAdapter
-from tests.benchmarks.fidelity import SPEC, Case, cases, evaluate, figures, photos_of, train
+from tests.benchmarks.fidelity import SPEC, Case, cases, figures, photos_of, train
 
 WIDE = 5 / 3
 FRAMINGS = ("crop", "shape")
