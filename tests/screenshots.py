@@ -1,8 +1,16 @@
-"""The pictures of the page in the documents: ``python -m tests.screenshots [--steps N]``.
+"""The pictures of the page in the documents.
+
+    python -m tests.screenshots [--steps N]
+    python -m tests.screenshots --photographs
 
 Starts the app on a free port with a home of its own; as a visitor teaches a subject and draws with
 the bundled adapters; then opens each tab in light and dark, wide and narrow, and writes
 docs/screenshots/. The subject is taught by the default recipe, or in N steps.
+
+--photographs draws what is said of photographs, and nothing else: how they are framed and that the
+pocket is not for them; then, on Stable Diffusion 1.5 with weights of noise, what teaching takes on
+this machine's processor, and the question before it begins. What it says goes by the whole base's
+architecture; the weights that are served have fewer layers, for nothing is drawn with them.
 """
 
 from __future__ import annotations
@@ -10,12 +18,17 @@ from __future__ import annotations
 import argparse
 import io
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+import gradio
 from PIL import Image
 from playwright.sync_api import Page, expect
 
+from personalization.bases.catalog import CATALOG
 from tests.support.browser import chromium, open_tab, pick_example, set_steps, visiting
+from tests.support.full_size import reduced, served_by
+from tests.support.hub_server import hub
 from tests.support.server import ROOT, running
 
 FOLDER = ROOT / "docs" / "screenshots"
@@ -51,21 +64,66 @@ def draw(page: Page) -> None:
     expect(page.locator("#stack-gallery img").first).to_be_visible(timeout=PATIENCE)
 
 
-def shoot(page: Page, path: Path) -> None:
-    """What the window shows, as WebP."""
+def shoot(page: Page, path: Path, *, whole: bool = False) -> None:
+    """What the window shows, or the whole page, as WebP."""
     page.wait_for_function(LOADED)
     page.mouse.move(0, 0)
     page.evaluate("scrollTo(0, 0)")
-    with Image.open(io.BytesIO(page.screenshot(animations="disabled"))) as picture:
+    taken = page.screenshot(animations="disabled", full_page=whole)
+    with Image.open(io.BytesIO(taken)) as picture:
         picture.save(path, quality=BALANCED, method=6)
     print(path.relative_to(ROOT), f"{path.stat().st_size / 1024:.0f} kB", flush=True)
+
+
+def add_photographs(page: Page) -> None:
+    """Photographs that come with Gradio, on the subject tab."""
+    open_tab(page, TABS["subject"])
+    folder = Path(gradio.__file__).parent / "media_assets" / "images"
+    files = [str(folder / name) for name in ("cheetah.jpg", "lion.jpg", "tower.jpg")]
+    page.locator("#subject-photos input[type=file]").set_input_files(files)
+    expect(page.locator("#subject-crops figure")).to_have_count(3, timeout=PATIENCE)
+
+
+def ask_to_teach(page: Page) -> None:
+    """A subject of them, as far as the question before a long run."""
+    add_photographs(page)
+    page.locator("#subject-noun textarea, #subject-noun input").first.fill("animal")
+    expect(page.locator("#subject-estimate")).to_contain_text("min", timeout=PATIENCE)
+    page.locator("#teach-subject-button").click()
+    expect(page.locator("#subject-long-go")).to_be_visible(timeout=PATIENCE)
+    page.locator("#subject-estimate").scroll_into_view_if_needed()
+
+
+def shoot_each(home: Path, name: str, show: Callable[[Page], None], **environment: str) -> None:
+    """What the page shows then, in light and dark, wide and narrow, whole."""
+    with running(home, patience=600, **environment) as app, chromium() as browser:
+        for look in ("light", "dark"):
+            for width, (across, down) in WIDTHS.items():
+                window = {"viewport": {"width": across, "height": down}, "color_scheme": look}
+                with visiting(browser, app.url, **window) as page:
+                    show(page)
+                    shoot(page, FOLDER / f"{name}-{look}{width}.webp", whole=True)
+
+
+def shoot_photographs(folder: Path) -> None:
+    """See ``--photographs``."""
+    shoot_each(folder / "pocket", "photographs", add_photographs)
+    spec = reduced(CATALOG["sd15"])
+    with hub(served_by(spec, folder / "hub")) as server:
+        real = {"HF_HUB_OFFLINE": "0", "HF_HOME": str(folder / "cache")}
+        real |= {"HF_ENDPOINT": server.url, "PERSONALIZATION_BASE": spec.name}
+        shoot_each(folder / "sd15", "sd15-cpu", ask_to_teach, **real)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, help="of the subject's run")
+    parser.add_argument("--photographs", action="store_true", help="see above")
     arguments = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
+    if arguments.photographs:
+        with tempfile.TemporaryDirectory() as folder:
+            return shoot_photographs(Path(folder))
     with (
         tempfile.TemporaryDirectory() as home,
         running(Path(home)) as app,

@@ -28,9 +28,9 @@ from .session import Values, page_workspace
 from .uploads import take_uploads
 
 FRAMINGS = [
-    ("in their own shape", "shape"),
-    ("as a square", "crop"),
-    ("around the subject", "subject"),
+    ("their own shape", "shape"),
+    ("a square", "crop"),
+    ("the subject", "subject"),
 ]
 
 
@@ -78,8 +78,8 @@ class PhotoForm:
             self.framing = gr.Radio(
                 FRAMINGS,
                 value="shape",
-                label="How photos are learned",
-                info="Around the subject: where a mask tells it; without one, in their own shape.",
+                label="What is learned of a photo",
+                info="The subject is what lies around a mask; photos without one keep their shape.",
                 elem_id=f"{purpose}-framing",
             )
         self.crops = gr.HTML(js_on_load=CLICK_WITH_KEY, elem_id=f"{purpose}-crops")
