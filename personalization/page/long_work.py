@@ -11,7 +11,7 @@ from personalization.bases import best_device
 from personalization.bases.catalog import BaseSpec, Sampling
 from personalization.errors import RecipeError
 from personalization.sampling.settings import Settings
-from personalization.training.base_selection import SMALLER
+from personalization.training.presets import SMALLER
 
 from . import html
 from .loaded import ON_ZERO

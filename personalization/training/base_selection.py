@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from personalization.bases.catalog import CATALOG, BaseSpec
 from personalization.errors import BaseError
 from personalization.recipe import Recipe
-from personalization.training.presets import Purpose
+from personalization.training.presets import SMALLER, Purpose
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +29,6 @@ VARIABLE = "PERSONALIZATION_BASE"
 POCKET = CATALOG["pocket"]
 PREFERRED = ("sdxl", "sd15")  # by what is published for them, where a subject can be taught
 PHOTOGRAPHS = ("sd15", "bk-sdm-small", "bk-sdm-tiny")  # on a CPU, by what they draw
-SMALLER = (384, 256)  # pixels to a side of photos, where their base's own take too long
 PATIENCE = 3600.0  # seconds that somebody may wait for a run there
 _PAGE = re.compile(r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/")
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")

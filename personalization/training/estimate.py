@@ -28,7 +28,7 @@ from personalization.errors import RecipeError
 from personalization.methods import installed
 from personalization.recipe import Recipe
 from personalization.sampling import pace
-from personalization.training.base_selection import SMALLER
+from personalization.training.presets import SMALLER
 from personalization.training.previews import COUNT
 from personalization.training.previews import STEPS as PREVIEW_STEPS
 

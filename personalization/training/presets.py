@@ -42,6 +42,7 @@ class Recommendation:
 
 
 Purpose = Literal["word", "subject"]
+SMALLER = (384, 256)  # pixels to a side of photos, where their base's own take too long
 
 
 def fitting(recipe: Recipe, purpose: Purpose) -> Recipe:

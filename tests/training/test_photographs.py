@@ -15,9 +15,10 @@ from personalization.data.photos import Photo, open_photos
 from personalization.page.photographs import photograph_notes, remedy
 from personalization.pocket.world import draw
 from personalization.pocket.world.subjects import STYLE_SUBJECTS, held_out_word_scenes
-from personalization.training.base_selection import PATIENCE, SMALLER, for_photographs
+from personalization.training.base_selection import PATIENCE, for_photographs
 from personalization.training.estimate import outlook_on
 from personalization.training.photographs import outside
+from personalization.training.presets import SMALLER
 
 POCKET = CATALOG["pocket"]
 # Not among what the threshold was set on; see tests.benchmarks.photographs.
