@@ -255,35 +255,39 @@ CATALOG: dict[str, BaseSpec] = {
     ),
 }
 
-CATALOG["z-image"] = BaseSpec(
-    name="z-image",
-    title="Z-Image",
-    family="z-image",
-    module="flow",
-    source="Tongyi-MAI/Z-Image",
-    revision=None,  # none could be confirmed from here: its newest is taken
-    licence="apache-2.0",
-    size=1024,
-    sampling=Sampling(steps=50, guidance=5.0),  # README_z_image.md of diffusers
-    targets=ATTENTION,
-    text_targets=(),  # no loader takes an adapter on its language model
-    recipes=recipes.Z_IMAGE,
-    scripts=recipes.Z_IMAGE_SCRIPTS,
-    encoder="clip",
-    architecture="z-image",
-)
+CATALOG |= {
+    "z-image": BaseSpec(
+        name="z-image",
+        title="Z-Image",
+        family="z-image",
+        module="flow",
+        source="Tongyi-MAI/Z-Image",
+        revision=None,  # none could be confirmed from here: its newest is taken
+        licence="apache-2.0",
+        size=1024,
+        sampling=Sampling(steps=50, guidance=5.0),  # README_z_image.md of diffusers
+        targets=ATTENTION,
+        text_targets=(),  # no loader takes an adapter on its language model
+        recipes=recipes.Z_IMAGE,
+        scripts=recipes.Z_IMAGE_SCRIPTS,
+        encoder="clip",
+        architecture="z-image",
+    )
+}
 
 # What is taught on the base draws on these too, for they have its names and shapes; they have
 # forgotten how noise of any level looks, so that Black Forest Labs says to train the base.
-CATALOG["flux2-klein-4-steps"] = replace(
-    CATALOG["flux2-klein"],
-    name="flux2-klein-4-steps",
-    title="FLUX.2 klein 4B, distilled to four steps",
-    source="black-forest-labs/FLUX.2-klein-4B",
-    revision=None,  # none could be confirmed from here: its newest is taken
-    sampling=Sampling(steps=4, guidance=1.0),
-    taught_on="flux2-klein",
-)
+CATALOG |= {
+    "flux2-klein-4-steps": replace(
+        CATALOG["flux2-klein"],
+        name="flux2-klein-4-steps",
+        title="FLUX.2 klein 4B, distilled to four steps",
+        source="black-forest-labs/FLUX.2-klein-4B",
+        revision=None,  # none could be confirmed from here: its newest is taken
+        sampling=Sampling(steps=4, guidance=1.0),
+        taught_on="flux2-klein",
+    )
+}
 
 # Stable Diffusion 1.4 with a smaller UNet, distilled (Kim et al. 2023, arXiv 2305.15798): the same
 # text encoder and autoencoder, other layers, so that LoRA of theirs are for nothing else.
