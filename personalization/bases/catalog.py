@@ -9,12 +9,13 @@ from typing import Literal
 from personalization.bases import recipes
 from personalization.bases.recipes import Recipes
 from personalization.data.frames import Canvas
-from personalization.errors import RecipeError
+from personalization.errors import BaseError, RecipeError
 from personalization.recipe import Recipe
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 
 Task = Literal["text", "image", "inpaint"]  # what a picture is drawn from
+TASKS: tuple[Task, ...] = ("text", "image", "inpaint")
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,7 @@ class BaseSpec:
     safety_checker: bool = False  # whether it comes with one: kept on where the public draws
     config: str | None = None  # of a single file: the repository with its tokenizer and settings
     granularity: int = 64  # pixels by which the sides of a picture differ; see `data.frames`
+    tasks: tuple[Task, ...] = TASKS  # of an inpainting UNet, which sees a mask as well, that alone
     anonymous: bool = False  # read without the machine's own token: a visitor named it
 
     def canvas(self, recipe: Recipe) -> Canvas:
@@ -105,6 +107,15 @@ class BaseSpec:
     def small(self) -> bool:
         """Whether it is taught and drawn anywhere, in minutes."""
         return self.architecture == "pocket"
+
+    def check_task(self, task: Task) -> None:
+        """Raise `BaseError` where the base does not draw so."""
+        if task not in self.tasks:
+            raise BaseError(
+                f"{self.title} fills in a part of a picture and does nothing else: draw “part of a "
+                "picture” with it, and teach on the base that it was made from.",
+                field="task",
+            )
 
     def fast_way(self) -> Fast:
         """How it is drawn in a few steps. Raises `RecipeError` where it is not."""

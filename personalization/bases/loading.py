@@ -30,7 +30,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers.utils import cached_file
 
-from personalization.bases.catalog import CATALOG, BaseSpec, Checkpoint
+from personalization.bases.catalog import CATALOG, TASKS, BaseSpec, Checkpoint, Task
 from personalization.errors import AdapterError, BaseError, is_out_of_memory
 from personalization.files import read_header
 
@@ -70,6 +70,10 @@ _REASONS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
         "A file of {source} is damaged or half downloaded: delete it and load again.",
     ),
 )
+_INPAINTING = {
+    "StableDiffusionInpaintPipeline": "StableDiffusionPipeline",
+    "StableDiffusionXLInpaintPipeline": "StableDiffusionXLPipeline",
+}
 _CLASSES = {  # of a pipeline, to the entry of the catalog; StableDiffusionPipeline has two
     "StableDiffusionXLPipeline": "sdxl",
     "StableDiffusion3Pipeline": "sd35-medium",
@@ -208,7 +212,8 @@ def recognised(source: str, revision: str | None = None, *, anonymous: bool = Fa
         name = _family_of_file(Path(source))
         changes |= {"config": CATALOG[name].source, "title": Path(source).stem}
     else:
-        name, size = _family_of_index(source, revision, anonymous)
+        name, size, tasks = _family_of_index(source, revision, anonymous)
+        changes["tasks"] = tasks
         changes["anonymous"] = anonymous
         changes |= {"size": size or CATALOG[name].size, "title": Path(source).name}
     return replace(CATALOG[name], name=changes["title"], gated=False, **changes)
@@ -274,8 +279,11 @@ def _family_of_file(path: Path) -> str:
     raise BaseError(f"{path.name} is of no family that is known here: {_known()}.")
 
 
-def _family_of_index(source: str, revision: str | None, anonymous: bool) -> tuple[str, int | None]:
-    """The catalog's name, and pixels to a side where the denoiser's configuration says so."""
+def _family_of_index(
+    source: str, revision: str | None, anonymous: bool
+) -> tuple[str, int | None, tuple[Task, ...]]:
+    """The catalog's name, pixels to a side where the denoiser's configuration says so, and what
+    the pipeline that it is saved as draws from: an inpainting UNet has nine channels."""
     options: dict[str, Any] = {
         "revision": revision,
         "local_files_only": Path(source).is_dir(),
@@ -284,11 +292,13 @@ def _family_of_index(source: str, revision: str | None, anonymous: bool) -> tupl
     try:
         index = StableDiffusionPipeline.load_config(source, **options)
         kind = index.get("_class_name", "") if isinstance(index, dict) else ""
+        tasks: tuple[Task, ...] = ("inpaint",) if kind in _INPAINTING else TASKS
+        kind = _INPAINTING.get(kind, kind)
         if kind == "StableDiffusionPipeline":  # of which there are two, told by their text's width
             unet = UNet2DConditionModel.load_config(source, subfolder="unet", **options)
             name = "sd21" if unet.get("cross_attention_dim") == 1024 else "sd15"
             sample = unet.get("sample_size")
-            return name, 8 * sample if sample else None
+            return name, 8 * sample if sample else None, tasks
     except _FAILURES as error:
         raise BaseError(f"{failure_reason(source, error)} The base in use stays.") from error
     if kind == "Flux2KleinPipeline" and index.get("is_distilled"):
@@ -297,7 +307,7 @@ def _family_of_index(source: str, revision: str | None, anonymous: bool) -> tupl
         raise BaseError(
             f"{source} is a {kind or 'folder of something else'}; what is known here: {_known()}."
         )
-    return _CLASSES[kind], None
+    return _CLASSES[kind], None, tasks
 
 
 def _known() -> str:

@@ -181,7 +181,8 @@ class UNetBase:
         return latents
 
     def pipeline(self, task: Task, scheduler: str | None = None) -> Any:
-        """Of diffusers, over the very same modules."""
+        """Of diffusers, over the very same modules. Raises `BaseError` for what it does not do."""
+        self.spec.check_task(task)
         encoders: dict[str, Any] = {}
         for encoder in self.text_encoders:
             encoders[encoder.name] = encoder.model

@@ -48,6 +48,7 @@ CALL_WORD = r"""(prompt, word) => {
     return new RegExp(whole, 'iu').test(prompt) ? prompt : `${prompt} ${word}`.trim();
 }"""
 SAY_DARK = "() => document.body.classList.contains('dark')"
+TASK_NAMES = [("from text", "text"), ("from a picture", "image"), ("part of a picture", "inpaint")]
 MAX_STEPS, MAX_GUIDANCE = 60, 15  # of the sliders
 GUIDANCES = (0.25, 0.5, 1, 1.5, 2)  # of the base's own
 
@@ -80,7 +81,7 @@ class DrawPanel:
                 for _ in range(MAX_SLOTS)
             ]
         self.task = gr.Radio(
-            [("from text", "text"), ("from a picture", "image"), ("part of a picture", "inpaint")],
+            TASK_NAMES,
             value="text",
             container=False,
             elem_id="stack-task",
@@ -292,6 +293,7 @@ class DrawPanel:
     def for_base(self, spec: BaseSpec) -> dict:
         """How the base draws when nobody says otherwise, and what it can do."""
         return {
+            self.task: tasks_of(spec),
             self.steps: spec.sampling.steps,
             self.guidance: spec.sampling.guidance,
             self.scheduler: gr.update(choices=scheduler_choices(spec), value=""),
@@ -499,6 +501,14 @@ def say_unread(base: str, prompt: str, *words: str) -> str:
         single = {word: 1 for word in words if word and " " not in word}
         return html.warnings(unread_words(loaded(base).contexts, prompt, single))
     return html.problems(errors)
+
+
+def tasks_of(spec: BaseSpec) -> dict[str, Any]:
+    """What a base can draw from; the choice stays where it can."""
+    known = [(name, task) for name, task in TASK_NAMES if task in spec.tasks]
+    if len(known) > 1:
+        return gr.update(choices=known)
+    return gr.update(choices=known, value=known[0][1])
 
 
 def scheduler_choices(spec: BaseSpec) -> list[tuple[str, str]]:

@@ -63,7 +63,14 @@ class StackTab:
         ]
         # And with the base.
         panel = self.draw_panel
-        sampling = [panel.steps, panel.guidance, panel.scheduler, panel.fast, panel.takes]
+        sampling = [
+            panel.task,
+            panel.steps,
+            panel.guidance,
+            panel.scheduler,
+            panel.fast,
+            panel.takes,
+        ]
         self.rebased = [
             *(*self.combining.blocks, self.adapter_list.notes),
             *(*sampling, *panel.long.parts, *panel.guides.rebased),

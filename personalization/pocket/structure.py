@@ -106,7 +106,9 @@ def to_map(picture: Image.Image) -> Tensor:
 def main() -> None:
     """Train or continue, and write the folder."""
     parser = frozen.parser(__doc__, steps=1500)
-    parser.add_argument("--map", choices=sorted(MAPS), default="edges")
+    add = parser.add_argument
+    add("--map", choices=sorted(MAPS), default="edges")
+    add("--continue-from-assets", action="store_true", help="start from the published weights")
     options = parser.parse_args()
     torch.set_flush_denormal(True)
     base = FrozenBase.published(options.assets)
@@ -115,10 +117,12 @@ def main() -> None:
     )
     plan = FrozenPlan(options.steps, options.batch, options.lr, seed=options.seed)
     torch.manual_seed(options.seed)
+    folder = options.assets / "pocket-structure" / options.map
     adapter = make_adapter()
+    if options.continue_from_assets:
+        adapter.load_state_dict(T2IAdapter.from_pretrained(folder).float().state_dict())
     path = options.work / f"structure-{options.map}.pt"
     average = frozen.train(path, adapter, plan, Lesson(base, adapter, data, plan, options.map))
-    folder = options.assets / "pocket-structure" / options.map
     average.half().save_pretrained(folder, safe_serialization=True)
     print(f"structure: {folder}", flush=True)
 

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 
 from personalization.bases import guide_loading as loading
 from personalization.bases.base import Base
-from personalization.bases.guides import REFERENCES, ReferenceSpec
+from personalization.bases.guides import LOOKS_ITSELF, REFERENCES, ReferenceSpec
 from personalization.errors import PersonalizationError, RecipeError
 from personalization.sampling.guides import Guides, Reference, Structure
+from personalization.sampling.looking import looking
 from personalization.stacking.application import answering
 
 
@@ -46,6 +47,10 @@ def guided(base: Base, guides: Guides, *, guidance: float) -> Iterator[None]:
 
 @contextmanager
 def _referring(base: Base, reference: Reference, doubled: bool) -> Iterator[None]:
+    if base.spec.family in LOOKS_ITSELF:
+        with looking(base, reference.pictures):
+            yield
+        return
     unet: Any = base.denoiser
     adapter = loading.reference_adapter(base)
     states, nothing = adapter.states(reference.pictures)

@@ -35,6 +35,7 @@ def start(
     Raises `ConceptError` or `RecipeError` with what is wrong, or `RunError` where the folder holds
     a run.
     """
+    base.spec.check_task("text")
     learned = recipe.learned_embedding
     check_taught(base.spec)
     check_new(base, concept.placeholder_token, learned)

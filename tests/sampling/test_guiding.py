@@ -253,3 +253,30 @@ def test_a_controlnet_draws_what_its_own_pipeline_draws(
             drawn[which] = pipe_of(**asked, **more, generator=generator).images[0]
     assert np.abs(drawn["ours"] - drawn["theirs"]).max() < 1e-4
     assert np.abs(drawn["ours"] - drawn["without"]).max() > 1e-2
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_klein_looks_at_pictures_as_its_own_pipeline_does(photo, circle, count) -> None:
+    base = tiny.family_base("flux2-klein", seed=3)
+    pictures = [each.resize((80, 64)) for each in (photo, circle, photo.rotate(90), circle)][:count]
+    asked = {
+        "num_inference_steps": 3, "guidance_scale": 4.0, "output_type": "np", "width": 32,
+        "height": 32,
+    }  # fmt: skip
+    words = {"prompt": ["a dog"], "negative_prompt": [""]}
+    pipe = base.pipeline("text")
+    drawn = {}
+    for which, more in (("theirs", {"image": pictures}), ("ours", {}), ("without", {})):
+        chosen = Guides(Reference(tuple(pictures))) if which == "ours" else Guides()
+        generator = [torch.Generator().manual_seed(5)]
+        with torch.inference_mode(), guided(base, chosen, guidance=4.0):
+            drawn[which] = pipe(**words, **asked, **more, generator=generator).images[0]
+    assert np.abs(drawn["ours"] - drawn["theirs"]).max() < 1e-4
+    assert np.abs(drawn["ours"] - drawn["without"]).max() > 1e-3
+
+
+def test_klein_takes_a_reference_whole(photo) -> None:
+    base = tiny.family_base("flux2-klein")
+    found, missing = usable(base, Guides(Reference((photo,), 0.5)), (32, 32))
+    assert found == Guides()
+    assert "looks at a reference whole" in missing[0]
