@@ -302,7 +302,7 @@ def _family_of_index(
     except _FAILURES as error:
         raise BaseError(f"{failure_reason(source, error)} The base in use stays.") from error
     if kind == "Flux2KleinPipeline" and index.get("is_distilled"):
-        return "flux2-klein-4-steps", None
+        return "flux2-klein-4-steps", None, tasks
     if kind not in _CLASSES:
         raise BaseError(
             f"{source} is a {kind or 'folder of something else'}; what is known here: {_known()}."
