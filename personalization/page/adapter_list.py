@@ -23,14 +23,14 @@ from .session import Values, Visit
 class AdapterList:
     """A row for each adapter: what it is, a slider, and a button that takes it out.
 
-    `follow` is told of the entries on the list whenever they change, and answers with updates of
-    other components.
+    `follow` is told of the entries on the list and their rows whenever they change, and answers
+    with updates of other components.
     """
 
     def __init__(
         self, visitor: gr.BrowserState, base: gr.BrowserState, stored: gr.BrowserState
     ) -> None:
-        self.follow: Callable[[Sequence[Entry]], dict] = lambda _entries: {}
+        self.follow: Callable[[Sequence[Entry], Sequence[Row]], dict] = lambda _entries, _rows: {}
         self.visitor, self.base = visitor, base
         self.stored = stored  # a Row of each adapter
         gr.HTML(html.section(1, "Adapters", "0 is none of it, 1 is as it was trained."))
@@ -133,7 +133,7 @@ class AdapterList:
                 self.labels[number]: label,
                 self.weights[number]: slider(entry, there[number].weight) if entry else 1.0,
             }
-        return reply | self.follow(on)
+        return reply | self.follow(on, there)
 
     def with_row(self, visit: Visit, rows: Sequence[Row], name: str) -> dict:
         """One more row, at its recommended strength. Raises what is wrong with it."""

@@ -23,6 +23,7 @@ class Row(NamedTuple):
     weight: float
     text: float | None = None  # of its text-encoder part, where that differs
     blocks: dict[str, float] | None = None  # see `Slot`
+    region: dict[str, str] | None = None  # "place" and "prompt", as `places_panel` has them
 
 
 def as_json(rows: Iterable[Row]) -> list[list[Any]]:

@@ -20,6 +20,7 @@ from personalization.sampling.settings import MAX_COUNT, Settings, Start
 from personalization.stacking.stack import COMBINATIONS, MAX_SLOTS
 from personalization.training.base_selection import POCKET
 from personalization.workspaces.library import Entry
+from personalization.workspaces.workspace import Workspace
 
 from . import html
 from .adapter_list import AdapterList
@@ -32,6 +33,7 @@ from .loaded import base as loaded
 from .long_work import LONG, LongWork, drawing_seconds, sentence, sheet_seconds
 from .messages import collected, user_message
 from .pictures import brushed, canvas, gallery, keep, painted
+from .places_panel import PlacesPanel
 from .records import rows_of, start_from, start_of
 from .session import Values
 from .stacks import FEWEST_TOKENS, cut_off, draw_with, sweep_with
@@ -56,8 +58,10 @@ GUIDANCES = (0.25, 0.5, 1, 1.5, 2)  # of the base's own
 class DrawPanel:
     """A prompt, how to draw, and what was drawn."""
 
-    def __init__(self, adapter_list: AdapterList, combining: Combining) -> None:
-        self.adapter_list, self.combining = adapter_list, combining
+    def __init__(
+        self, adapter_list: AdapterList, combining: Combining, places: PlacesPanel
+    ) -> None:
+        self.adapter_list, self.combining, self.places = adapter_list, combining, places
         self.records = gr.State([])
         gr.HTML(html.section(2, "Picture"))
         self.build_asking()
@@ -206,6 +210,7 @@ class DrawPanel:
         self.guides.wire()
         self.task.change(self.choose_task, self.task, starts, **UNQUEUED)
         values = {*form, self.image, self.editor, *self.guides.inputs, *self.combining.inputs}
+        values |= self.places.inputs
         asked = [*shown, *self.long.parts, self.asked_of]
         on_sheet: set[Any] = {*values, self.dark}
         gr.on([self.draw.click, self.prompt.submit], self.paint_unless_long, values, asked, **work)
@@ -348,7 +353,7 @@ class DrawPanel:
     def paint(self, values: Values) -> dict:
         """Draw with the list as it stands."""
         try:
-            settings, stack = self.settings(values), self.combining.stack(values)
+            settings, stack = self.settings(values), self.places.stack(values)
             # Before the drawing: where there is no room to keep it, no picture is drawn in vain.
             start = self.start(values)
             base = values[self.adapter_list.base]
@@ -395,7 +400,7 @@ class DrawPanel:
         base = values[self.adapter_list.base]
         try:
             settings = replace(self.settings(values), task="text")
-            stack = self.combining.stack(values)
+            stack = self.places.stack(values)
             axis = _axis(across, base) if across else side_by_side(stack)
             other = _axis(down, base) if down else None
             asked = self.guides.guides(values, self.adapter_list.visit(values).workspace)
@@ -443,6 +448,7 @@ class DrawPanel:
             **board,
             **self.fill(record, spec),
             **self.guides.restore(record, visit.workspace, warnings),
+            **self._canvas(board, record, visit.workspace, warnings),
             self.image: photo.image if photo and record.task == "image" else gr.skip(),
             self.editor: brushed(photo.image, photo.mask)
             if photo and record.task == "inpaint"
@@ -450,6 +456,13 @@ class DrawPanel:
             self.notes: html.warnings(warnings),
             self.restored: None,
         }
+
+    def _canvas(
+        self, board: dict, record: PictureRecord, workspace: Workspace, warnings: list[str]
+    ) -> dict:
+        """The brushed places, shown where the record has any."""
+        restored = self.places.restore(record, workspace, warnings)
+        return {part: board[part] | update for part, update in restored.items()}
 
     def fill(self, record: PictureRecord, spec: BaseSpec) -> dict:
         """The fields as the record has them, within what the form can say."""

@@ -24,7 +24,7 @@ from personalization.data.words import contains
 from personalization.evaluation.report import Report
 from personalization.evaluation.spectrum import WHOLE_MODEL, Mark, spectrum
 from personalization.files import size_words
-from personalization.sampling.picture_record import PictureRecord
+from personalization.sampling.picture_record import PictureRecord, RegionRecord
 from personalization.training.base_selection import Option
 from personalization.training.run import Run
 from personalization.workspaces.library import Entry
@@ -296,9 +296,20 @@ def saved(title: str, residual: float) -> str:
     return f"Saved as “{title}” in your library. {lost}."
 
 
+def _where(region: RegionRecord | None) -> str:
+    """In which part of the picture, as it follows the adapter's name."""
+    if region is None:
+        return ""
+    box = " ".join(f"{side:g}" for side in region.box)
+    place = "where brushed" if region.mask else f"in {box}"
+    return f" ({place}: “{region.prompt}”)" if region.prompt else f" ({place})"
+
+
 def record(picture: PictureRecord) -> str:
     """How a picture came to be."""
-    adapters = ", ".join(f"{a.title or a.name} × {a.weight:g}" for a in picture.adapters)
+    adapters = ", ".join(
+        f"{a.title or a.name} × {a.weight:g}{_where(a.region)}" for a in picture.adapters
+    )
     shown = [
         ("prompt", picture.prompt),
         ("negative", picture.negative),

@@ -6,8 +6,9 @@ from PIL import Image
 
 from personalization.data.photos import Photo
 from personalization.errors import WorkspaceError
-from personalization.sampling.picture_record import PictureRecord
+from personalization.sampling.picture_record import PictureRecord, RegionRecord
 from personalization.sampling.settings import Start
+from personalization.stacking.regions import HALVES
 from personalization.workspaces.workspace import Workspace
 
 from . import html
@@ -17,7 +18,20 @@ from .loaded import spec_of
 
 def rows_of(record: PictureRecord) -> list[Row]:
     """The adapters; the list says of one that it does not know."""
-    return [Row(a.name, a.weight, a.text_weight, dict(a.blocks)) for a in record.adapters]
+    return [
+        Row(a.name, a.weight, a.text_weight, dict(a.blocks), _place(a.region))
+        for a in record.adapters
+    ]
+
+
+def _place(region: RegionRecord | None) -> dict[str, str] | None:
+    """As the row keeps it."""
+    if region is None:
+        return None
+    halves = {box: name for name, box in HALVES.items()}
+    box = ", ".join(f"{side:g}" for side in region.box)
+    place = "brushed" if region.mask else halves.get(region.box, box)
+    return {"place": place, "prompt": region.prompt}
 
 
 def start_from(

@@ -61,6 +61,15 @@ class Request(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class RegionRequest(Request):
+    """Where an adapter counts, and what is drawn there."""
+
+    box: Annotated[list[Number], Field(min_length=4, max_length=4)] = Field(
+        description="left, top, right and bottom of a box, as four numbers from 0 to 1"
+    )
+    prompt: Prompt = Field("", description="a text, what is there; the prompt says the scene")
+
+
 class AdapterRequest(Request):
     """An adapter, and how much of it."""
 
@@ -73,6 +82,9 @@ class AdapterRequest(Request):
         None,
         description="an object of factors by the path of a part of the denoiser, "
         'such as {"up_blocks.1": 0.5}',
+    )
+    region: RegionRequest | None = Field(
+        None, description="an object with box and prompt, the part of the picture where it counts"
     )
 
 

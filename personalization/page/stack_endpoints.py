@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import gradio as gr
@@ -11,6 +12,7 @@ from pydantic import Field
 
 from personalization.errors import StackError
 from personalization.sampling.settings import Settings
+from personalization.stacking.regions import Region
 from personalization.stacking.stack import MAX_SLOTS, Stack, check_count
 from personalization.workspaces.library import Library
 
@@ -22,7 +24,17 @@ from .guides import ReferenceRequest, StructureRequest, asked_for, usable_guides
 from .loaded import base as loaded
 from .loaded import spec_of
 from .long_work import check_confirmed, drawing_seconds, sheet_seconds
-from .requests import AdapterRequest, Name, Number, Prompt, Request, Whole, at_most, build_endpoint
+from .requests import (
+    AdapterRequest,
+    Name,
+    Number,
+    Prompt,
+    RegionRequest,
+    Request,
+    Whole,
+    at_most,
+    build_endpoint,
+)
 from .session import Visit, library_of, owner_of, workspace_of
 from .stacks import cut_off, draw_with, sweep_with
 from .uploads import publish_pictures
@@ -58,7 +70,20 @@ def stack_in(adapters: Sequence[AdapterRequest], library: Library, base: str, **
     for adapter in adapters:
         check_blocks(base, adapter)
     rows = [Row(a.name, a.weight, a.text_weight, a.blocks) for a in adapters]
-    return stacked(base, library, rows, **how)
+    stack = stacked(base, library, rows, **how)
+    slots = (
+        replace(slot, region=region_of(adapter.region))
+        for slot, adapter in zip(stack.slots, adapters, strict=True)
+    )
+    return replace(stack, slots=tuple(slots)).check(spec_of(base))
+
+
+def region_of(asked: RegionRequest | None) -> Region | None:
+    """Where an adapter counts."""
+    if asked is None:
+        return None
+    left, top, right, bottom = asked.box
+    return Region((left, top, right, bottom), asked.prompt)
 
 
 def check_blocks(base: str, adapter: AdapterRequest) -> None:
@@ -110,7 +135,10 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
     Args:
         adapters: a list of {"name": as list_adapters says, "weight": -2 to 2}; may be empty. Each
             may have a "text_weight" for its text-encoder part, and "blocks", factors by the path
-            of a part of the denoiser: {"up_blocks.1": 0.5}.
+            of a part of the denoiser: {"up_blocks.1": 0.5}. And a "region", the part of the
+            picture where it counts: {"box": [0, 0, 0.5, 1], "prompt": "a photo of sks dog"}, with
+            left, top, right, bottom from 0 to 1; "prompt" below then says the scene. Each region
+            is one more pass of the model at each step.
         prompt: what to draw, with the adapters' words in it.
         negative: what should not be there.
         seed: of the first picture; the next has the next.

@@ -19,6 +19,7 @@ from .combining import Combining
 from .draw_panel import DrawPanel
 from .exchange import FromHub, TakeAway
 from .loaded import spec_of
+from .places_panel import PlacesPanel
 from .publishing import Publishing
 from .runs import showcase
 from .session import Values, Visit, keep, recalled
@@ -50,15 +51,17 @@ class StackTab:
                 self.adapter_list = AdapterList(visitor, base, adapter_list)
                 self.hub = FromHub(self.adapter_list)
                 self.combining = Combining(self.adapter_list)
+                self.places = PlacesPanel(self.combining)
                 self.take = TakeAway(self.combining)
                 self.publishing = Publishing(self.take)
             with gr.Column(scale=6, min_width=320, elem_classes="panel-column"):
-                self.draw_panel = DrawPanel(self.adapter_list, self.combining)
+                self.draw_panel = DrawPanel(self.adapter_list, self.combining, self.places)
                 self.sharing = StackSharing(self.draw_panel)
         self.adapter_list.follow = self.follow
         # Everything that changes with what is on the list.
         self.board = [
             *(*self.adapter_list.parts, *self.combining.parts, *self.draw_panel.parts),
+            *self.places.parts,
             self.take.which,
         ]
         # And with the base.
@@ -83,6 +86,7 @@ class StackTab:
         self.adapter_list.wire(self.board, self.then_meet)
         self.hub.wire(self.board, self.then_meet)
         self.combining.wire()
+        self.places.wire()
         self.take.wire()
         self.publishing.wire()
         self.draw_panel.wire(self.board, self.then_meet)
@@ -99,10 +103,11 @@ class StackTab:
         """Wires what follows an event that may have changed the list."""
         return self.combining.then_meet
 
-    def follow(self, entries: Sequence[Entry]) -> dict:
+    def follow(self, entries: Sequence[Entry], rows: Sequence[Row]) -> dict:
         """What follows from these adapters being on the list."""
         return {
             **self.combining.show(entries),
+            **self.places.show(entries, rows),
             **self.draw_panel.show(entries),
             **self.take.show(entries),
         }

@@ -28,6 +28,7 @@ from personalization.sampling.picture_record import (
     ReferenceRecord,
     StructureRecord,
 )
+from personalization.sampling.regional import regional
 from personalization.sampling.settings import Settings, Start
 from personalization.stacking.stack import Stack
 
@@ -53,8 +54,8 @@ def draw(
     """Draw `settings.count` pictures; `stack` is what is applied now, for their records."""
     settings = settings.check()
     prompts = [settings.prompt] * settings.count
-    guidance = as_drawn(base, settings).guidance or 0.0
-    with guided(base, guides, guidance=guidance):
+    drawn = as_drawn(base, settings)
+    with regional(base, stack, drawn), guided(base, guides, guidance=drawn.guidance or 0.0):
         images = draw_each(base, prompts, settings.seeds, settings, start=start, on_step=on_step)
     record = record_of(base, settings, stack, start, guides)
     return [

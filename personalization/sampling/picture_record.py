@@ -32,6 +32,7 @@ from personalization.sampling.settings import (
     STRENGTH,
     Settings,
 )
+from personalization.stacking.regions import WHOLE, Box, Region
 from personalization.stacking.stack import COMBINATIONS, MAX_SLOTS, MAX_WEIGHT, Slot
 
 KEY = "personalization"  # of the record in a PNG's text
@@ -99,6 +100,32 @@ Name = Annotated[str, _text(MAX_NAME)]
 Prompt = Annotated[str, _text(MAX_PROMPT)]
 
 
+def _box(value: Any) -> Box:
+    """What is no box is the whole picture."""
+    sides = value if isinstance(value, list | tuple) and len(value) == 4 else WHOLE
+    left, top, right, bottom = (_clamped(side, math.nan, 0, 1) for side in sides)
+    box = (left or 0.0, top or 0.0, right or 0.0, bottom or 0.0)
+    return box if box[0] < box[2] and box[1] < box[3] else WHOLE
+
+
+@dataclass(frozen=True)
+class RegionRecord:
+    """Where an adapter counted and what was drawn there; `mask` is what a workspace finds it by."""
+
+    box: Annotated[Box, BeforeValidator(_box)] = WHOLE
+    prompt: Prompt = ""
+    mask: Name = ""
+
+    @staticmethod
+    def of(region: Region | None) -> RegionRecord | None:
+        """What there is to say of it."""
+        return RegionRecord(region.box, region.prompt, region.key) if region else None
+
+
+def _region(value: Any) -> Any:
+    return value if isinstance(value, dict | RegionRecord) else None
+
+
 @dataclass(frozen=True)
 class AdapterRecord:
     """An adapter that a picture was drawn with; `name` is what the library knows it by."""
@@ -112,6 +139,7 @@ class AdapterRecord:
     blocks: Annotated[Mapping[str, float], BeforeValidator(_blocks)] = field(
         default_factory=dict, hash=False
     )
+    region: Annotated[RegionRecord | None, BeforeValidator(_region)] = None
 
     @staticmethod
     def of(slot: Slot) -> AdapterRecord:
@@ -125,6 +153,7 @@ class AdapterRecord:
             slot.weight,
             slot.text_weight,
             dict(slot.blocks),
+            RegionRecord.of(slot.region),
         )
 
 

@@ -20,6 +20,7 @@ from personalization.sampling.guides import NO_GUIDES, Guides
 from personalization.sampling.guiding import guided
 from personalization.sampling.image_grid import image_grid
 from personalization.sampling.picture_record import Picture, PictureRecord
+from personalization.sampling.regional import regional
 from personalization.sampling.settings import Settings
 from personalization.stacking.application import applied, applied_each, varies_in_a_batch
 from personalization.stacking.stack import Slot, Stack
@@ -201,7 +202,8 @@ def batches(cells: Iterable[Cell]) -> list[list[Cell]]:
     """
     by_weights: dict[tuple[Settings, Stack], list[Cell]] = {}
     for cell in dict.fromkeys(cells):
-        sampler = replace(cell.settings, prompt="", seed=0)
+        prompt = cell.settings.prompt if cell.stack.has_regions else ""
+        sampler = replace(cell.settings, prompt=prompt, seed=0)
         by_weights.setdefault((sampler, cell.stack), []).append(cell)
     joined: dict[tuple[Settings, Stack | None], list[Cell]] = {}
     for (sampler, stack), group in by_weights.items():
@@ -218,9 +220,11 @@ def _drawn(base: Base, batch: Sequence[Cell], guides: Guides) -> list[Picture]:
     prompts = [cell.settings.prompt for cell in batch]
     seeds = [cell.settings.seed for cell in batch]
     settings = batch[0].settings
+    drawn = as_drawn(base, settings)
     with (
         _weights(base, [cell.stack for cell in batch]),
-        guided(base, guides, guidance=as_drawn(base, settings).guidance or 0.0),
+        regional(base, batch[0].stack, drawn),
+        guided(base, guides, guidance=drawn.guidance or 0.0),
     ):
         images = draw_each(base, prompts, seeds, settings)
     return [

@@ -38,13 +38,19 @@ def applied(base: Base, stack: Stack) -> Iterator[None]:
     """
     with base.lock, ExitStack() as undo:
         stack.check(base.spec)
+        if (
+            stack.has_regions
+        ):  # `sampling.regional` gives each its weights, while a picture is drawn
+            undo.enter_context(_learned_embeddings(base, stack))
+            yield
+            return
         layers = merged_weights.layers(base, stack)
         variants: list[Values] = []
         if stack.combine in IN_TIME:
             variants = merged_weights.per_step_variants(base, layers, stack)
             layers = [layer for layer in layers if layer.is_text]
         undo.enter_context(_learned_embeddings(base, stack))
-        undo.enter_context(_weights(merged_weights.values(base, layers, stack)))
+        undo.enter_context(weights(merged_weights.values(base, layers, stack)))
         if variants:
             over_time = _switched if stack.combine == "switch" else _averaged
             undo.enter_context(over_time(base.denoiser, variants))
@@ -52,7 +58,7 @@ def applied(base: Base, stack: Stack) -> Iterator[None]:
 
 
 @contextmanager
-def _weights(values: Values) -> Iterator[None]:
+def weights(values: Values) -> Iterator[None]:
     """While it lasts, each parameter has its value."""
     originals = {parameter: parameter.data for parameter in values}
     try:
@@ -66,11 +72,15 @@ def _weights(values: Values) -> Iterator[None]:
 
 def varies_in_a_batch(stack: Stack) -> bool:
     """Whether it is a sum of plain LoRAs, so that each picture of a batch may have its weights."""
-    return stack.combine == "sum" and all(
-        slot.adapter.description.method == "lora"
-        and slot.text_weight is None
-        and not learned_rows(slot.adapter)
-        for slot in stack.slots
+    return (
+        stack.combine == "sum"
+        and not stack.has_regions
+        and all(
+            slot.adapter.description.method == "lora"
+            and slot.text_weight is None
+            and not learned_rows(slot.adapter)
+            for slot in stack.slots
+        )
     )
 
 
@@ -179,7 +189,7 @@ def _switched(denoiser: nn.Module, variants: Sequence[Values]) -> Iterator[None]
         elif timestep < last:
             step += 1
         last = timestep
-        with _weights(variants[step % len(variants)]):
+        with weights(variants[step % len(variants)]):
             return forward(*args, **kwargs)
 
     with answering(denoiser, switched):
@@ -204,7 +214,7 @@ def _averaged(denoiser: nn.Module, variants: Sequence[Values]) -> Iterator[None]
     def averaged(*args: Any, **kwargs: Any) -> Any:
         predictions = []
         for variant in variants:
-            with _weights(variant):
+            with weights(variant):
                 predictions.append(forward(*args, **kwargs))
         mean = torch.stack([prediction[0] for prediction in predictions]).mean(0)
         first = predictions[0]

@@ -64,6 +64,8 @@ def _check(stack: Stack) -> None:
         reason = "a full fine-tune, which has no small rank: extract it as a LoRA first"
     elif stack.combine in IN_TIME:
         reason = f"“{stack.combine}”, which is in time"
+    elif stack.has_regions:
+        reason = "regions, which weights know nothing of"
     if reason:
         raise StackError(f"One file cannot hold {reason}. Keep the stack itself.", field="stack")
 

@@ -7,12 +7,13 @@ with applied(base, Stack((Slot(mug, 0.8), Slot(style, -0.3)))):
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from personalization.adapters.adapter import Adapter
 from personalization.bases.catalog import BaseSpec, has_family
 from personalization.errors import AdapterError, StackError
+from personalization.stacking.regions import Region, check_apart, cover_all
 
 if TYPE_CHECKING:
     from personalization.adapters.module_keys import ModuleKey
@@ -55,6 +56,7 @@ class Slot:
     text_weight: float | None = None
     blocks: Mapping[str, float] = field(default_factory=dict, hash=False)
     library_name: str = ""
+    region: Region | None = None  # where it counts; None: everywhere
 
     @property
     def name(self) -> str:
@@ -126,6 +128,7 @@ class Stack:
         for slot in self.slots:
             slot.check(spec)
         _check_words(self.active)
+        self._check_regions()
         full = next((slot for slot in self.active if slot.is_full), None)
         if full and self.combine in ("svd", "orthogonal"):
             raise StackError(
@@ -139,6 +142,41 @@ class Stack:
     def active(self) -> tuple[Slot, ...]:
         """The slots that change anything."""
         return tuple(slot for slot in self.slots if not slot.is_empty)
+
+    @property
+    def has_regions(self) -> bool:
+        """Whether any adapter counts in a part of the picture alone."""
+        return any(slot.region for slot in self.active)
+
+    def by_region(self) -> list[tuple[Region | None, Stack]]:
+        """Each region with what counts there: its own adapters, and those that count everywhere.
+
+        The last is what lies outside of all regions, where there is any.
+        """
+        regions = dict.fromkeys(slot.region for slot in self.active if slot.region)
+        found: list[tuple[Region | None, Stack]] = [
+            (region, self._inside(region)) for region in regions
+        ]
+        return found if cover_all(list(regions)) else [*found, (None, self._inside(None))]
+
+    def _inside(self, region: Region | None) -> Stack:
+        slots = (slot for slot in self.active if slot.region in (None, region))
+        return replace(self, slots=tuple(replace(slot, region=None) for slot in slots))
+
+    def _check_regions(self) -> None:
+        if not self.has_regions:
+            return
+        if self.combine in IN_TIME:
+            raise StackError(
+                f"“{self.combine}” changes the weights from step to step, and a region from place "
+                "to place: they do not go together. Take another way, or let every adapter count "
+                "everywhere.",
+                field="combine",
+            )
+        placed = [(slot.name, slot.region) for slot in self.active if slot.region]
+        for name, region in placed:
+            region.check(name)
+        check_apart(placed)
 
     def _check_combination(self) -> None:
         if self.combine not in COMBINATIONS:
