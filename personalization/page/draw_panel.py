@@ -371,7 +371,7 @@ class DrawPanel:
             self.records: [picture.record for picture in pictures],
             self.record: html.record(pictures[0].record),
             self.notes: html.warnings(
-                html.uncalled(settings.prompt, words)
+                html.uncalled(stack.said(settings.prompt), words)
                 + cut_off(base, stack, settings.prompt)
                 + missing
                 + keep(workspace, drawn)

@@ -19,7 +19,7 @@ from . import html
 from .adapter_rows import Row, as_json
 from .combining import Combining
 from .event_options import LATEST
-from .guides_panel import keep_pictures, kept_picture
+from .guides import keep_pictures, kept_picture
 from .loaded import spec_of
 from .places_html import COLOURS, places
 from .session import Values
@@ -56,9 +56,9 @@ class PlacesPanel:
             for number in range(MAX_SLOTS):
                 self.build_row(number)
             self.canvas = gr.ImageEditor(
-                value=blank(),
+                value=blank(),  # type: ignore[arg-type]  # the editor takes such a dict
                 type="pil",
-                label="Brush each place in its adapter’s colour",
+                label="Places",
                 visible=False,
                 height=SIDE + 60,
                 canvas_size=(SIDE, SIDE),
@@ -94,12 +94,11 @@ class PlacesPanel:
     def wire(self) -> None:
         """Keep what is chosen with the list, and show it."""
         listed = self.adapter_list
-        fields = [*self.where, *self.prompts]
+        fields: list[gr.Dropdown | gr.Textbox] = [*self.where, *self.prompts]
         inputs: set[Any] = {listed.stored, *listed.weights, *fields}
-        for field in self.where:
-            field.change(self.keep, inputs, [listed.stored, self.shown, self.canvas], **LATEST)
-        for field in self.prompts:
-            field.input(self.keep, inputs, [listed.stored, self.shown, self.canvas], **LATEST)
+        kept_in = [listed.stored, self.shown, self.canvas]
+        events = [field.input for field in fields]
+        gr.on(events, self.keep, inputs, kept_in, **LATEST)
 
     def show(self, entries: Sequence[Entry], rows: Sequence[Row]) -> dict:
         """The places of these adapters."""

@@ -148,6 +148,11 @@ class Stack:
         """Whether any adapter counts in a part of the picture alone."""
         return any(slot.region for slot in self.active)
 
+    def said(self, prompt: str) -> str:
+        """The prompt and the regions' own, which may call what it does not."""
+        regions = (slot.region for slot in self.active)
+        return " ".join([prompt, *(region.prompt for region in regions if region)])
+
     def by_region(self) -> list[tuple[Region | None, Stack]]:
         """Each region with what counts there: its own adapters, and those that count everywhere.
 
