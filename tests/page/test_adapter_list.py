@@ -88,7 +88,7 @@ def test_fine_weights_are_shown_and_kept_for_the_chosen_adapter_alone(tab, works
     changed = combining.keep_fine(
         listed(tab, workspace, rows) | entered | {combining.fine_for: "b"}
     )
-    assert changed == [["a", 1.0, None, None], ["b", 0.5, 0.2, {"mid_block": 0.0}]]
+    assert changed == [["a", 1.0, None, None, None], ["b", 0.5, 0.2, {"mid_block": 0.0}, None]]
     rows = [Row(*row) for row in changed]
     for name, factors in (("b", [0.2, 1.0, 0.0, 1.0]), ("a", [None, 1.0, 1.0, 1.0])):
         shown = combining.show_fine(listed(tab, workspace, rows) | {combining.fine_for: name})
