@@ -169,8 +169,8 @@ def scratch(parent: Path | None = None) -> Iterator[Path]:
 
 
 def open_lock(path: Path) -> IO[bytes]:
-    """A file that is there for its lock, and holds nothing."""
-    return Path(path).open("ab")
+    """A file that is there for its lock, and holds nothing: nobody writes by it."""
+    return os.fdopen(os.open(path, os.O_RDONLY | os.O_CREAT, 0o666), "rb")
 
 
 def clear_parts(folder: Path, begins: str = "") -> int:

@@ -16,6 +16,7 @@ import argparse
 import itertools
 import json
 import secrets
+import subprocess
 import tempfile
 import time
 from collections import Counter
@@ -82,12 +83,22 @@ class Sender:
             self.look(kind, what, json.dumps(said), status)
         except (httpx.HTTPError, json.JSONDecodeError) as error:
             self.found.faults.append(f"broke off ({type(error).__name__}): {what}")
+            if isinstance(error, httpx.ConnectError):
+                self.find_dead()
         self.found.sent[kind] += 1
         took = time.monotonic() - started
         self.found.slowest = max(self.found.slowest, took)
         if took > HANG:
             self.found.faults.append(f"{took:.0f} s: {what}")
         return said
+
+    def find_dead(self) -> None:
+        """Raise where the app has ended, with the last that it has said."""
+        process = self.app.process
+        with suppress(subprocess.TimeoutExpired):
+            code = process.wait(5) if process else None
+            said = self.app.log.read_text()[-3000:]
+            raise SystemExit(f"the app ended ({code}): {self.found.faults[-1]}\n{said}")
 
     def direct(self, event: dict[str, Any], data: Any) -> tuple[Any, int]:
         """What does not wait in the queue."""
@@ -252,7 +263,7 @@ def addresses(sender: Sender, other: Workspace) -> None:
 
 def shown(app: App, visitor: str) -> str:
     """What the page with all of it in a browser does; "" where nothing was executed."""
-    from playwright.sync_api import Dialog, Error, expect
+    from playwright.sync_api import Dialog, expect
 
     from tests.support.browser import LONG, chromium
 
@@ -273,9 +284,8 @@ def shown(app: App, visitor: str) -> str:
         for name in ("Teach a subject", "Stack adapters", "Teach a word"):
             page.get_by_role("tab", name=name).click()
         page.locator("#things").get_by_text("Your things").first.click()
-        with suppress(Error):
-            page.locator("#things-list *").first.wait_for(timeout=20_000)
-        page.wait_for_load_state("networkidle")
+        expect(page.locator("#things-list li").first).to_be_visible(timeout=LONG)
+        page.wait_for_function("[...document.images].every((each) => each.complete)")
         ran = page.evaluate("window.hostile")
         return f"ran: {ran}, {alerts}" if ran is not None or alerts else ""
 
@@ -302,6 +312,8 @@ def measure(*, browser: bool) -> dict[str, Any]:
             print("endpoints", dict(sender.found.sent), flush=True)
             events(sender, mine.id)
             ran = shown(app, mine.id) if browser else None
+            memory = app.peak_memory()
+            print("events", dict(sender.found.sent), *sender.found.faults, sep="\n", flush=True)
             alive = httpx.get(app.url, timeout=30).status_code == 200
             log = app.log.read_text()
         found = sender.found
@@ -318,6 +330,7 @@ def measure(*, browser: bool) -> dict[str, Any]:
         "inputs": sum(found.sent.values()),
         "answered": dict(found.how),
         "slowest answer, seconds": round(found.slowest, 2),
+        "memory at most, MB": memory // 2**20,
         "executed in the page": ran if browser else "not looked at",
         "faults": found.faults,
     }
