@@ -108,14 +108,16 @@ def write(kind: Kind, workspace: Workspace, home: Path, tells: Connection, kill_
 
 
 def killer(at: int, home: Path) -> Callable[[str, tuple[Any, ...]], None]:
-    """Kills this process before its `at`-th call that changes what is on the disk."""
-    calls = 0
+    """Kills this process at its `at`-th call that changes what is on the disk, or just after."""
+    calls, after = 0, random.Random(at).choice([0.0, 5e-5, 2e-4, 1e-3])  # seconds
 
     def hook(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal calls
         if event in ON_DISK and str(arguments[0]).startswith(str(home)):
             calls += 1
-            if calls == at:
+            if calls == at and after:
+                signal.setitimer(signal.ITIMER_REAL, after)  # SIGALRM ends it as SIGKILL does
+            elif calls == at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     return hook
@@ -139,7 +141,7 @@ def strike(fault: Fault, trial: Trial, at: Disk, seconds: float) -> tuple[int, s
     process, hears = trial.start(trial.rng.randint(1, 120) if between else 0)
     if between:
         process.join(120)
-    told = []
+    told: list[Any] = []
     while process.is_alive() and len(told) < trial.rng.randint(0, MOST - 2):
         told += [hears.recv()] if hears.poll(0.005) else []
     process.join(trial.rng.uniform(0, seconds / MOST))

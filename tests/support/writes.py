@@ -36,6 +36,7 @@ from tests.support import hub_server, random_adapters, tiny
 from tests.support.known import Model, report_of
 
 RECIPE = Recipe(LearnedEmbedding(), 1000)
+LARGE = 300_000  # numbers: their writing takes a while
 THREE = 3  # photos that are deleted at once
 
 
@@ -63,10 +64,10 @@ def a_run(workspace: Workspace, name: str = "run") -> Run:
     return Run.create(folder, Concept("object", "<mug>", "mug", photos), RECIPE, "pocket")
 
 
-def word(number: int) -> Adapter:
+def word(number: int, size: int = 9000) -> Adapter:
     about = Description("textual_inversion", "pocket", placeholder_token="<mug>")
     return Adapter(
-        replace(about, title=f"t{number}"), {"<mug>": torch.full((1, 9000), 1.0 + number)}
+        replace(about, title=f"t{number}"), {"<mug>": torch.full((1, size), 1.0 + number)}
     )
 
 
@@ -85,7 +86,7 @@ def number_of(path: Path) -> int:
 def write_checkpoint(workspace: Workspace, n: int) -> None:
     run, step = a_run(workspace), n + 1
     run.log([LossRow(step, float(step), None, 1.0)])
-    run.save_checkpoint({"a": torch.full((20_000,), float(step))}, step, float(step))
+    run.save_checkpoint({"a": torch.full((LARGE,), float(step))}, step, float(step))
 
 
 def checkpoint_faults(workspace: Workspace, done: int) -> Iterator[str]:
@@ -325,7 +326,9 @@ def kinds(hub: hub_server.Hub) -> dict[str, Kind]:
     online = Publishing(hub)
     return {
         "checkpoint": Kind(write_checkpoint, checkpoint_faults, a_run),
-        "adapter": Kind(lambda w, n: word(n).save(a_run(w).adapter_path), adapter_faults, a_run),
+        "adapter": Kind(
+            lambda w, n: word(n, LARGE).save(a_run(w).adapter_path), adapter_faults, a_run
+        ),
         "library": Kind(write_library, library_faults),
         "picture": Kind(
             write_picture,
