@@ -37,6 +37,7 @@ from personalization.page.event_options import QUEUED, UNQUEUED
 from personalization.page.housekeeping import keep_tidy
 from personalization.page.loaded import ON_ZERO, compute, device, spec_of, wait_until_ready
 from personalization.page.machine import Machine, first_start
+from personalization.page.main_thread import serve
 from personalization.page.messages import collected, raised, user_message
 from personalization.page.report import last_result
 from personalization.page.runs import run_queue
@@ -260,6 +261,8 @@ def main() -> None:
     try:
         wait_until_ready()
         first_start()
+        if ON_ZERO:
+            serve()  # until it is interrupted
         demo.block_thread()
     finally:
         compute().close()

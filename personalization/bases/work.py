@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from personalization.bases.apart import before_the_card, in_a_fork
 from personalization.bases.architectures import ARCHITECTURES, Architecture
 
 
@@ -82,6 +83,12 @@ class Step:
 
 def step(architecture: str, denoiser: Any, load: Load) -> Step:
     """One step of training `denoiser`, which is on the meta device, with what is trained set so."""
+    if before_the_card():
+        return in_a_fork(lambda: _step(architecture, denoiser, load))
+    return _step(architecture, denoiser, load)
+
+
+def _step(architecture: str, denoiser: Any, load: Load) -> Step:
     forward = _forward(ARCHITECTURES[architecture], denoiser, load)
     weights = {_storage(t) for t in (*denoiser.parameters(), *denoiser.buffers())}
     activations: dict[int, int] = {}  # bytes by storage

@@ -27,7 +27,7 @@ from .guides import guides_of
 from .loaded import ON_ZERO, default_base, spec_of
 from .loaded import base as loaded
 from .long_work import check_confirmed
-from .messages import collected
+from .messages import collected, user_message
 from .photographs import photograph_notes
 from .progress import Pace
 from .report import compared, is_measured
@@ -111,7 +111,11 @@ def train(
             elif isinstance(event, Finished):
                 finished = event
     keep_adapter(workspace, run, finished)
-    pictures = publish_pictures(workspace, show_off(run))
+    pictures = None
+    try:
+        pictures = publish_pictures(workspace, show_off(run))
+    except gr.Error as error:  # no card for them: what was learned is there all the same
+        status["notes"] = [*status["notes"], user_message(error)]
     status |= {"state": "finished", "seconds": finished.seconds, "trigger": html.trigger(run)}
     yield status, publish_file(workspace, run.adapter_path), pictures
 

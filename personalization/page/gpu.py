@@ -18,7 +18,8 @@ from personalization.stacking.stack import Stack
 from personalization.training.run import Run
 
 from .compute import alone
-from .loaded import ON_ZERO, base, compute
+from .loaded import ON_ZERO, base, compute, spec_of
+from .long_work import drawing_seconds
 from .session import workspaces
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from personalization.stacking.bake import Merged
 SLICE = int(os.environ.get("PERSONALIZATION_SLICE", "60"))  # seconds of one allocation on ZeroGPU
 MARGIN = 10  # of these, to load, to save and to leave
+UNKNOWN = 5.0  # seconds of a picture, where the card's speed is not known
 # Seconds that a report may take, about; on ZeroGPU they are the visitor's.
 REPORT = int(os.environ.get("PERSONALIZATION_REPORT", "30" if ON_ZERO else "60"))
 
@@ -67,7 +69,7 @@ def gpu_train(
 
 
 @_there
-@spaces.GPU(duration=30)
+@spaces.GPU(duration=2 * MARGIN)
 def gpu_finish(folder: Path) -> Finished:
     """An adapter of a run's last checkpoint."""
     from personalization.training.loop import finish
@@ -88,8 +90,25 @@ def gpu_measure(folder: Path, part: int) -> Iterator[Stage | SliceEnded | Report
         yield from reporting(base(run.base), run, seconds=REPORT, part=part)
 
 
+def _drawing(
+    name: str,
+    _stack: Stack,
+    settings: Sequence[Settings],
+    _start: Start | None = None,
+    guides: Guides | None = None,
+) -> int:
+    """Seconds to ask for: half as much again as the pictures take by the estimate, and 5 to begin.
+
+    15 at least; what guides a picture is loaded first.
+    """
+    spec = spec_of(name)
+    each = [(drawing_seconds(spec, one), one.count) for one in settings]
+    known = sum((seconds or UNKNOWN) * count for seconds, count in each)
+    return 5 + max(MARGIN, round(1.5 * known)) + (MARGIN if guides else 0)
+
+
 @_there
-@spaces.GPU(duration=30)
+@spaces.GPU(duration=_drawing)
 def gpu_draw(
     name: str,
     stack: Stack,

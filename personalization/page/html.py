@@ -422,18 +422,22 @@ def terms(spec: BaseSpec, seconds: float | None = None) -> str:
     return f"{spec.title} ({spec.size} px, {spec.licence}{gated}{pace})"
 
 
-def outlook(said: Outlook, device: str, *, shared: bool) -> str:
-    """What a run will take, and leave, as far as it can be told before."""
+def outlook(said: Outlook, device: str, lent: str | None = None) -> str:
+    """What a run will take, and leave, as far as it can be told before.
+
+    lent: what its seconds are on a GPU that is lent, "" where none can tell; None on one's own.
+    """
     words = ["how long shows after a few steps"]
     if said.seconds is not None:
-        words = [f"{duration(said.seconds)} {'of GPU time' if shared else 'here'}"]
+        words = [f"{duration(said.seconds)} {'here' if lent is None else 'of GPU time'}"]
     if said.file:
         words.append(f"a file of {size_words(said.file)}")
     if said.memory:
         where = "the GPU’s memory" if device == "cuda" else "memory"
         words.append(f"{said.memory / 2**30:.1f} GiB of {where}")
     line = ", ".join(words)
-    return f'<p class="hint">{line[0].upper()}{line[1:]}</p>'
+    also = f". The GPU time is {lent}" if lent else ""
+    return f'<p class="hint">{line[0].upper()}{line[1:]}{also}</p>'
 
 
 def machine(rows: Sequence[tuple[Any, ...]], device: str) -> str:

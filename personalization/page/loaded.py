@@ -21,6 +21,7 @@ from personalization.errors import BaseError
 from personalization.training import base_selection
 
 from .compute import Compute
+from .main_thread import on_main_thread
 
 if TYPE_CHECKING:
     from personalization.bases.base import Base
@@ -35,7 +36,12 @@ GETTING_READY = "Getting ready, a few seconds …"
 
 @cache
 def loading() -> Future[None]:
-    """The load, which begins with the first call."""
+    """The load, which begins with the first call; on ZeroGPU it is over then."""
+    if ON_ZERO:
+        future: Future[None] = Future()
+        load()
+        future.set_result(None)
+        return future
     executor = ThreadPoolExecutor(1, thread_name_prefix="loading")
     future = executor.submit(load)
     executor.shutdown(wait=False)
@@ -101,4 +107,5 @@ def spec_of(name: str) -> BaseSpec:
 
 def base(name: str) -> Base:
     """The base of that name, loaded on the first use. Raises `BaseError`."""
-    return bases.load(spec_of(name))
+    spec = spec_of(name)
+    return on_main_thread(lambda: bases.load(spec)) if ON_ZERO else bases.load(spec)

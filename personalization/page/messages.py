@@ -12,6 +12,7 @@ import gradio as gr
 from personalization.errors import PersonalizationError
 from personalization.files import disk_problem, on_disk
 
+from .lending import Refusal, worker_ended
 from .loaded import wait_until_ready
 
 
@@ -22,8 +23,10 @@ def user_message(error: BaseException) -> str:
     """
     if isinstance(error, PersonalizationError):
         return str(error)
-    if isinstance(error, gr.Error):  # ZeroGPU's scheduler, or `gpu.in_words` in its worker
-        return str(error.message)
+    if refusal := Refusal.of(error):
+        return refusal.sentence
+    if isinstance(error, gr.Error):  # `gpu.in_words` in ZeroGPU's worker
+        return worker_ended(error) or str(error.message)
     if problem := disk_problem(error):
         return problem
     where = "".join(traceback.format_tb(error.__traceback__))

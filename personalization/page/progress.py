@@ -27,7 +27,9 @@ from personalization.training.run import LossRow, Run
 
 from .html import data_uri, duration, trigger
 
-Phase = Literal["waiting", "preparing", "learning", "drawing", "stopped", "failed", "finished"]
+Phase = Literal[
+    "waiting", "preparing", "learning", "drawing", "held", "stopped", "failed", "finished"
+]
 Part = Literal["status", "curve", "strip"]
 
 # What a report draws, by the names of its stages.
@@ -134,6 +136,11 @@ def status(view: RunView) -> str:
             f"{name} is not finished",
             f"Kept up to step {view.step} of {view.steps}. "
             + ("Continue, or take it as it is." if view.step else "Continue when you like."),
+        ),
+        "held": (
+            f"{name} waits",
+            f"{escape(view.error)} Kept up to step {view.step} of {view.steps}: it goes on from "
+            "there, with “Continue” or when the page is loaded again.",
         ),
         "failed": (f"{name} did not work out", escape(view.error)),
         "finished": (f"{name} is trained", f"{view.step} steps"),

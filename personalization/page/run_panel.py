@@ -23,6 +23,7 @@ from .event_options import ON_GPU, QUEUED, REFRESH, UNQUEUED
 from .examples import example_result
 from .extract import Extract
 from .gpu import gpu_finish
+from .lending import Refusal
 from .loaded import ON_ZERO
 from .messages import user_message
 from .pictures import gallery
@@ -140,7 +141,7 @@ class RunPanel:
         """Ask the browser for a new request, so that the visitor's identity in it is fresh."""
         view = progress.RunView.of(run)
         view.phase = "waiting" if what == "learn" else "drawing"
-        turn = {"run": run.folder.name, "do": what}
+        turn = {"run": run.folder.name, "do": what, "again": False}
         return {self.turn: turn, self.current: run.folder.name, **self.show(view)}
 
     def watch(self, job: Job) -> dict:
@@ -184,7 +185,7 @@ class RunPanel:
 
     def show(self, view: progress.RunView) -> dict:
         """The whole panel."""
-        over = view.phase in ("stopped", "failed")
+        over = view.phase in ("held", "stopped", "failed")
         live = view.phase in ("waiting", "preparing", "learning", "drawing")
         busy = view.phase in ("waiting", "preparing", "learning")
         done = view.phase == "finished"
@@ -221,7 +222,7 @@ class RunPanel:
         if not turn:  # nothing was asked for
             yield {self.tick: gr.Timer(active=False)}
             return
-        view = progress.RunView("the word", 1)
+        view, run = progress.RunView("the word", 1), None
         try:
             workspace = page_workspace(visitor)
             run = workspace.run(turn["run"])
@@ -233,12 +234,27 @@ class RunPanel:
                 keep_adapter(workspace, run, gpu_finish(run.folder))
                 yield self.next_turn(run, "show")
             else:
-                show_off(run)
-                visit = Visit(workspace, run.base)
-                yield {**self.show_result(visit, run), **self.report.next_part(run)}
+                yield self.show_new(Visit(workspace, run.base), run)
         except Exception as error:
-            view.phase, view.error = "failed", user_message(error)
-            yield self.show(view)
+            yield self.interrupted(view, turn if run else {}, error)
+
+    def show_new(self, visit: Visit, run: Run) -> dict:
+        """A finished run with its first pictures; without, where no card is lent for them."""
+        try:
+            show_off(run)
+        except gr.Error as error:
+            sorry = html.warnings([user_message(error)])
+            return {**self.show_result(visit, run), self.draw_notes: sorry}
+        return {**self.show_result(visit, run), **self.report.next_part(run)}
+
+    def interrupted(self, view: progress.RunView, turn: dict[str, Any], error: Exception) -> dict:
+        """Why it does not go on, or that it is asked for once more, with a fresh token."""
+        refusal = Refusal.of(error)
+        if refusal and refusal.passes and not turn.get("again", True):
+            return {self.turn: {**turn, "again": True}}
+        view.phase = "held" if refusal else "failed"
+        view.error = user_message(error)
+        return self.show(view)
 
     def learn(self, workspace: Workspace, run: Run, view: progress.RunView) -> Iterator[dict]:
         """Translate one slice's events into updates, its steps once a second."""

@@ -19,6 +19,7 @@ from personalization.workspaces.workspace import Workspace
 
 from .gpu import MARGIN, REPORT, SLICE, gpu_finish, gpu_measure, gpu_train
 from .html import trigger
+from .lending import granted
 from .loaded import ON_ZERO, base, compute, spec_of
 from .run_queue import Job, RunQueue, What
 from .stacks import draw_with, stack_of
@@ -54,7 +55,7 @@ def train_slice(run: Run, stopped: Callable[[], bool] = never) -> Iterator[Event
     if whole is not None:
         left = whole * (1 - run.state.step / run.recipe.steps)
         seconds = min(seconds, round(1.3 * left) + 10)
-    yield from gpu_train(run.folder, seconds)
+    yield from granted(lambda lent: gpu_train(run.folder, lent), seconds, MARGIN)
 
 
 def _until_others_wait(run: Run, stopped: Callable[[], bool]) -> Iterator[Event]:
@@ -155,7 +156,7 @@ def measure_part(
         with suppress(HubError):  # fetched here and now, not in the allocation; else it says why
             encoders.encoder_pair(spec_of(run.base))
         part = min(SLICE - MARGIN, round(1.3 * each * left) + 5 if each else REPORT)
-    for event in gpu_measure(run.folder, part):
+    for event in granted(lambda lent: gpu_measure(run.folder, lent), part, MARGIN):
         if isinstance(event, Report):
             workspace.library.renew(run.adapter_path)
         yield event

@@ -27,6 +27,7 @@ from personalization.training.start import check_new, fitted
 from . import html
 from .event_options import LATEST, QUEUED, UNQUEUED
 from .first_try import Asked, FirstTry
+from .lending import fits
 from .loaded import ON_ZERO, device, spec_of
 from .loaded import base as loaded
 from .long_work import LONG, SIZES, LongWork, sentence
@@ -224,7 +225,8 @@ class TrainingTab:
             prospect = outlook(loaded(name), recipe)
         except PersonalizationError as error:
             return html.problems([str(error)])
-        return html.outlook(prospect, device(), shared=ON_ZERO)
+        lent = fits(prospect.seconds) if ON_ZERO and prospect.seconds else ""
+        return html.outlook(prospect, device(), lent if ON_ZERO else None)
 
     def take_smaller(self, size: int) -> dict:
         """Photos of fewer pixels in the recipe."""

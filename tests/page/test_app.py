@@ -21,6 +21,7 @@ from personalization.events import (
     StepDone,
 )
 from personalization.page import html, progress
+from personalization.page.lending import fits
 from personalization.sampling.picture_record import AdapterRecord, PictureRecord
 from personalization.training.base_selection import POCKET, Option
 from personalization.training.estimate import Outlook
@@ -147,9 +148,9 @@ def test_a_picture_of_another_base_says_so():
 
 
 def test_what_a_run_takes_is_said_as_far_as_it_is_known():
-    told = html.outlook(Outlook(42, 8 * 2**30, 3_200_000), "cuda", shared=True)
+    told = html.outlook(Outlook(42, 8 * 2**30, 3_200_000), "cuda", fits(42))
     assert "About 40 s of GPU time, a file of 3.2 MB, 8.0 GiB of the GPU’s memory" in told
-    untold = html.outlook(Outlook(None, None, None), "mps", shared=False)
+    untold = html.outlook(Outlook(None, None, None), "mps")
     assert "How long shows after a few steps" in untold
 
 

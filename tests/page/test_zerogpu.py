@@ -5,14 +5,30 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import gradio as gr
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from personalization.adapters.adapter import read
-from tests.support.server import ROOT, running
+from personalization.page.lending import Refusal, fits, granted
+from tests.support.scheduler import token
+from tests.support.server import ROOT, App, running
 
 STANDIN = str(ROOT / "tests" / "support" / "zerogpu")
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    root = tmp_path_factory.mktemp("zero")
+    choices = {"PERSONALIZATION_SLICE": "16", "PERSONALIZATION_REPORT": "4", "ZERO_ALLOWANCE": "30"}
+    with running(root, PYTHONPATH=STANDIN, ZERO_LOG=str(root / "log"), **choices) as app:
+        yield app
+
+
+def visitor(app: App, name: str, **about: object) -> Client:
+    headers = {"X-IP-Token": token(name, **about)}
+    return Client(app.url, verbose=False, download_files=str(app.home / name), headers=headers)
 
 
 def train(client: Client, steps: int, session: str = ""):
@@ -23,30 +39,23 @@ def train(client: Client, steps: int, session: str = ""):
     )  # fmt: skip
 
 
-def allocations(log: Path) -> list[dict]:
-    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+def allocations(app: App, user: str, task: str) -> list[dict]:
+    path = app.home / "log"
+    entries = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [entry for entry in entries if (entry["user"], entry["task"]) == (user, task)]
 
 
 @pytest.mark.slow
-def test_a_run_longer_than_one_allocation_finishes_over_several(tmp_path):
-    log = tmp_path / "allocations.jsonl"
-    with running(
-        tmp_path / "home",
-        PYTHONPATH=STANDIN,
-        PERSONALIZATION_SLICE="16",
-        ZERO_ALLOWANCE="30",
-        ZERO_LOG=str(log),
-        PERSONALIZATION_REPORT="4",
-    ) as app:
-        client = Client(app.url, verbose=False, download_files=str(tmp_path / "files"))
-        status, adapter, pictures = train(client, 60)
-        said, figures, page = client.predict(status["session"], status["run"], api_name="/report")
-        own = [a for a in client.predict(status["session"], api_name="/list_adapters") if a["own"]]
-        client.close()
+def test_a_run_longer_than_one_allocation_finishes_over_several(app):
+    client = visitor(app, "pro", left=2400, auth="pro")
+    status, adapter, pictures = train(client, 60)
+    said, figures, page = client.predict(status["session"], status["run"], api_name="/report")
+    own = [a for a in client.predict(status["session"], api_name="/list_adapters") if a["own"]]
+    client.close()
     assert status["state"] == "finished"
     assert read(Path(adapter)).description.recipe["steps done"] == 60
     assert len(pictures) >= 3
-    training = [entry for entry in allocations(log) if entry["task"] == "gpu_train"]
+    training = allocations(app, "pro", "gpu_train")
     assert len(training) >= 2
     assert {entry["ended"] for entry in training} == {"done"}  # it left in time, each time
     assert all(entry["asked"] <= 16 for entry in training)
@@ -55,17 +64,76 @@ def test_a_run_longer_than_one_allocation_finishes_over_several(tmp_path):
     assert figures["figures"]["pictures"] == said["done"] == said["total"]
     assert figures["verdict"].split(".")[0] in Path(page).read_text()
     assert [a["strength"] for a in own] == [said["strength"]]
-    measuring = [entry for entry in allocations(log) if entry["task"] == "gpu_measure"]
+    measuring = allocations(app, "pro", "gpu_measure")
     assert measuring
     assert {entry["ended"] for entry in measuring} == {"done"}
     assert all(entry["asked"] <= 16 for entry in measuring)
 
 
 @pytest.mark.slow
-def test_a_spent_quota_is_said_in_words_and_the_run_is_kept(tmp_path):
-    with running(tmp_path / "home", PYTHONPATH=STANDIN, ZERO_QUOTA="1") as app:
-        client = Client(app.url, verbose=False, download_files=str(tmp_path / "files"))
-        with pytest.raises(AppError, match="quota"):
-            train(client, 4)
-        client.close()
-        assert list((app.home / "workspaces").rglob("run.json"))
+def test_a_slice_shrinks_to_what_is_left_and_what_was_learned_is_there_without_pictures(app):
+    client = visitor(app, "late", left=23, runs=1)  # 16 seconds are counted as 24, 15 as 23
+    status, adapter, pictures = train(client, 4)
+    client.close()
+    assert status["state"] == "finished"
+    assert read(Path(adapter)).description.recipe["steps done"] == 4
+    assert [entry["asked"] for entry in allocations(app, "late", "gpu_train")] == [15]
+    assert not pictures
+    assert "ZeroGPU lends no card" in status["notes"][-1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ({"left": 5}, "5 are left.*12.0 h.*a free account has 5 minutes"),
+        ({"left": 5, "auth": "regular"}, "5 are left.*PRO has 40 minutes"),
+        ({"exp": 0}, "token for this page has ended.*Reload"),
+    ],
+)
+def test_a_refusal_is_said_in_words_and_the_run_is_kept(app, about, said):
+    before = len(list((app.home / "workspaces").rglob("run.json")))
+    client = visitor(app, f"refused-{len(about)}", **about)
+    with pytest.raises(AppError, match=said):
+        train(client, 4)
+    client.close()
+    assert len(list((app.home / "workspaces").rglob("run.json"))) == before + 1
+
+
+def test_less_is_asked_for_until_it_is_granted_or_not_worth_it():
+    def lends(left: int, asked: list[int]):
+        def ask(seconds: int):
+            asked.append(seconds)
+            counted = round(1.5 * (seconds + 10))
+            if counted > left:
+                message = f"exceeded your ZeroGPU quota ({counted}s requested vs. {left}s left)."
+                raise gr.Error(message, title="ZeroGPU quota exceeded")
+            yield seconds
+
+        return ask
+
+    plenty: list[int] = []
+    assert list(granted(lends(90, plenty), 50, 10)) == [50]
+    some: list[int] = []
+    assert list(granted(lends(60, some), 50, 10)) == [30]
+    assert some == [50, 30]
+    few: list[int] = []
+    with pytest.raises(gr.Error):
+        list(granted(lends(20, few), 50, 10))
+    assert few == [50]
+
+
+def test_only_what_zerogpu_refuses_is_a_refusal():
+    assert Refusal.of(gr.Error("No such word.")) is None
+    assert Refusal.of(gr.Error("GPU task aborted", title="ZeroGPU worker error")) is None
+    busy = Refusal.of(gr.Error("No GPU was available after 60s. x", title="ZeroGPU quota exceeded"))
+    assert busy is not None
+    assert busy.passes
+
+
+def test_the_estimate_says_whose_day_holds_it():
+    assert "of the 2 minutes a day that anyone has" in fits(44)
+    assert "more than the 2 minutes" in fits(100)
+    assert "a free account has 5" in fits(100)
+    assert "PRO has 40" in fits(600)
+    assert "several days" in fits(6000)

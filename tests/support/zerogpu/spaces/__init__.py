@@ -6,18 +6,22 @@ errors and time:
 
 - every call runs in a forked process: arguments, results and yields cross it pickled, and what it
   changes in memory is lost;
-- a duration longer than what the visitor may ask for is refused before anything starts;
+- a request is checked at 1.5 times its seconds before anything starts: against the longest that is
+  granted, and against what is left of the visitor's day, from which what they use is taken, times
+  1.5 as well (which the package does not tell);
+- who the visitor is, the `X-IP-Token` of their request says (see `tests.support.scheduler.token`):
+  {"user", "auth", "left", "runs", "exp"}; once that has ended it is refused;
 - the process is killed when its seconds are over, in the midst of whatever it does;
 - a `gr.Error` arrives as it is, any other exception as its class name alone;
 - each of these raises a `gr.Error` with the title that the real one has.
 
-`ZERO_ALLOWANCE` is the longest duration that is granted (seconds), `ZERO_QUOTA` what the visitor
-has left in all. `ZERO_LOG` names a file to which each allocation is written: asked, used, how it
-ended.
+`ZERO_ALLOWANCE` is the longest duration that is granted (seconds). `ZERO_LOG` names a file to which
+each allocation is written: whose, asked, used, how it ended.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import multiprocessing
 import os
@@ -37,7 +41,9 @@ from . import config
 __all__ = ["GPU", "config"]
 
 _fork = multiprocessing.get_context("fork")
-_used = 0.0
+_FACTOR = 1.5
+_used: dict[str, float] = {}  # by visitor
+_runs: dict[str, int] = {}
 
 
 def GPU(task: Callable | None = None, *, duration: Any = None, size: str | None = None) -> Any:  # noqa: N802 - as there
@@ -47,7 +53,8 @@ def GPU(task: Callable | None = None, *, duration: Any = None, size: str | None 
 
     def run(*args: Any, **kwargs: Any) -> Iterator[Any]:
         asked = duration(*args, **kwargs) if callable(duration) else (duration or 60)
-        _refuse(asked)
+        visitor = _visitor()
+        _refuse(asked, visitor)
         arguments = pickle.dumps((args, kwargs))
         here, there = _fork.Pipe()
         worker = _fork.Process(target=_work, args=(task, arguments, there), daemon=True)
@@ -77,7 +84,8 @@ def GPU(task: Callable | None = None, *, duration: Any = None, size: str | None 
         finally:
             os.kill(worker.pid, signal.SIGKILL)
             worker.join()
-            _account(task.__name__, asked, time.monotonic() - started, ended)
+            used = time.monotonic() - started
+            _account(visitor, {"task": task.__name__, "asked": asked, "used": used, "ended": ended})
 
     if isgeneratorfunction(task):
         return wraps(task)(run)
@@ -110,25 +118,44 @@ def _work(task: Callable, arguments: bytes, pipe: Connection) -> None:
         os._exit(0)
 
 
-def _refuse(asked: float) -> None:
-    allowance = float(os.environ.get("ZERO_ALLOWANCE", "60"))
-    if asked > allowance:
+def _visitor() -> dict[str, Any]:
+    """What the token in the request says."""
+    from gradio.context import LocalContext
+
+    request = LocalContext.request.get(None)
+    token = request.headers.get("x-ip-token") if request else None
+    if token is None:
+        return {}
+    _, payload, _ = token.split(".")
+    return json.loads(base64.urlsafe_b64decode(f"{payload}=="))
+
+
+def _refuse(seconds: float, visitor: dict[str, Any]) -> None:
+    asked = round(_FACTOR * seconds)
+    if visitor.get("exp", float("inf")) < time.time():
+        raise gr.Error("Expired ZeroGPU proxy token", title="ZeroGPU client error")
+    if asked > _FACTOR * float(os.environ.get("ZERO_ALLOWANCE", "300")):
         raise gr.Error(
-            f"The requested GPU duration ({asked:.0f}s) is larger than the maximum allowed",
+            f"The requested GPU duration ({asked}s) is larger than the maximum allowed",
             title="ZeroGPU illegal duration",
         )
-    left = float(os.environ.get("ZERO_QUOTA", "1e9")) - _used
+    left = round(visitor.get("left", 120) - _used.get(visitor.get("user", ""), 0.0))
+    if _runs.get(visitor.get("user", ""), 0) >= visitor.get("runs", 1000):
+        message = "You have exceeded your ZeroGPU runs limit. "
+        raise gr.Error(message, title="ZeroGPU quota exceeded")
     if asked > left:
+        gpu = {"": "ZeroGPU", "regular": "free ZeroGPU", "pro": "Pro ZeroGPU"}
         raise gr.Error(
-            f"You have exceeded your GPU quota ({asked:.0f}s requested vs. {left:.0f}s left).",
+            f"You have exceeded your {gpu[visitor.get('auth', '')]} quota "
+            f"({asked}s requested vs. {left}s left). Try again in 12:00:00. ",
             title="ZeroGPU quota exceeded",
         )
 
 
-def _account(task: str, asked: float, used: float, ended: str) -> None:
-    global _used
-    _used += used
+def _account(visitor: dict[str, Any], entry: dict[str, Any]) -> None:
+    user = visitor.get("user", "")
+    _runs[user] = _runs.get(user, 0) + 1
+    _used[user] = _used.get(user, 0.0) + _FACTOR * entry["used"]
     if log := os.environ.get("ZERO_LOG"):
         with open(log, "a") as file:
-            entry = {"task": task, "asked": asked, "used": round(used, 2), "ended": ended}
-            file.write(json.dumps(entry) + "\n")
+            file.write(json.dumps({"user": user} | entry) + "\n")
