@@ -1,7 +1,8 @@
 """Build the pocket: `python -m personalization.pocket.build`.
 
 Stages, each resumed or skipped by what lies in the work folder: pictures, autoencoder, latents,
-text, unet, decoder, export; then the judges, see judge.py. Run it again and it continues; stop it
+text, unet, decoder, export; then the judges, see judge.py, and what guides a picture beside its
+prompt, by `--only reference` and `--only structure`. Run it again and it continues; stop it
 with SIGTERM and it saves first. `--continue-from-assets` begins with the published weights.
 
 On a CPU, `python -m torch.distributed.run --nproc_per_node CORES -m personalization.pocket.build`
@@ -41,6 +42,7 @@ from .start import lay_out
 from .tokens import tokenizers_in, training_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+BESIDE = ("reference", "structure")  # trained beside the UNet as it is published; when asked for
 STAGES = ("pictures", "autoencoder", "latents", "text", "unet", "decoder", "export")
 # The autoencoder learns from so many pictures at most; they lie in memory.
 AUTOENCODER_PICTURES = 24_000
@@ -264,7 +266,7 @@ def parsed() -> tuple[Build, list[str]]:
     add("--workers", type=int, default=max(1, (os.cpu_count() or 1) - (3 if cuda else 0)))
     add("--name", default="unreleased", help="what the model card calls this training")
     add("--took", default="not noted", help="the time, for the model card")
-    add("--only", nargs="+", choices=STAGES, default=list(STAGES), metavar="STAGE")
+    add("--only", nargs="+", choices=(*STAGES, *BESIDE), default=list(STAGES), metavar="STAGE")
     options = vars(parser.parse_args())
     stages = options.pop("only")
     return Build(**options), stages
@@ -289,9 +291,26 @@ def drawing_of(build: Build) -> AbstractContextManager[Drawing | None]:
     return Drawing(folder, tokenizer, build.seed, build.pictures, build.workers)
 
 
+def train_beside(build: Build, name: str) -> None:
+    """Beside the UNet in `build.out`; each is a command of its own, too, with more to choose."""
+    from . import reference, structure  # which import this module
+
+    told = ["--work", str(build.work), "--assets", str(build.out.parent), "--seed", str(build.seed)]
+    if name == "reference":
+        reference.main(told)
+        return
+    for which in structure.MAPS:
+        structure.main([*told, "--map", which])
+
+
 def main() -> None:
     """Read the options and run the stages."""
     build, names = parsed()
+    for name in BESIDE:
+        if name in names:
+            train_beside(build, name)
+    if not set(names).intersection(STAGES):
+        return
     torch.set_flush_denormal(True)
     torch.backends.cudnn.benchmark = True
     parallel.start()

@@ -9,6 +9,8 @@ variety), so a plain `load_ip_adapter` takes it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
@@ -130,10 +132,10 @@ class Lesson:
         return noised.loss(predicted, self.data.figures[rows, shown])
 
 
-def main() -> None:
+def main(told: Sequence[str] | None = None) -> None:
     """Train or continue, and write the file."""
     parser = frozen.parser(__doc__, steps=3000)
-    options = parser.parse_args()
+    options = parser.parse_args(told)
     torch.set_flush_denormal(True)
     base = FrozenBase.published(options.assets)
     data = pairs.prepared(

@@ -103,13 +103,13 @@ def to_map(picture: Image.Image) -> Tensor:
     return torch.from_numpy(np.asarray(picture.convert("L"), np.float32)[None] / 255)
 
 
-def main() -> None:
+def main(told: Sequence[str] | None = None) -> None:
     """Train or continue, and write the folder."""
     parser = frozen.parser(__doc__, steps=1500)
     add = parser.add_argument
     add("--map", choices=sorted(MAPS), default="edges")
     add("--continue-from-assets", action="store_true", help="start from the published weights")
-    options = parser.parse_args()
+    options = parser.parse_args(told)
     torch.set_flush_denormal(True)
     base = FrozenBase.published(options.assets)
     data = pairs.prepared(

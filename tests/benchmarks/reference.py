@@ -1,10 +1,12 @@
 """What a reference picture and a structure map give on the pocket, without any training.
 
-    python -m tests.benchmarks.reference [--json FILE]
+    python -m tests.benchmarks.reference [--json FILE] [--only PART ...]
 
-Twelve held-out subjects of the drawn world, one picture of each: subject fidelity between the
-untouched base's and that of real drawings of the same prompts, prompt fidelity beside the base's;
-and how much of a map's silhouette is drawn where the map has it.
+Twelve held-out subjects of the drawn world, one picture of each. `subjects`: subject fidelity
+between the untouched base's and that of real drawings of the same prompts, prompt fidelity beside
+the base's. `edges`, `depth`: how much of a map's silhouette is drawn where the map has it, and of
+depth how often what is nearer is in front. `costs`: seconds of a picture with a guide beside those
+without, in turn. `trained`: a ready LoRA with a photo of its subject beside it.
 """
 
 from __future__ import annotations
@@ -12,44 +14,59 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from PIL import Image
 
 from personalization import bases
-from personalization.bases.catalog import CATALOG
+from personalization.adapters.adapter import read
+from personalization.bases.catalog import ASSETS, CATALOG
 from personalization.evaluation.encoders import encoder_pair
-from personalization.pocket.world import SUBJECTS, mask
+from personalization.evaluation.prompts import eval_prompts
+from personalization.pocket.structure import depth
+from personalization.pocket.world import SUBJECTS, Scene, mask
 from personalization.pocket.world import draw as draw_scene
-from personalization.sampling.generate import draw
-from personalization.sampling.guides import Guides, Reference, Structure
+from personalization.sampling.generate import draw, draw_each
+from personalization.sampling.guides import NO_GUIDES, Guides, Reference, Structure
+from personalization.sampling.guiding import guided
 from personalization.sampling.settings import Settings
+from personalization.stacking.application import applied
+from personalization.stacking.stack import Slot, Stack
 from tests.benchmarks.start import processor
 
 SEED = 2026
+SPEC = CATALOG["pocket"]
 NEAREST = {"owl": "bird", "elephant": "bear", "snail": "frog", "rocket": "boat"}
 PLACES = (("beach", "on the beach"), ("snow", "in the snow"))
-EDGE = 24  # grey levels by which a pixel differs from the same scene without a figure
+COLOUR, DARK = 40, 110  # levels: more chroma is figure, so is what is darker; a shadow is neither
+PAIRS = 2000  # of points whose order is asked, a picture
+ROUNDS = 7  # of costs
+Found = dict[str, list[float]]
 
 
 def mean(tensor: torch.Tensor) -> float:
     return float(tensor.mean())
 
 
-def subject_figures(base: Any, encoders: Any, weight: float) -> dict[str, list[float]]:
+def noun_of(subject: Any) -> str:
+    return NEAREST.get(subject.class_noun, subject.class_noun)
+
+
+def subject_figures(base: Any, encoders: Any, weight: float) -> Found:
     """For each subject: fidelities of base, reference and real drawings, mean over prompts."""
-    found: dict[str, list[float]] = {}
+    found: Found = {}
     for subject in SUBJECTS.values():
         photos = [draw_scene(scene, 128) for scene in subject.scenes(5, SEED)]
         seen, prompts, real = photos[:1], [], []
-        noun = NEAREST.get(subject.class_noun, subject.class_noun)
         for place, phrase in PLACES:
-            prompts.append(f"a photo of a {noun} {phrase}")
+            prompts.append(f"a photo of a {noun_of(subject)} {phrase}")
             scene = replace(subject.scenes(1, SEED + 1)[0], place=place, backdrop=None)
             real.append(draw_scene(scene, 128))
         groups: dict[str, list[Image.Image]] = {"real": real, "base": [], "reference": []}
@@ -74,22 +91,120 @@ def overlap(first: np.ndarray, second: np.ndarray) -> float:
     return float((first & second).sum() / max(1, (first | second).sum()))
 
 
-def structure_figures(base: Any) -> dict[str, list[float]]:
-    """IoU of the drawn silhouette with the map's, with the map and without it.
+def silhouette(picture: Image.Image) -> np.ndarray:
+    """The figure before a white ground: the largest part that is coloured or dark, with its holes.
 
-    The figure is told from a plain background: what differs from the corners' colour.
+    A white belly is inside of an outline, and a grey shadow is neither.
     """
-    found: dict[str, list[float]] = {"with": [], "without": []}
+    pixels = np.asarray(picture.convert("RGB"), np.int16)
+    chroma = pixels.max(2) - pixels.min(2)
+    figure = ((chroma > COLOUR) | (pixels.max(2) < DARK)).astype(np.uint8)
+    count, parts, sizes, _ = cv2.connectedComponentsWithStats(figure)
+    filled = np.zeros_like(figure)
+    if count > 1:
+        largest = (parts == 1 + sizes[1:, cv2.CC_STAT_AREA].argmax()).astype(np.uint8)
+        outlines, _ = cv2.findContours(largest, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        cv2.drawContours(filled, outlines, -1, 1, thickness=-1)
+    return filled > 0
+
+
+def order(asked: np.ndarray, drawn: np.ndarray) -> float:
+    """Of points of which the map has one nearer, in how many pairs the drawing has it nearer.
+
+    Where it has both on the figure, or neither, it is right in half.
+    """
+    rng = np.random.default_rng(0)
+    near, far = (rng.permutation(np.flatnonzero(part.ravel())) for part in (asked, ~asked))
+    flat = drawn.ravel().astype(int)
+    differences = flat[near[np.arange(PAIRS) % len(near)]] - flat[far[np.arange(PAIRS) % len(far)]]
+    return float((0.5 + 0.5 * np.sign(differences)).mean())
+
+
+def map_of(kind: str, scene: Scene, weight: float) -> Guides:
+    if kind == "depth":
+        return Guides(structure=Structure(depth(scene), "depth", weight, is_map=True))
+    return Guides(structure=Structure(draw_scene(scene, 128), "edges", weight))
+
+
+def structure_figures(base: Any, kind: str, weight: float) -> Found:
+    """IoU of the drawn silhouette with the map's, and their order, with the map and without it.
+
+    "world": the same of the world's own drawing of the scene, which is the most that is measured.
+    """
+    found: Found = {}
     for number, subject in enumerate(SUBJECTS.values()):
         scene = replace(subject.scenes(1, SEED)[0], place="plain", backdrop="white")
         asked = np.asarray(mask(scene, 128)) > 127
-        noun = NEAREST.get(subject.class_noun, subject.class_noun)
-        settings = Settings(f"a photo of a red {noun} on a plain white background", seed=number)
-        guides = Guides(structure=Structure(draw_scene(scene, 128)))
-        for name, chosen in (("with", guides), ("without", Guides())):
-            picture = np.asarray(draw(base, settings, guides=chosen)[0].image, np.int16)
-            corner = np.median(picture[:12, :12].reshape(-1, 3), axis=0)
-            found[name].append(overlap(asked, (np.abs(picture - corner).max(2) > EDGE)))
+        text = f"a photo of a red {noun_of(subject)} on a plain white background"
+        settings = Settings(text, seed=number)
+        guides = map_of(kind, scene, weight)
+        drawn = {
+            "world": draw_scene(scene, 128),
+            "with": draw(base, settings, guides=guides)[0].image,
+            "without": draw(base, settings)[0].image,
+        }
+        for name, picture in drawn.items():
+            figure = silhouette(picture)
+            found.setdefault(f"{name}, IoU", []).append(overlap(asked, figure))
+            found.setdefault(f"{name}, order", []).append(order(asked, figure))
+    return found
+
+
+def cost_figures(base: Any) -> Found:
+    """Seconds of a picture with nothing, a reference, each map: in turn, after one round unseen."""
+    scene = next(iter(SUBJECTS.values())).scenes(1, SEED)[0]
+    ways = {
+        "plain": NO_GUIDES,
+        "reference": Guides(Reference((draw_scene(scene, 128),))),
+        "edges": map_of("edges", scene, 1.0),
+        "depth": map_of("depth", scene, 1.0),
+    }
+    found: Found = {}
+    for number in range(ROUNDS + 1):
+        for name, guides in ways.items():
+            started = time.process_time()
+            draw(base, Settings("a photo of a dog on the beach", seed=number), guides=guides)
+            if number:
+                found.setdefault(name, []).append(time.process_time() - started)
+    for name in list(ways)[1:]:
+        pairs = zip(found[name], found["plain"], strict=True)
+        found[f"{name}, times plain"] = [guide / plain for guide, plain in pairs]
+    return found
+
+
+def trained_figures(base: Any, encoders: Any) -> Found:
+    """The ready subject's LoRA at its best weight, alone and with a photo beside it.
+
+    By prompt: both fidelities as shares, each at most one, multiplied, as the reports rank.
+    """
+    adapter = read(ASSETS / "adapters" / "crowned-dog.safetensors")
+    folder = ASSETS / "examples" / "crowned-dog"
+    photos = [Image.open(path).convert("RGB") for path in sorted(folder.glob("[0-9]*.png"))]
+    prompts = eval_prompts(adapter.description, 8)
+    own = encoders.subject.images(photos)
+    texts = encoders.prompt.texts([prompt.of_class for prompt in prompts])
+    among = own @ own.T
+    real = float((among.sum() - among.trace()) / (among.numel() - len(own)))
+
+    def drawn(strength: float, weight: float) -> list[Image.Image]:
+        guides = Guides(Reference((photos[0],), weight)) if weight else NO_GUIDES
+        words = [prompt.of_subject if strength else prompt.of_class for prompt in prompts]
+        stack = Stack((Slot(adapter, strength),) if strength else ())
+        guidance = base.spec.sampling.guidance
+        with applied(base, stack), guided(base, guides, guidance=guidance):
+            return draw_each(base, words, range(len(words)))
+
+    def fidelities(pictures: Sequence[Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
+        subject = (encoders.subject.images(pictures) @ own.T).mean(1)
+        return subject, (encoders.prompt.images(pictures) * texts).sum(1)
+
+    plain = fidelities(drawn(0.0, 0.0))[1]
+    found: Found = {}
+    for strength in (0.8, 1.0):
+        for weight in (0.0, 0.3, 0.6, 1.0):
+            subject, prompt = fidelities(drawn(strength, weight))
+            product = (subject / real).clamp(max=1) * (prompt / plain.mean()).clamp(max=1)
+            found[f"LoRA {strength:g}, reference {weight:g}"] = product.tolist()
     return found
 
 
@@ -99,29 +214,28 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--weight", type=float, default=1.0)
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parts = ("subjects", "edges", "depth", "costs", "trained")
+    parser.add_argument("--weight", type=float, default=1.0, help="of a reference, and of a map")
+    parser.add_argument("--only", nargs="+", choices=parts, default=parts, metavar="PART")
+    parser.add_argument("--json", type=Path, help="write the figures here, beside what it has")
     arguments = parser.parse_args()
-    base = bases.load(CATALOG["pocket"])
-    encoders = encoder_pair(CATALOG["pocket"])
-    subjects = subject_figures(base, encoders, arguments.weight)
-    figures = {name: summary(values) for name, values in subjects.items()}
-    share = figures["reference, subject"]["mean"] / figures["real, subject"]["mean"]
-    prompt = figures["reference, prompt"]["mean"] / figures["base, prompt"]["mean"]
-    silhouettes = {name: summary(values) for name, values in structure_figures(base).items()}
-    untouched = figures["base, subject"]["mean"] / figures["real, subject"]["mean"]
-    print(f"subject fidelity {share:.2f} of real drawings' (untouched {untouched:.2f})")
-    print(f"prompt fidelity {prompt:.2f} of the untouched base's")
-    told = {name: f"{figure['mean']:.2f}" for name, figure in silhouettes.items()}
-    print(f"edges: IoU {told['with']} with the map, {told['without']} without")
-    if arguments.json:
-        result = {
-            "processor": processor(),
-            "weight": arguments.weight,
-            "subjects": figures,
-            "silhouettes": silhouettes,
-        }
-        arguments.json.write_text(json.dumps(result, indent=1) + "\n")
+    base, encoders = bases.load(SPEC), encoder_pair(SPEC)
+    measures = {
+        "subjects": lambda: subject_figures(base, encoders, arguments.weight),
+        "edges": lambda: structure_figures(base, "edges", arguments.weight),
+        "depth": lambda: structure_figures(base, "depth", arguments.weight),
+        "costs": lambda: cost_figures(base),
+        "trained": lambda: trained_figures(base, encoders),
+    }
+    told = arguments.json.read_text() if arguments.json and arguments.json.exists() else "{}"
+    result = json.loads(told) | {"processor": processor()}
+    for part in arguments.only:
+        figures = {name: summary(values) for name, values in measures[part]().items()}
+        for name, figure in figures.items():
+            print(f"{part}: {name} {figure['mean']:.3f}", flush=True)
+        result[part] = {"weight": arguments.weight, **figures}
+        if arguments.json:
+            arguments.json.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
