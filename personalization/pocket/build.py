@@ -32,16 +32,15 @@ from diffusers import AutoencoderKL
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from . import autoencoder as autoencoders
-from . import card, parallel, text, unet
+from . import card, parallel, reference, structure, text, unet
 from . import latents as latent_files
 from .anatomy import make_autoencoder, make_text_encoder, make_unet
-from .checkpoints import load_state
+from .checkpoints import REPOSITORY, load_state
 from .dataset import Drawing, load_pictures
 from .export import export
 from .start import lay_out
 from .tokens import tokenizers_in, training_folder
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 BESIDE = ("reference", "structure")  # trained beside the UNet as it is published; when asked for
 STAGES = ("pictures", "autoencoder", "latents", "text", "unet", "decoder", "export")
 # The autoencoder learns from so many pictures at most; they lie in memory.
@@ -293,8 +292,6 @@ def drawing_of(build: Build) -> AbstractContextManager[Drawing | None]:
 
 def train_beside(build: Build, name: str) -> None:
     """Beside the UNet in `build.out`; each is a command of its own, too, with more to choose."""
-    from . import reference, structure  # which import this module
-
     told = ["--work", str(build.work), "--assets", str(build.out.parent), "--seed", str(build.seed)]
     if name == "reference":
         reference.main(told)

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+REPOSITORY = Path(__file__).resolve().parents[2]  # whose build/ is the work folder
+
 
 def save_state(
     path: Path, step: int, modules: Mapping[str, nn.Module], optims: Sequence[Optimizer] = ()

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer, CLIPVisionModel
 
 from .anatomy import TRAIN_TIMESTEPS
-from .build import REPOSITORY
-from .checkpoints import load_state, save_state
+from .checkpoints import REPOSITORY, load_state, save_state
 from .muon import optimizers
 from .schedules import warmup_then_cosine
 from .text import tokens

@@ -29,8 +29,7 @@ from transformers import (
 from . import classifier, pictures
 from .anatomy import TEXT_LENGTH
 from .autoencoder import to_tensor
-from .build import REPOSITORY
-from .checkpoints import load_state, save_state
+from .checkpoints import REPOSITORY, load_state, save_state
 from .dataset import load_pictures
 from .export import loads_as_float32, swap_in
 from .muon import optimizers

@@ -21,7 +21,7 @@ from transformers import CLIPModel, CLIPTokenizer
 
 from . import card, classifier, judge, pictures, realism
 from .autoencoder import psnr, to_images, to_tensor
-from .build import REPOSITORY
+from .checkpoints import REPOSITORY
 from .text import tokens
 from .world import Scene, facts, full_caption
 
