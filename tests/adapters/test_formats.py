@@ -508,7 +508,7 @@ def lora_header(place: str, width: int, spelling: str = "lora_A") -> dict[str, T
         ("transformer.transformer_blocks.0.attn.add_q_proj", 3072, "lora_A", ""),
         ("transformer.single_transformer_blocks.0.attn.to_qkv_mlp_proj", 3072, "lora_A", "flux2"),
         ("lora_unet_joint_blocks_0_x_block_attn_qkv", 1536, "lora_down", "sd3"),
-        ("diffusion_model.layers.0.attention.qkv", 3840, "lora_A", "Z-Image"),
+        ("diffusion_model.layers.0.attention.qkv", 3840, "lora_A", "z-image"),
     ],
 )
 def test_the_family_is_told_by_names_and_widths(

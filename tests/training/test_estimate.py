@@ -61,19 +61,25 @@ PARAMETERS = {
         "vae": 84_046_115,
         "text_encoder": 4_022_468_096,
     },
+    "z-image": {  # "6.15B" on its model card
+        "transformer": 6_154_908_736,
+        "vae": 83_819_683,
+        "text_encoder": 4_022_468_096,
+    },
 }
 
 # Rank 4 on the default targets: layers, and numbers in the adapter.
 # SD 1.5: 16 blocks of two attentions of four layers, a file of 3.2 MB, known since diffusers 0.11.
 # SDXL: 70 blocks; pytorch_lora_weights.safetensors of 23.2 MB. SD 3.5 medium: 24 blocks of eight
 # layers of 1536, of which the last has no to_add_out. klein: 5 blocks of four layers of 3072, and
-# 20 of two, 3072 to 27648 and 12288 to 3072.
+# 20 of two, 3072 to 27648 and 12288 to 3072. Z-Image: 30 blocks and four refiners of four layers.
 ADAPTED = {
     "sd15": (128, 797_184),
     "sd21": (128, 829_952),
     "sdxl": (560, 5_806_080),
     "sd35-medium": (191, 191 * 4 * 2 * 1536),
     "flux2-klein": (60, 4 * (20 * 2 * 3072 + 20 * (3072 + 27_648 + 12_288 + 3072))),
+    "z-image": (136, 136 * 4 * 2 * 3840),
 }
 
 

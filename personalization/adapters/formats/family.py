@@ -51,7 +51,7 @@ _RULES = (
     Rule("flux2", r"^transformer_blocks_\d+_attn_(add_q_proj|to_q)$", (4096, 6144)),
     Rule("flux2", r"^double_blocks_\d+_(img|txt)_attn_qkv$", (4096, 6144)),
     Rule("Qwen-Image", r"^transformer_blocks_(19|[2-5]\d)_attn_(add_q_proj|to_q)$", (3072,)),
-    Rule("Z-Image", r"^(layers|noise_refiner|context_refiner)_\d+_attention_", (3840,)),
+    Rule("z-image", r"^(layers|noise_refiner|context_refiner)_\d+_attention_", (3840,)),
     Rule("Lumina 2", r"^(layers|noise_refiner|context_refiner)_\d+_att", (2304,)),
     Rule("Wan", r"^blocks_\d+_(self|cross)_attn_(q|k|v|o)$"),
     Rule("Cosmos", r"^blocks_\d+_(self|cross)_attn_(q|k|v|output)_proj$"),
@@ -85,8 +85,8 @@ _TEXT = re.compile(r"text_model_encoder_layers_\d+_self_attn_[qkv]_proj$")
 
 
 def guess(shapes: Shapes) -> str:
-    """``sd1``, ``sd2``, ``sdxl``, ``pocket``, ``sd3``, ``flux2``, or another family's own name; ""
-    where the file does not tell: then the modules must fit.
+    """``sd1``, ``sd2``, ``sdxl``, ``pocket``, ``sd3``, ``flux2``, ``z-image``, or another family's own
+    name; "" where the file does not tell: then the modules must fit.
 
     A UNet's family is told by the width of its cross-attention, the only thing that the
     Stable Diffusions do not share; a text encoder's by its own, where no other has one like it.
