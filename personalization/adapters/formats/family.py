@@ -85,8 +85,8 @@ _TEXT = re.compile(r"text_model_encoder_layers_\d+_self_attn_[qkv]_proj$")
 
 
 def guess(shapes: Shapes) -> str:
-    """``sd1``, ``sd2``, ``sdxl``, ``pocket``, ``sd3``, ``flux2``, ``z-image``, or another family's own
-    name; "" where the file does not tell: then the modules must fit.
+    """``sd1``, ``sd2``, ``sdxl``, ``pocket``, ``sd3``, ``flux2``, ``z-image``, or another family's
+    own name; "" where the file does not tell: then the modules must fit.
 
     A UNet's family is told by the width of its cross-attention, the only thing that the
     Stable Diffusions do not share; a text encoder's by its own, where no other has one like it.
