@@ -14,9 +14,18 @@ from diffusers import (
     StableDiffusionXLControlNetPipeline,
 )
 from PIL import Image, ImageDraw
-from transformers import AutoImageProcessor, CLIPVisionModelWithProjection
+from transformers import (
+    AutoImageProcessor,
+    CLIPVisionModelWithProjection,
+    DepthAnythingConfig,
+    DepthAnythingForDepthEstimation,
+    Dinov2Config,
+    DPTImageProcessor,
+    pipeline,
+)
 
 from personalization import bases
+from personalization.bases import guide_loading
 from personalization.bases.catalog import ASSETS, CATALOG, Checkpoint
 from personalization.bases.guide_loading import structure_adapter
 from personalization.bases.guides import STRUCTURES, StructureSpec
@@ -280,3 +289,40 @@ def test_klein_takes_a_reference_whole(photo) -> None:
     found, missing = usable(base, Guides(Reference((photo,), 0.5)), (32, 32))
     assert found == Guides()
     assert "looks at a reference whole" in missing[0]
+
+
+def test_depth_of_a_picture_is_found_by_a_model_and_not_asked_of_a_map(
+    base, circle, tmp_path, monkeypatch
+) -> None:
+    tiny_backbone = Dinov2Config(
+        hidden_size=16, num_hidden_layers=4, num_attention_heads=2, mlp_ratio=2, image_size=28,
+        patch_size=14, out_features=["stage1", "stage2", "stage3", "stage4"],
+        reshape_hidden_states=False,
+    )  # fmt: skip
+    config = DepthAnythingConfig(
+        backbone_config=tiny_backbone, reassemble_hidden_size=16, patch_size=14,
+        neck_hidden_sizes=[8, 8, 8, 8], fusion_hidden_size=8, head_hidden_size=4,
+    )  # fmt: skip
+    DepthAnythingForDepthEstimation(config).save_pretrained(tmp_path)
+    DPTImageProcessor(size={"height": 28, "width": 28}).save_pretrained(tmp_path)
+    monkeypatch.setattr(guide_loading, "DEPTH_MODEL", Checkpoint(str(tmp_path), None, ""))
+    found = map_of(base, Structure(circle, "depth"), (128, 128))
+    estimator = pipeline("depth-estimation", str(tmp_path), device="cpu")
+    expected = estimator(circle.convert("RGB"))["depth"]
+    assert np.array_equal(np.asarray(found), np.asarray(expected))
+    brought = map_of(base, Structure(circle, "depth", is_map=True), (128, 128))
+    assert np.array_equal(np.asarray(brought), np.asarray(circle))
+
+
+def test_without_the_depth_model_a_sentence_says_what_helps(base, circle, monkeypatch) -> None:
+    monkeypatch.setattr(guide_loading, "DEPTH_MODEL", Checkpoint("/nowhere/depth", None, ""))
+    base.cache.get(("guide", "depth"), dict, lambda _: 0).clear()
+    _, missing = usable(base, Guides(structure=Structure(circle, "depth")), (128, 128))
+    assert "bring the map itself, white where it is near" in missing[0]
+    found, missing = usable(
+        base, Guides(structure=Structure(circle, "depth", is_map=True)), (128, 128)
+    )
+    assert missing == []
+    drawn = draw(base, ASKED, guides=found)[0]
+    assert np.abs(pixels(drawn) - pixels(draw(base, ASKED)[0])).mean() > 1
+    assert drawn.record.structure.kind == "depth"
