@@ -28,6 +28,7 @@ from . import html
 from .event_options import LATEST, QUEUED, UNQUEUED
 from .first_try import Asked, FirstTry
 from .lending import fits
+from .jobs_panel import Go, JobsPanel
 from .loaded import ON_ZERO, device, spec_of
 from .loaded import base as loaded
 from .long_work import LONG, SIZES, LongWork, sentence
@@ -130,6 +131,7 @@ class TrainingTab:
                 )
                 self.estimate = gr.HTML(elem_id=f"{purpose}-estimate")
                 self.long = LongWork(purpose, "Teach all the same")
+                self.jobs = JobsPanel(purpose, visitor)
             with gr.Column(scale=6, min_width=320, elem_classes="panel-column"):
                 self.run_panel = RunPanel(purpose, visitor, self.train)
         self.fields: list[Any] = [*self.word.fields, self.photos.captions]
@@ -140,7 +142,7 @@ class TrainingTab:
             *([self.first_try.column, *self.first_try.parts] if self.first_try else []),
         ]
         self.followed = [*self.photos.shown, self.form.own, *self.run_panel.parts]
-        self.restored = [*self.rebased, *self.fields, *self.run_panel.parts]
+        self.restored = [*(*self.rebased, *self.fields, *self.run_panel.parts, *self.jobs.parts)]
         self.wire()
 
     def wire(self) -> None:
@@ -164,6 +166,7 @@ class TrainingTab:
         shown = [*notes, *self.run_panel.parts, *self.long.parts]
         self.train.click(self.begin, entered, shown, **QUEUED)
         self.long.go.click(self.begin_all_the_same, entered, shown, **QUEUED)
+        self.jobs.wire(entered, self.begin_elsewhere, [*notes, *self.long.parts], self.run_panel)
         if self.first_try:
             self.first_try.wire(entered, self.asked)
             self.first_try.train.click(self.begin, entered, shown, **QUEUED)
@@ -247,7 +250,11 @@ class TrainingTab:
         """The visitor has been told that it takes long."""
         return self.begin(values, told=True)
 
-    def begin(self, values: Values, *, told: bool = False) -> dict:
+    def begin_elsewhere(self, values: Values, go: Go) -> dict:
+        """Check and make the run, which `go` then has learned."""
+        return self.begin(values, told=True, go=go)
+
+    def begin(self, values: Values, *, told: bool = False, go: Go | None = None) -> dict:
         """Check all that the visitor entered; then make the run, and take its first turn.
 
         told: that it takes long, which is asked first otherwise.
@@ -272,7 +279,7 @@ class TrainingTab:
         elif recipe:
             with collected(about_settings):
                 asked = None if told else self.too_long(name, recipe)
-                started = asked or self.start(values, photos, recipe)
+                started = asked or self.start(values, photos, recipe, go)
         warnings: list[str] = []
         with collected(about_settings):
             warnings = photo_problems(photos, self.photos.showing(values).canvas())
@@ -296,8 +303,10 @@ class TrainingTab:
             check_class_noun(class_noun, needed=kind != "style")
         return errors
 
-    def start(self, values: Values, photos: list[Photo], recipe: Recipe) -> dict:
-        """Make the run, and ask for its first turn. Raises what is wrong."""
+    def start(
+        self, values: Values, photos: list[Photo], recipe: Recipe, go: Go | None = None
+    ) -> dict:
+        """Make the run, and ask for its first turn, or have it go. Raises what is wrong."""
         concept = Concept(
             values[self.word.kind],
             values[self.word.placeholder_token],
@@ -307,7 +316,7 @@ class TrainingTab:
         workspace = page_workspace(values[self.visitor])
         run_queue().check(workspace)
         run = workspace.start_run(loaded(values[self.base]), concept, recipe, shared=ON_ZERO)
-        return self.run_panel.begin(workspace, run, "learn")
+        return go(workspace, run) if go else self.run_panel.begin(workspace, run, "learn")
 
     def rebase(self, visit: Visit, values: Values) -> dict:
         """The form for another base: its crops, its reading of the word, its own recipe."""
@@ -337,7 +346,7 @@ class TrainingTab:
         base_then, *settings = values[self.stored.settings] or [None]
         if base_then == visit.base:
             reply |= self.form.recall(visit.base, fields[self.word.kind], settings)
-        return {**reply, **self.newest(visit)}
+        return {**reply, **self.newest(visit), **self.jobs.find(visit.workspace)}
 
     def newest(self, visit: Visit) -> dict:
         """The newest run that this tab has taught and that can be shown; nothing without one."""
