@@ -1,4 +1,4 @@
-"""A run on Hugging Face's machines, for the visitor's own credit: machine, price, progress, back."""
+"""A run on Hugging Face’s machines, for the visitor’s own credit: price, progress, back again."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class JobsPanel:
     def wire(self, entered: set[Any], begin: Begin, notes: list[Any], panel: RunPanel) -> None:
         """`begin` checks what was entered and makes the run; `panel` shows what comes back."""
         listed = [self.machine, self.choices, self.said]
-        self.fold.expand(self.list, None, listed, **QUEUED)
+        self.fold.expand(self.show_machines, None, listed, **QUEUED)
         order = {self.machine, self.minutes, self.choices}
         gr.on([self.machine.change, self.minutes.change], self.price, order, self.bound, **UNQUEUED)
         outputs = [*notes, *self.parts, *panel.parts]
@@ -88,7 +88,7 @@ class JobsPanel:
         self.tick.tick(partial(self.look, panel), away, shown, **UNQUEUED)
         self.end.click(self.cancel, away, self.parts, **BUSY)
 
-    def list(self, token: gr.OAuthToken | None) -> dict:
+    def show_machines(self, token: gr.OAuthToken | None) -> dict:
         """The machines with their prices, once somebody looks."""
         from personalization.sharing import jobs
 

@@ -27,8 +27,8 @@ from personalization.training.start import check_new, fitted
 from . import html
 from .event_options import LATEST, QUEUED, UNQUEUED
 from .first_try import Asked, FirstTry
-from .lending import fits
 from .jobs_panel import Go, JobsPanel
+from .lending import fits
 from .loaded import ON_ZERO, device, spec_of
 from .loaded import base as loaded
 from .long_work import LONG, SIZES, LongWork, sentence

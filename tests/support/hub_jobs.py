@@ -102,7 +102,7 @@ class _JobsHandler(_Handler):
     def hub(self) -> JobsHub:
         return self.server.hub  # type: ignore[attr-defined]
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - http.server's name
         path = unquote(urlsplit(self.path).path)
         if path == "/api/jobs/hardware":
             return self.json(HARDWARE)
@@ -111,18 +111,18 @@ class _JobsHandler(_Handler):
         self.as_model()
         return super().do_GET()
 
-    def do_HEAD(self) -> None:
+    def do_HEAD(self) -> None:  # noqa: N802 - http.server's name
         self.as_model()
         super().do_HEAD()
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 - http.server's name
         path = unquote(urlsplit(self.path).path)
         if path.startswith("/api/jobs/"):
             return self.of_job(path)
         self.as_model()
         return super().do_POST()
 
-    def do_DELETE(self) -> None:
+    def do_DELETE(self) -> None:  # noqa: N802 - http.server's name
         asked = json.loads(self.body())
         name = f"{asked['organization']}/{asked['name']}"
         if name not in self.hub.repositories:
