@@ -8,6 +8,7 @@ same name again, with what was learned alone. Progress is printed, a line of JSO
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,19 +16,19 @@ from pathlib import Path
 from huggingface_hub import HfApi
 
 from personalization.events import Finished, Stage, StepDone
-from personalization.sharing.jobs import MARK, RUN, learned_files
+from personalization.sharing.jobs import JOB_TOKEN, MARK, RUN, learned_files
 from personalization.training.run import Run
 
 EVERY = 2.0  # seconds between two lines
 
 
 def main(repository: str) -> None:
-    """Learn to the end; the token is the environment's, which the job alone has."""
+    """Learn to the end; the token is a secret of the job’s."""
     from personalization import bases
     from personalization.training.base_selection import named
     from personalization.training.loop import train
 
-    api = HfApi()
+    api = HfApi(token=os.environ[JOB_TOKEN])
     api.delete_repo(repository, repo_type="dataset")
     run = Run.open(Path(RUN))
     tell(doing="loading the base")

@@ -36,6 +36,7 @@ from personalization.training.run import Run
 PACKAGE = Path(__file__).resolve().parents[1]
 RUN = "run"  # the run's folder in the repository
 MARK = "personalization "  # before a line of progress
+JOB_TOKEN = "JOB_TOKEN"  # the secret that a job reads and writes with, and no library looks for
 SENT = "job.json"  # beside a run that was sent away; no token in it
 MAX_MINUTES = 360
 MAX_FILE = 4 * 2**30  # bytes that come back as one file
@@ -44,8 +45,9 @@ _NOT_THERE = ("gradio", "spaces", "mcp")  # of the requirements: a job has no pa
 # Under 255 characters, as huggingface_hub asks whether it is a file.
 _BEGIN = (
     "import os,sys;from huggingface_hub import snapshot_download as s;"
-    "os.chdir(s(sys.argv[1],repo_type='dataset',local_dir='job'));"
-    "os.execv(sys.executable,[sys.executable,'-m','personalization.sharing.job_at_work',sys.argv[1]])"
+    "r=sys.argv[1];e=os.environ;"
+    "os.chdir(s(r,repo_type='dataset',local_dir='j',token=e['JOB_TOKEN']));"
+    "os.execv(sys.executable,['python','-m','personalization.sharing.job_at_work',r])"
 )
 Stage = Literal["waiting", "running", "done", "failed", "cancelled"]
 _STAGES: dict[str, Stage] = {
@@ -151,7 +153,7 @@ def send(run: Run, order: Order, token: str, *, endpoint: str | None = None) -> 
                 "python",
                 script_args=["-c", _BEGIN, repository],
                 dependencies=requirements(),
-                secrets={"HF_TOKEN": token},
+                secrets={JOB_TOKEN: token},
                 flavor=order.hardware.name,
                 timeout=f"{order.minutes}m",
             )
