@@ -47,7 +47,7 @@ _BEGIN = (
     "import os,sys;from huggingface_hub import snapshot_download as s;"
     "r=sys.argv[1];e=os.environ;"
     "os.chdir(s(r,repo_type='dataset',local_dir='j',token=e['JOB_TOKEN']));"
-    "os.execv(sys.executable,['python','-m','personalization.sharing.job_at_work',r])"
+    "os.execv(sys.executable,[sys.executable,'-m','personalization.sharing.job_at_work',r])"
 )
 Stage = Literal["waiting", "running", "done", "failed", "cancelled"]
 _STAGES: dict[str, Stage] = {

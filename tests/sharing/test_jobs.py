@@ -30,7 +30,7 @@ def begun(tmp_path) -> Run:
     from personalization.data.concept import Concept
     from personalization.data.photo_file import Photo
 
-    photos = tuple(Photo(Image.new("RGB", (64, 64), c), name=c) for c in ("red", "blue", "green"))
+    photos = tuple(Photo(c, Image.new("RGB", (64, 64), c)) for c in ("red", "blue", "green"))
     concept = Concept("object", "<mug>", "mug", photos)
     recipe = CATALOG["pocket"].recipes["word"].changed(steps=2, preview_every=0)
     return Run.create(tmp_path / "run", concept, recipe, "pocket")
