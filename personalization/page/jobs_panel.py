@@ -85,7 +85,8 @@ class JobsPanel:
         self.send.click(send, {*entered, *order}, list(dict.fromkeys(outputs)), **BUSY)
         away = [self.visitor, self.away]
         shown = list(dict.fromkeys([*self.parts, *panel.parts]))
-        self.tick.tick(partial(self.look, panel), away, shown, **UNQUEUED)
+        self.panel = panel  # Gradio gives a token to a method, and not to a partial of one
+        self.tick.tick(self.look, away, shown, **UNQUEUED)
         self.end.click(self.cancel, away, self.parts, **BUSY)
 
     def show_machines(self, token: gr.OAuthToken | None) -> dict:
@@ -164,7 +165,7 @@ class JobsPanel:
                 return self.waiting(run, sent, Progress("waiting"))
         return self.over("")
 
-    def look(self, panel: RunPanel, visitor: str, away: str, token: gr.OAuthToken | None) -> dict:
+    def look(self, visitor: str, away: str, token: gr.OAuthToken | None) -> dict:
         """Ask the Hub; take what is done, and delete what failed."""
         from personalization.sharing import jobs
 
@@ -187,7 +188,7 @@ class JobsPanel:
                 workspace.library.add(run.adapter_path, run.concept.name)
                 return {
                     **self.over(html.hint("It is back, and in your library.")),
-                    **panel.find(Visit(workspace, run.base), run),
+                    **self.panel.find(Visit(workspace, run.base), run),
                 }
             jobs.discard(sent, run, token.token)
             why = f" ({escape(now.message)})" if now.message else ""

@@ -53,11 +53,11 @@ def test_a_job_that_failed_is_said_and_deleted_and_the_run_is_kept(panel, hub):
     assert "At most $0.20" in shown[panel.said]
     assert run.stop_requested  # nothing learns it here meanwhile
     assert panel.find(workspace)[panel.away] == run.folder.name  # a page that comes back
-    signed_out = panel.look(None, workspace.id, run.folder.name, None)
+    signed_out = panel.look(workspace.id, run.folder.name, None)
     assert "sign in again" in signed_out[panel.said]
     until = time.monotonic() + 20
     while "ended before" not in (
-        said := panel.look(None, workspace.id, run.folder.name, token(hub))[panel.said]
+        said := panel.look(workspace.id, run.folder.name, token(hub))[panel.said]
     ):
         assert time.monotonic() < until
     assert "The run is kept here" in said
