@@ -39,10 +39,15 @@ WAYS: dict[Way, str] = {"t2i": "T2I-Adapter", "controlnet": "ControlNet"}
 
 @dataclass(frozen=True)
 class StructureSpec:
-    """A T2I-Adapter, or a ControlNet, in diffusers' layout and safetensors."""
+    """A T2I-Adapter, or a ControlNet, in diffusers' layout and safetensors.
+
+    `prompted`: only what is drawn with the prompt sees the map, so that guidance strengthens it;
+    diffusers' pipelines show it to both.
+    """
 
     weights: Checkpoint
     way: Way = "controlnet"
+    prompted: bool = False
 
     @property
     def title(self) -> str:
@@ -100,7 +105,9 @@ _TENCENT: dict[MapKind, str] = {  # no commit of these is known here: the newest
 }
 STRUCTURES: dict[tuple[str, MapKind], tuple[StructureSpec, ...]] = {
     **{
-        ("pocket", kind): (StructureSpec(Checkpoint(str(folder), None, "apache-2.0"), "t2i"),)
+        ("pocket", kind): (
+            StructureSpec(Checkpoint(str(folder), None, "apache-2.0"), "t2i", prompted=True),
+        )
         for kind in MAPS
         if (folder := ASSETS / "pocket-structure" / kind).is_dir()
     },

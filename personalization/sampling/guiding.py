@@ -41,7 +41,7 @@ def guided(base: Base, guides: Guides, *, guidance: float) -> Iterator[None]:
         if guides.reference and guides.reference.weight:
             undo.enter_context(_referring(base, guides.reference, guidance > 1))
         if guides.structure and guides.structure.weight:
-            undo.enter_context(_structured(base, guides.structure))
+            undo.enter_context(_structured(base, guides.structure, guidance > 1))
         yield
 
 
@@ -100,11 +100,15 @@ Added = Callable[..., dict[str, Any]]
 
 
 @contextmanager
-def _structured(base: Base, structure: Structure) -> Iterator[None]:
+def _structured(base: Base, structure: Structure, doubled: bool) -> Iterator[None]:
     unet: Any = base.denoiser
     spec = structure.spec(base.spec)
     adapter = loading.structure_adapter(base, spec)
-    added = (_controlled if spec.way == "controlnet" else _featured)(base, adapter, structure)
+    maps = _Maps(base, adapter, structure)
+    if spec.way == "controlnet":
+        added = _controlled(maps, structure.weight)
+    else:
+        added = _featured(maps, structure.weight, skips=doubled and spec.prompted)
     last = loading.noise_steps(base) * (1 - structure.until)
     with answering(unet, _following(unet.forward, added, last)):
         yield
@@ -139,38 +143,40 @@ class _Maps:
         return self.by_size[width, height]
 
 
-def _featured(base: Base, adapter: nn.Module, structure: Structure) -> Added:
-    """A T2I-Adapter reads the map once, whatever the step."""
-    maps, read = _Maps(base, adapter, structure), {}
+def _featured(maps: _Maps, weight: float, *, skips: bool) -> Added:
+    """A T2I-Adapter reads the map once, whatever the step.
+
+    skips: of a batch that comes twice, the half without the prompt, which is first.
+    """
+    read: dict[torch.Size, list[Tensor]] = {}
 
     def added(sample: Tensor, *_: Any) -> dict[str, Any]:
         pixels = maps.like(sample)
         if pixels.shape not in read:
-            read[pixels.shape] = loading.fitted(base.denoiser, adapter(pixels))
+            read[pixels.shape] = loading.fitted(maps.base.denoiser, maps.adapter(pixels))
+        weights = sample.new_full((len(sample), 1, 1, 1), weight)
+        weights[: len(sample) // 2 if skips else 0] = 0
         return {
-            "down_intrablock_additional_residuals": [
-                structure.weight * each.expand(len(sample), *each.shape[1:])
-                for each in read[pixels.shape]
-            ]
+            "down_intrablock_additional_residuals": [weights * each for each in read[pixels.shape]]
         }
 
     return added
 
 
-def _controlled(base: Base, adapter: nn.Module, structure: Structure) -> Added:
+def _controlled(maps: _Maps, weight: float) -> Added:
     """A ControlNet reads it at each step, beside the latents and the prompt."""
-    maps = _Maps(base, adapter, structure)
-    config: Any = adapter.config
+    adapter: Any = maps.adapter
 
     def added(sample: Tensor, timestep: Any, hidden: Tensor, more: Any) -> dict[str, Any]:
-        latents = sample[:, : config.in_channels]  # without what inpainting's UNets see beside
+        # Without what the UNets of inpainting see beside the latents.
+        latents = sample[:, : adapter.config.in_channels]
         pixels = maps.like(sample)
         down, middle = adapter(
             latents,
             timestep,
             encoder_hidden_states=hidden,
             controlnet_cond=pixels.expand(len(sample), *pixels.shape[1:]),
-            conditioning_scale=structure.weight,
+            conditioning_scale=weight,
             added_cond_kwargs=more,
             return_dict=False,
         )

@@ -139,7 +139,7 @@ def structure_figures(base: Any, kind: str, weight: float) -> Found:
         settings = Settings(text, seed=number)
         guides = map_of(kind, scene, weight)
         drawn = {
-            "world": draw_scene(scene, 128),
+            "world": draw_scene(replace(scene, colour="red"), 128),
             "with": draw(base, settings, guides=guides)[0].image,
             "without": draw(base, settings)[0].image,
         }

@@ -326,3 +326,17 @@ def test_without_the_depth_model_a_sentence_says_what_helps(base, circle, monkey
     drawn = draw(base, ASKED, guides=found)[0]
     assert np.abs(pixels(drawn) - pixels(draw(base, ASKED)[0])).mean() > 1
     assert drawn.record.structure.kind == "depth"
+
+
+def test_what_is_drawn_without_the_prompt_sees_no_map_on_the_pocket(base, circle) -> None:
+    """So that guidance, which goes away from it, goes towards the map."""
+    latents = torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    asked = {"encoder_hidden_states": torch.zeros(2, 32, 192), "return_dict": False}
+    said = {}
+    for name, guides in (("plain", Guides()), ("map", Guides(structure=Structure(circle)))):
+        for guidance in (4.0, 1.0):
+            with torch.inference_mode(), guided(base, guides, guidance=guidance):
+                (said[name, guidance],) = base.denoiser(latents, 500, **asked)
+    same = [torch.equal(said["plain", g][0], said["map", g][0]) for g in (4.0, 1.0)]
+    assert same == [True, False]
+    assert not torch.allclose(said["plain", 4.0][1], said["map", 4.0][1])
