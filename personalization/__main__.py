@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from personalization.recipe import Recipe
     from personalization.sampling.settings import Settings
     from personalization.sampling.sweep import Axis
+    from personalization.sharing.publish import Prepared
     from personalization.stacking.stack import Stack
     from personalization.training.run import Run
 
@@ -68,6 +69,8 @@ def build_parser() -> ArgumentParser:
     add_train(commands.add_parser("train", help="teach a word or a subject, or go on with a run"))
     add_draw(commands.add_parser("draw", help="draw pictures, with adapters or without"))
     add_sweep(commands.add_parser("sweep", help="draw one picture along one or two settings"))
+    publishing = "put an adapter on the Hugging Face Hub, as who `hf auth login` says"
+    add_publish(commands.add_parser("publish", help=publishing))
     add_report(commands.add_parser("report", help="measure how well a finished run has learned"))
     return parser
 
@@ -135,6 +138,22 @@ def add_report(parser: ArgumentParser) -> None:
     parser.set_defaults(command=report_command)
     parser.add_argument("--run", type=Path, required=True, help="the run's folder")
     parser.add_argument("--seconds", type=float, default=60.0, help="that it may take, about")
+
+
+def add_publish(parser: ArgumentParser) -> None:
+    """What is published, as what, and who sees it."""
+    parser.set_defaults(command=publish_command)
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--run", type=Path, help="a run's folder: its adapter, with its report")
+    what.add_argument("--adapter", type=Path, help="an adapter's file")
+    parser.add_argument("--name", required=True, help="of the repository, without its owner")
+    parser.add_argument(
+        "--public", action="store_true", help="for everybody; else you alone see it"
+    )
+    parser.add_argument("--licence", default="", help="by default what the base's own suggests")
+    parser.add_argument("--with-photos", action="store_true", help="upload the run's photos too")
+    parser.add_argument("--look", action="store_true", help="print the card, and publish nothing")
+    add_base(parser)
 
 
 # The commands
@@ -209,7 +228,41 @@ def report_command(chosen: Namespace, _parser: ArgumentParser) -> None:
     print(run.folder / "report.html")
 
 
+def publish_command(chosen: Namespace, _parser: ArgumentParser) -> None:
+    """Publish an adapter, and print where it is; or print the card as it will be."""
+    from personalization.sharing.upload import own_token, upload
+
+    made = prepared(chosen)
+    if chosen.look:
+        print(made.card)
+        return
+    done = upload(made, own_token())
+    for change in done.changes:
+        tell(change)
+    print(done.address)
+
+
 # What the arguments stand for
+
+
+def prepared(chosen: Namespace) -> Prepared:
+    """What will be uploaded. Raises what is wrong with what is asked."""
+    from personalization.adapters.formats import read
+    from personalization.evaluation.evidence import Evidence
+    from personalization.evaluation.report import Report
+    from personalization.sharing.licences import suggested
+    from personalization.sharing.publish import Wish, prepare
+    from personalization.training.run import Run
+
+    run = Run.open(chosen.run) if chosen.run else None
+    adapter = read(run.adapter_path if run else chosen.adapter)
+    spec = spec_named(chosen.base or adapter.description.base)
+    photos = tuple(p.image for p in run.concept.photos) if run and chosen.with_photos else ()
+    licence = chosen.licence or suggested(spec.licence)
+    wish = Wish(chosen.name, not chosen.public, licence, photos)
+    report = Report.open(run.folder) if run else None
+    judged = Evidence.open(run.folder, report, adapter.description) if run and report else None
+    return prepare(adapter, spec, wish, report, judged)
 
 
 def opened_run(chosen: Namespace, parser: ArgumentParser) -> tuple[Run, Base]:
@@ -268,13 +321,18 @@ def recipe_of(chosen: Namespace, spec: BaseSpec) -> Recipe:
 
 def load_base(name: str) -> Base:
     """The base of that name; the one that fits here where there is none. Raises `BaseError`."""
-    from personalization.bases import best_device, load
+    from personalization.bases import load
+
+    return load(spec_named(name))
+
+
+def spec_named(name: str) -> BaseSpec:
+    """What is known of that base, as `load_base` takes it. Raises `BaseError`."""
+    from personalization.bases import best_device
     from personalization.training import base_selection
 
-    device = best_device()
-    default = base_selection.default(device)
-    spec = default if name in ("", default.name) else base_selection.named(name)
-    return load(spec)
+    default = base_selection.default(best_device())
+    return default if name in ("", default.name) else base_selection.named(name)
 
 
 def stack_and_base(chosen: Namespace) -> tuple[Stack, Base]:

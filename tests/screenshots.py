@@ -2,6 +2,7 @@
 
     python -m tests.screenshots [--steps N]
     python -m tests.screenshots --photographs
+    python -m tests.screenshots --published [--steps N]
 
 Starts the app on a free port with a home of its own; as a visitor teaches a subject and draws with
 the bundled adapters; then opens each tab in light and dark, wide and narrow, and writes
@@ -11,6 +12,10 @@ docs/screenshots/. The subject is taught by the default recipe, or in N steps.
 pocket is not for them; then, on Stable Diffusion 1.5 with weights of noise, what teaching takes on
 this machine's processor, and the question before it begins. What it says goes by the whole base's
 architecture; the weights that are served have fewer layers, for nothing is drawn with them.
+
+--published draws evidence, publishing and versions, and nothing else: who is signed in to a Hub on
+the loopback says which pictures are evidence, publishes twice, and looks at the versions. Without
+either these come after the tabs.
 """
 
 from __future__ import annotations
@@ -29,6 +34,7 @@ from personalization.bases.catalog import CATALOG
 from tests.support.browser import chromium, open_tab, pick_example, set_steps, visiting
 from tests.support.full_size import reduced, served_by
 from tests.support.hub_server import hub
+from tests.support.published_pictures import draw_published
 from tests.support.server import ROOT, running
 
 FOLDER = ROOT / "docs" / "screenshots"
@@ -70,6 +76,12 @@ def shoot(page: Page, path: Path, *, whole: bool = False) -> None:
     page.mouse.move(0, 0)
     page.evaluate("scrollTo(0, 0)")
     taken = page.screenshot(animations="disabled", full_page=whole)
+    keep(taken, path.stem)
+
+
+def keep(taken: bytes, name: str) -> None:
+    """A screenshot as WebP."""
+    path = FOLDER / f"{name}.webp"
     with Image.open(io.BytesIO(taken)) as picture:
         picture.save(path, quality=BALANCED, method=6)
     print(path.relative_to(ROOT), f"{path.stat().st_size / 1024:.0f} kB", flush=True)
@@ -119,18 +131,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, help="of the subject's run")
     parser.add_argument("--photographs", action="store_true", help="see above")
+    parser.add_argument("--published", action="store_true", help="see above")
     arguments = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     if arguments.photographs:
         with tempfile.TemporaryDirectory() as folder:
             return shoot_photographs(Path(folder))
+    if not arguments.published:
+        shoot_tabs(arguments.steps)
+    with chromium() as browser:
+        draw_published(browser, keep, arguments.steps)
+
+
+def shoot_tabs(steps: int | None) -> None:
+    """Each tab, in light and dark, wide and narrow."""
     with (
         tempfile.TemporaryDirectory() as home,
         running(Path(home)) as app,
         chromium() as browser,
     ):
         with visiting(browser, app.url) as page:
-            use(page, arguments.steps)
+            use(page, steps)
             visitor = page.context.storage_state()
         for look in ("light", "dark"):
             for width, (across, down) in WIDTHS.items():

@@ -34,7 +34,7 @@ Pairs = list[tuple[str, str]]
 def render(report: Report, *, whole: bool = True) -> str:
     """One file; with `whole=False` what a page shows under the verdict, the evidence folded."""
     figures = report.figures
-    return _template("report.html").render(
+    return template("report.html").render(
         whole=whole,
         title=f"Report: {report.concept.trigger or report.concept.class_noun or 'an adapter'}",
         report=report,
@@ -56,7 +56,7 @@ def render(report: Report, *, whole: bool = True) -> str:
 
 def render_comparison(comparison: Comparison, *, whole: bool = True) -> str:
     """Several ways of teaching the same photos side by side: one file, or a fragment."""
-    return _template("comparison.html").render(
+    return template("comparison.html").render(
         whole=whole,
         title="Compared",
         comparison=comparison,
@@ -86,7 +86,8 @@ def rows(figures: Figures) -> list[tuple[str, Estimate | None, Estimate | None]]
 
 
 @cache
-def _template(name: str) -> Template:
+def template(name: str) -> Template:
+    """One of templates/, where everything is escaped."""
     environment = Environment(
         loader=PackageLoader("personalization.evaluation"),
         autoescape=True,

@@ -23,6 +23,7 @@ from personalization.training.start import check_new
 
 from . import html
 from .event_options import ON_GPU, REFRESH
+from .evidence_endpoints import build_evidence_endpoints
 from .guides import guides_of
 from .loaded import ON_ZERO, default_base, spec_of
 from .loaded import base as loaded
@@ -30,6 +31,7 @@ from .long_work import check_confirmed
 from .messages import collected, user_message
 from .photographs import photograph_notes
 from .progress import Pace
+from .publishing_endpoints import build_publishing_endpoints
 from .report import compared, is_measured
 from .requests import Name, Whole, at_most, build_endpoint
 from .runs import keep_adapter, measure_part, pieces_of, show_off, train_slice
@@ -299,6 +301,8 @@ def build_endpoints() -> None:
             build_endpoint(function, [gr.JSON(label="status"), *files], **ON_GPU)
         build_stack_endpoints()
         build_things_endpoints()
+        build_publishing_endpoints()
+        build_evidence_endpoints()
         measured = [gr.JSON(label="status"), gr.JSON(label="report"), gr.File(label="page")]
         build_endpoint(report, measured, **ON_GPU)
         for question in (compare, check_placeholder_token, list_bases):

@@ -45,7 +45,9 @@ def take_from_hub(visit: Visit, found: hub.Found, token: str | None) -> Entry:
         path = hub.fetch(found, folder, token)
         # What only a sign-in opens has no address for others.
         source = "" if token else f"{found.repository}/{found.name}"
-        return receive(visit.base, visit.workspace.library, path, found.title, source)
+        entry = receive(visit.base, visit.workspace.library, path, found.title, source)
+    visit.workspace.publications.remember(entry.name, found.repository, entry.path)
+    return entry
 
 
 def from_hub(visit: Visit, address: str) -> Entry:

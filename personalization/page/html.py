@@ -339,10 +339,13 @@ def record(picture: PictureRecord) -> str:
     return f'<dl class="record">{cells}</dl>'
 
 
-def published(address: str) -> str:
-    """Where an adapter is now."""
+def published(address: str, version: str = "", changes: Sequence[str] = ()) -> str:
+    """Where an adapter is now, and what its version changed."""
     safe = escape(address, quote=True)
-    return f'<p class="hint">Published: <a href="{safe}" target="_blank">{safe}</a></p>'
+    link = f'<a href="{safe}" target="_blank">{safe}</a>'
+    said = "".join(f"<li>{escape(change)}</li>" for change in changes)
+    told = f'<ul class="hint">{said}</ul>' if said else ""
+    return f'<p class="hint">Published {escape(version)}: {link}</p>{told}'
 
 
 def choice(entry: Entry) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from .session import Values, library_of, page_workspace
 
 if TYPE_CHECKING:
     from personalization.sharing.publish import Prepared
+    from personalization.sharing.upload import Uploaded
 
 NOT_HERE = (
     "Publishing wants a sign-in with Hugging Face, which an app on a Space has. Here you can look "
@@ -90,52 +92,81 @@ class Publishing:
 
     def prepared(self, values: Values) -> Prepared:
         """What will be uploaded. Raises `PersonalizationError`."""
-        from personalization.evaluation.report import Report
-        from personalization.sharing.publish import Wish, prepare
-
         name = values[self.take.which]
         if not name:
             raise PersonalizationError(html.NOTHING_TO_TAKE)
+        asked = Asked(
+            name, values[self.name] or "", values[self.licence] or "",
+            values[self.private], values[self.photos],
+        )  # fmt: skip
         workspace = page_workspace(values[self.adapter_list.visitor])
-        library = library_of(workspace)
-        entry, adapter = library.entry(name), library.get(name)
-        run = run_of(workspace, entry) if workspace else None
-        photos: tuple[Image.Image, ...] = ()
-        if values[self.photos] and run:
-            photos = tuple(photo.image for photo in run.concept.photos)
-        wish = Wish(
-            (values[self.name] or "").strip() or slug(name),
-            values[self.private],
-            values[self.licence] or "",
-            photos,
-        )
-        spec = spec_of(values[self.adapter_list.base])
-        return prepare(adapter, spec, wish, Report.open(run.folder) if run else None)
+        return made(workspace, asked, spec_of(values[self.adapter_list.base]))
 
     def show_card(self, values: Values) -> dict:
         """The card as it will be, and what lies beside it."""
         try:
-            made = self.prepared(values)
+            ready = self.prepared(values)
         except PersonalizationError as error:
             return {self.notes: html.problems([user_message(error)])}
-        _, _, body = made.card.split("---\n", 2)
-        size = sum(map(len, made.files.values()))
-        files = ", ".join(sorted(made.files))
+        _, _, body = ready.card.split("---\n", 2)
+        content = ready.content(ready.published)
+        size = sum(map(len, content.values()))
+        files = ", ".join(sorted(content))
         return {
-            self.notes: html.hint(escape(f"{len(made.files)} files, {size / 1e6:.1f} MB: {files}")),
+            self.notes: html.hint(escape(f"{len(content)} files, {size / 1e6:.1f} MB: {files}")),
             self.shown: gr.update(visible=True),
             self.card: without_pictures(body),
         }
 
     def go(self, values: Values, token: gr.OAuthToken | None) -> dict:
         """Publish, and say where it is."""
-        from personalization.sharing import publish
+        from personalization.sharing.upload import upload
 
         try:
-            address = publish.upload(self.prepared(values), token.token if token else "")
+            done = upload(self.prepared(values), token.token if token else "")
+            workspace = page_workspace(values[self.adapter_list.visitor])
+            remember(workspace, values[self.take.which], done)
         except PersonalizationError as error:
             return {self.notes: html.problems([user_message(error)])}
-        return {self.notes: html.published(address)}
+        return {self.notes: html.published(done.address, done.version, done.changes)}
+
+
+def remember(owner: Workspace, name: str, done: Uploaded) -> None:
+    """Where an adapter is now, so that its versions are found again."""
+    owner.publications.remember(name, done.repository, owner.library.entry(name).path)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What somebody wants to publish: an adapter of a library, under which name and licence."""
+
+    adapter: str
+    repository: str  # without the owner; empty for the adapter's own name
+    licence: str
+    private: bool = True
+    photos: bool = False
+
+
+def made(owner: Workspace | None, asked: Asked, spec: BaseSpec) -> Prepared:
+    """What will be uploaded, with the report of the run that it came out of, where that is there.
+
+    Raises `PersonalizationError`.
+    """
+    from personalization.evaluation.evidence import Evidence
+    from personalization.evaluation.report import Report
+    from personalization.sharing.publish import Wish, prepare
+
+    library = library_of(owner)
+    entry, adapter = library.entry(asked.adapter), library.get(asked.adapter)
+    run = run_of(owner, entry) if owner else None
+    photos: tuple[Image.Image, ...] = ()
+    if asked.photos and run:
+        photos = tuple(photo.image for photo in run.concept.photos)
+    name = asked.repository.strip() or slug(entry.name)
+    wish = Wish(name, asked.private, asked.licence, photos)
+    report = Report.open(run.folder) if run else None
+    judged = Evidence.open(run.folder, report, adapter.description) if run and report else None
+    return prepare(adapter, spec, wish, report, judged)
 
 
 def run_of(workspace: Workspace, entry: Entry) -> Run | None:

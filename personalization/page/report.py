@@ -26,6 +26,7 @@ from personalization.workspaces.workspace import Workspace
 
 from . import html, progress
 from .event_options import ON_GPU, QUEUED, REFRESH, UNQUEUED
+from .evidence import EvidencePanel
 from .gpu import REPORT
 from .loaded import ON_ZERO, base, spec_of
 from .messages import user_message
@@ -57,6 +58,7 @@ class ReportPanel:
         with gr.Row(visible=False) as self.files:
             self.page = gr.DownloadButton("Report (HTML)", size="md", min_width=150)
             self.data = gr.DownloadButton("Report (JSON)", size="md", min_width=150)
+        self.evidence = EvidencePanel(prefix, visitor, current)
         self.others = gr.CheckboxGroup(
             label="Compare with",
             info="What else you taught with the same photos.",
@@ -80,6 +82,7 @@ class ReportPanel:
                 self.card,
             ),
             *(self.files, self.page, self.data, self.others, *self.beside),
+            *self.evidence.parts,
         ]
         self.wire()
 
@@ -202,6 +205,7 @@ class ReportPanel:
             self.files: gr.update(visible=bool(report)),
             self.others: gr.update(choices=others, value=[], visible=measured and bool(others)),
             **dict.fromkeys(self.beside, gr.update(visible=False)),
+            **self.evidence.show(run, report),
         }
         if report:
             name = run.folder.name.split("-", 3)[-1]
@@ -218,6 +222,7 @@ class ReportPanel:
         hidden = (self.status, self.skip, self.measure, self.files, self.others, *self.beside)
         return {
             **dict.fromkeys(hidden, gr.update(visible=False)),
+            **self.evidence.hidden(),
             self.card: gr.update(value=card, visible=bool(card)),
         }
 

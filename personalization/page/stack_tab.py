@@ -24,6 +24,7 @@ from .publishing import Publishing
 from .runs import showcase
 from .session import Values, Visit, keep, recalled
 from .stack_sharing import StackSharing
+from .versions import Versions
 
 
 def first_prompt(adapters: Iterable[Description]) -> str:
@@ -54,6 +55,7 @@ class StackTab:
                 self.places = PlacesPanel(self.combining)
                 self.take = TakeAway(self.combining)
                 self.publishing = Publishing(self.take)
+                self.versions = Versions(self.take)
             with gr.Column(scale=6, min_width=320, elem_classes="panel-column"):
                 self.draw_panel = DrawPanel(self.adapter_list, self.combining, self.places)
                 self.sharing = StackSharing(self.draw_panel)
@@ -89,6 +91,7 @@ class StackTab:
         self.places.wire()
         self.take.wire()
         self.publishing.wire()
+        self.versions.wire(self.board, self.then_meet)
         self.draw_panel.wire(self.board, self.then_meet)
         self.sharing.wire()
         keep(drawing, [base, *self.kept])

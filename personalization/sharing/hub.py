@@ -105,7 +105,7 @@ def adapters_in(
     """
     repository = repository_id(repository)
     api = HfApi(endpoint=endpoint, token=token or False)
-    with _said(repository, token):
+    with in_words(repository, token):
         info = api.model_info(repository, revision=revision, files_metadata=True)
         sizes = {
             sibling.rfilename: sibling.size or 0
@@ -140,7 +140,7 @@ def fetch(
 
     Raises `HubError`; a half download leaves nothing under the file's name.
     """
-    with _said(found.repository, token):
+    with in_words(found.repository, token):
         paths = [
             Path(
                 hf_hub_download(
@@ -191,7 +191,7 @@ def _no_adapters(repository: str, names: Sequence[str]) -> str:
 
 
 @contextmanager
-def _said(repository: str, token: str | None) -> Iterator[None]:
+def in_words(repository: str, token: str | None) -> Iterator[None]:
     """What the Hub refuses, or the way there, as a sentence."""
     try:
         yield

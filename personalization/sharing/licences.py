@@ -46,6 +46,11 @@ def terms_of(licence: str) -> Terms:
     return _TERMS.get(licence, _UNKNOWN)
 
 
+def suggested(base_licence: str) -> str:
+    """What to take where nobody chooses."""
+    return terms_of(base_licence).licences[0]
+
+
 def check(licence: str, base_licence: str) -> str:
     """The licence, if the base's allows it. Raises `HubError`."""
     terms = terms_of(base_licence)

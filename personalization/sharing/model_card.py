@@ -5,6 +5,7 @@ card(published).content -> README.md    card(published).data -> its front matter
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +15,15 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from personalization.adapters.adapter import Description
 from personalization.bases.catalog import ASSETS, BaseSpec
+from personalization.evaluation.evidence import Evidence
 from personalization.evaluation.figures import Estimate, Figures
 from personalization.evaluation.report import Report
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
 WORD = "pytorch_lora_weights.word.safetensors"
+EMBEDS = "learned_embeds.safetensors"
+AS_TRAINED = "unscaled/adapter.safetensors"
+EVIDENCE = "evidence.html"
 SWEEP = "images/strengths.webp"
 
 
@@ -36,6 +41,7 @@ class Published:
     baked: float | None = None  # the strength that is baked in, where one is
     report: Report | None = None
     pictures: tuple[tuple[str, str], ...] = ()  # paths, and their prompts
+    evidence: Evidence | None = None  # what a person says of the pictures
     changes: tuple[str, ...] = ()  # since the version before
     version: str = "v1"
     earlier: tuple[str, ...] = ()
@@ -61,6 +67,7 @@ def card(published: Published) -> ModelCard:
         _verdict(published),
         _use(published),
         _fails(published),
+        _evidence(published),
         _how(published),
         _versions(published),
     )
@@ -201,7 +208,7 @@ def _use(published: Published) -> str:
     if published.baked is not None:
         said.append(
             f"The recommended strength, {published.baked:g}, is baked in: 1.0 is right everywhere. "
-            "The files in `unscaled/` are as trained."
+            f"`{AS_TRAINED}` is as it was trained."
         )
     if published.is_word:
         said.append(
@@ -219,6 +226,27 @@ def _fails(published: Published) -> str:
     if published.report is None or not published.report.failures:
         return ""
     return "## Where it fails\n\n" + "\n".join(f"- {each}" for each in published.report.failures)
+
+
+def _evidence(published: Published) -> str:
+    """What a person chose and rejected, and why; the pictures are on the page of its own."""
+    evidence = published.evidence
+    if evidence is None:
+        return ""
+    rows = [
+        f"| {verdict} | {_cell(judgement.why)} | {_cell(shot.prompt)} | {shot.seed} |"
+        for verdict in ("chosen", "rejected")
+        for shot, judgement in evidence.judged(verdict)  # type: ignore[arg-type]
+    ]
+    table = "\n".join(["| | why | prompt | seed |", "|---|---|---|---|", *rows]) if rows else ""
+    link = f"https://huggingface.co/{published.repository}/blob/{published.version}/{EVIDENCE}"
+    said = f"Each picture with its seed, the technical note and the failures: [{EVIDENCE}]({link})."
+    return "\n\n".join(part for part in ("## Evidence", table, said) if part)
+
+
+def _cell(text: str) -> str:
+    """Somebody's words in a table: as they are, and no markup."""
+    return re.sub(r"([\\`*_\[\]<>|!#])", r"\\\1", " ".join(text.split()))
 
 
 def _how(published: Published) -> str:

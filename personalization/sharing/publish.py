@@ -1,9 +1,9 @@
-"""Publishing: an adapter with its card, recipe and report as a repository on the Hub.
+"""What is published: an adapter with its card, recipe and report, as the files of a repository.
 
-    made = prepare(adapter, spec, wish, report)    upload(made, token) -> address
+    made = prepare(adapter, spec, wish, report)    upload.upload(made, token)
 
 `prepare` writes nothing and asks the Hub for nothing, so that the card can be looked at first.
-Photos are never among the files unless `wish.photos` are given. A token is used for the call alone.
+Photos are never among the files unless `wish.photos` are given.
 """
 
 from __future__ import annotations
@@ -11,20 +11,10 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HfHubHTTPError,
-    HTTPError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-)
 from PIL import Image
 
 from personalization.adapters import formats
@@ -33,16 +23,18 @@ from personalization.adapters.adapter_deltas import TEXTUAL_INVERSION
 from personalization.adapters.scaling import can_scale, scaled
 from personalization.bases.catalog import BaseSpec
 from personalization.errors import AdapterError, HubError
+from personalization.evaluation import evidence_html
+from personalization.evaluation.evidence import Evidence
 from personalization.evaluation.report import Report
 from personalization.files import scratch
 from personalization.sampling.image_grid import image_grid
 from personalization.sharing import licences, model_card
 from personalization.sharing.model_card import Published
+from personalization.stacking.stack import Slot
 
 PICTURES = 8  # in the gallery
 QUALITY = 88
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?")
-_COMPARED = ("subject_fidelity", "prompt_fidelity", "drift", "strength")
 
 
 @dataclass(frozen=True)
@@ -51,7 +43,7 @@ class Wish:
 
     name: str
     private: bool = True
-    licence: str = ""
+    licence: str = ""  # the Hub's name of it
     photos: tuple[Image.Image, ...] = ()  # only those whose box was ticked
 
     def check(self, spec: BaseSpec) -> Wish:
@@ -59,7 +51,7 @@ class Wish:
         if not _NAME.fullmatch(self.name) or ".." in self.name or "--" in self.name:
             raise HubError(
                 f"“{self.name[:60]}” cannot be a repository’s name: letters, digits, and single "
-                "dashes, dots or underscores between them.",
+                "dashes, dots or underscores between them, and no owner before it.",
                 field="name",
             )
         licences.check(self.licence, spec.licence)
@@ -79,18 +71,34 @@ class Prepared:
         """The README.md as it will be."""
         return str(model_card.card(self.published))
 
+    def content(self, published: Published) -> dict[str, bytes]:
+        """All files, with what tells of the version."""
+        told = {"README.md": str(model_card.card(published)).encode()}
+        if published.evidence:
+            evidence = replace(published.evidence, version=published.version)
+            told[model_card.EVIDENCE] = evidence_html.render(evidence).encode()
+            told["evidence.json"] = _json(evidence.as_dict())
+        return self.files | told
 
-def prepare(adapter: Adapter, spec: BaseSpec, wish: Wish, report: Report | None = None) -> Prepared:
+
+def prepare(
+    adapter: Adapter,
+    spec: BaseSpec,
+    wish: Wish,
+    report: Report | None = None,
+    evidence: Evidence | None = None,
+) -> Prepared:
     """Everything that a repository will hold. Raises `HubError` or `AdapterError`."""
     wish.check(spec)
+    Slot(adapter).check(spec)
     about = adapter.description
     files = {"recipe.json": _json(about.recipe)}
     baked: float | None = None
     if can_scale(adapter) and about.strength not in (0.0, 1.0):
         baked = about.strength
-        files |= _exported(adapter, "unscaled/")
-        adapter = scaled(adapter, baked)
-    made = _exported(adapter, "")
+    made = _exported(scaled(adapter, baked) if baked is not None else adapter)
+    if baked is not None or len(made) > 2:  # nothing else is whole, and as it was trained
+        files[model_card.AS_TRAINED] = _own_file(adapter)
     files |= made
     pictures: list[tuple[str, str]] = []
     if report is not None:
@@ -121,117 +129,22 @@ def prepare(adapter: Adapter, spec: BaseSpec, wish: Wish, report: Report | None 
         baked=baked,
         report=report,
         pictures=tuple(pictures),
+        evidence=evidence,
     )
     return Prepared(wish, published, files)
 
 
-def upload(made: Prepared, token: str, *, endpoint: str | None = None) -> str:
-    """Create the repository, or a new version in one's own, in one commit; returns its address.
-
-    A repository of that name that this app did not publish is left alone. Raises `HubError`;
-    nothing is half there, since a commit is all or nothing.
-    """
-    if not token:
-        raise HubError("You are not signed in: sign in with Hugging Face, then publish again.")
-    api = HfApi(endpoint=endpoint, token=token)
-    with _said(made.wish.name):
-        owner = str(api.whoami()["name"])
-        repository = f"{owner}/{made.wish.name}"
-        before = _earlier(api, repository)
-        published = replace(made.published, repository=repository)
-        if before is None:
-            address = str(api.create_repo(repository, private=made.wish.private))
-        else:
-            address = f"{api.endpoint}/{repository}"
-            published = replace(
-                published,
-                version=f"v{len(before.tags) + 1}",
-                earlier=before.tags,
-                changes=tuple(changes(before.report, before.recipe, made)),
-            )
-        content = {**made.files, "README.md": str(model_card.card(published)).encode()}
-        commit = api.create_commit(
-            repository,
-            [CommitOperationAdd(path, data) for path, data in sorted(content.items())],
-            commit_message=f"{published.version}: {published.about.title or made.wish.name}",
-            commit_description="\n".join(f"- {change}" for change in published.changes),
-        )
-        api.create_tag(repository, tag=published.version, revision=commit.oid, exist_ok=True)
-    return address
+def _own_file(adapter: Adapter) -> bytes:
+    """The adapter as the app keeps it: all of it in one file."""
+    with scratch() as folder:
+        path = folder / "adapter.safetensors"
+        return adapter.save(path, formats.diffusers_metadata(adapter)).read_bytes()
 
 
-@dataclass(frozen=True)
-class Earlier:
-    """What a repository held before: its tags, and the last version's figures and recipe."""
-
-    tags: tuple[str, ...]
-    report: dict[str, Any]
-    recipe: dict[str, Any]
-
-
-def versions(repository: str, token: str | None, *, endpoint: str | None = None) -> tuple[str, ...]:
-    """The tags of a repository, the first version first. Raises `HubError`."""
-    api = HfApi(endpoint=endpoint, token=token or False)
-    with _said(repository):
-        return _tags(api, repository)
-
-
-def changes(report: dict[str, Any], recipe: dict[str, Any], made: Prepared) -> Iterator[str]:
-    """What differs from the version before, in sentences: the recipe, then figures."""
-    now = made.published.about.recipe
-    for key in sorted({*recipe, *now}):
-        if recipe.get(key) != now.get(key):
-            yield f"{key}: {recipe.get(key, 'nothing')} before, {now.get(key, 'nothing')} now"
-    figures = json.loads(made.files["report.json"]) if "report.json" in made.files else {}
-    then, latest = _summary(report), _summary(figures)
-    for key in _COMPARED:
-        if then.get(key) is not None and latest.get(key) is not None and then[key] != latest[key]:
-            yield f"{key.replace('_', ' ')}: {then[key]:.3f} before, {latest[key]:.3f} now"
-
-
-def _summary(report: dict[str, Any]) -> dict[str, float]:
-    """The means of a report.json that are compared between versions."""
-    with suppress(KeyError, TypeError):
-        figures = report["figures"]
-        return {
-            "subject_fidelity": figures["balance"]["subject_fidelity"]["mean"],
-            "prompt_fidelity": figures["balance"]["prompt_fidelity"]["mean"],
-            "drift": figures["drift"]["towards"]["mean"],
-            "strength": figures["balance"]["strength"],
-        }
-    return {}
-
-
-def _earlier(api: HfApi, repository: str) -> Earlier | None:
-    """What is there under that name; None for a name that is free. Raises `HubError`."""
-    try:
-        files = set(api.list_repo_files(repository))
-    except RepositoryNotFoundError:
-        return None
-    if files - {".gitattributes", "README.md"} and "recipe.json" not in files:
-        raise HubError(
-            f"You have a repository {repository} already, and this app did not publish it: choose "
-            "another name.",
-            field="name",
-        )
-    read: dict[str, dict[str, Any]] = {}
-    for name in ("report.json", "recipe.json"):
-        with suppress(EntryNotFoundError, ValueError), scratch() as folder:
-            path = api.hf_hub_download(repository, name, local_dir=folder)
-            read[name] = json.loads(Path(path).read_bytes())
-    return Earlier(_tags(api, repository), read.get("report.json", {}), read.get("recipe.json", {}))
-
-
-def _tags(api: HfApi, repository: str) -> tuple[str, ...]:
-    names = [tag.name for tag in api.list_repo_refs(repository).tags]
-    ours = [name for name in names if re.fullmatch(r"v\d+", name)]
-    return tuple(sorted(ours, key=lambda name: int(name[1:])))
-
-
-def _exported(adapter: Adapter, folder: str) -> dict[str, bytes]:
+def _exported(adapter: Adapter) -> dict[str, bytes]:
     """For diffusers, and for kohya's world: there a word is named after itself."""
     is_word = adapter.description.method == TEXTUAL_INVERSION
-    name = "learned_embeds.safetensors" if is_word else model_card.WEIGHTS
+    name = model_card.EMBEDS if is_word else model_card.WEIGHTS
     files: dict[str, bytes] = {}
     with scratch() as temporary:
         for kind, prefix in (("diffusers", ""), ("kohya", "kohya/")):
@@ -244,7 +157,7 @@ def _exported(adapter: Adapter, folder: str) -> dict[str, bytes]:
                     raise
                 continue  # what kohya's format cannot hold is not offered there
             for path in written:
-                files[f"{folder}{prefix}{path.name}"] = path.read_bytes()
+                files[f"{prefix}{path.name}"] = path.read_bytes()
     return files
 
 
@@ -268,31 +181,3 @@ def _webp(image: Image.Image) -> bytes:
 
 def _json(content: Any) -> bytes:
     return (json.dumps(content, indent=1) + "\n").encode()
-
-
-@contextmanager
-def _said(name: str) -> Iterator[None]:
-    """What the Hub refuses, or the way there, as a sentence; the adapter stays in the library."""
-    try:
-        yield
-    except HfHubHTTPError as error:
-        raise HubError(_refusal(name, error.response.status_code), field="name") from error
-    except (OfflineModeIsEnabled, HTTPError, OSError, RuntimeError) as error:
-        raise HubError(
-            "The Hub does not answer, or stopped halfway, so nothing was published. The adapter is "
-            "still in your library: try again."
-        ) from error
-
-
-def _refusal(name: str, status: int) -> str:
-    kept = "The adapter is still in your library."
-    if status == 401:
-        return f"Your sign-in has ended: sign in again, then publish. {kept}"
-    if status == 403:
-        return (
-            "Your sign-in does not allow this app to publish: sign out, sign in again and agree "
-            f"that it creates repositories; or choose a name that is free. {kept}"
-        )
-    if status == 409:
-        return f"There is something called {name} already: choose another name. {kept}"
-    return f"The Hub refused {name} (it answered {status}). {kept}"

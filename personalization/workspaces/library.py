@@ -139,6 +139,18 @@ class Library:
                     else:
                         self._rewrite(entry.path, new)
 
+    def replace(self, name: str, adapter: Adapter) -> Entry:
+        """Another adapter in the place of one of the visitor's own: stacks find it by the name.
+
+        Raises `AdapterError` for one that is not theirs, `WorkspaceError` where there is no room.
+        """
+        from personalization.adapters import formats
+
+        path = self._own(name)
+        self.make_room(sum(tensor.nbytes for tensor in adapter.tensors.values()))
+        with on_disk():
+            return self._entry(adapter.save(path, formats.diffusers_metadata(adapter)))
+
     def rename(self, name: str, title: str = "", placeholder_token: str = "") -> Entry:
         """Give one of the visitor's own another title, its word another name; "" leaves each.
 

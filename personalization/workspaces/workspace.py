@@ -7,6 +7,7 @@
       adapters/   the visitor's library (library.py)
       pictures/   what was drawn
       presets/    the visitor's own recipes (presets.py)
+      published.json  where adapters are on the Hub (publications.py)
       trash/      what was deleted a moment ago (trash.py)
 
 The id is kept in the visitor's browser and is the only key. It is made here, 192 random bits, and
@@ -55,6 +56,7 @@ from personalization.workspaces.expiry import ID as _ID
 from personalization.workspaces.expiry import USED as _USED
 from personalization.workspaces.library import Library, slug
 from personalization.workspaces.presets import Presets
+from personalization.workspaces.publications import Publications
 from personalization.workspaces.trash import Trash
 
 if TYPE_CHECKING:
@@ -103,6 +105,11 @@ class Workspace:
     def presets(self) -> Presets:
         """The visitor's own recipes."""
         return Presets(self.folder / "presets")
+
+    @property
+    def publications(self) -> Publications:
+        """Where the visitor's adapters are on the Hub."""
+        return Publications(self.folder / "published.json")
 
     @property
     def trash(self) -> Trash:

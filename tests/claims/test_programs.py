@@ -23,6 +23,8 @@ PHOTOS = sorted((ROOT / "assets" / "examples" / "crowned-dog").glob("*.png"))[:3
 TOOLS = {
     "train_word", "train_subject", "check_placeholder_token", "list_bases", "draw_stack",
     "sweep_stack", "compare_adapters", "save_stack", "export_adapter", "add_from_hub",
+    "publish_adapter", "list_versions", "compare_versions", "restore_version",
+        "list_evidence", "judge_picture", "evidence_card",
     "list_adapters", "report", "compare", "list_things", "delete_things", "undo_delete",
     "rename_adapter", "keep_preset", "download_things",
 }  # fmt: skip

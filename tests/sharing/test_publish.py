@@ -14,8 +14,12 @@ from personalization.adapters import formats
 from personalization.adapters.adapter import Adapter
 from personalization.adapters.adapter_deltas import deltas_of, match_modules
 from personalization.adapters.scaling import scaled
-from personalization.errors import HubError
-from personalization.sharing import model_card, publish
+from personalization.bases.catalog import ASSETS
+from personalization.errors import AdapterError, HubError
+from personalization.evaluation import evidence
+from personalization.evaluation.evidence import Evidence, Judgement
+from personalization.evaluation.report import Report
+from personalization.sharing import model_card, publish, upload
 from personalization.sharing.publish import Wish
 from tests.support import hub_server, random_adapters, tiny
 
@@ -54,7 +58,8 @@ def hub():
 
 
 def published(hub, adapter, spec, wish=WISH, report=None) -> str:
-    return publish.upload(publish.prepare(adapter, spec, wish, report), hub.token, endpoint=hub.url)
+    made = publish.prepare(adapter, spec, wish, report)
+    return upload.upload(made, hub.token, endpoint=hub.url).address
 
 
 @pytest.mark.parametrize("method", ["lora", "loha", "lokr"])
@@ -76,12 +81,7 @@ def test_the_card_s_own_code_draws_with_what_was_published(hub, adapter, spec, m
     assert card.data.to_dict()["instance_prompt"] == "a photo of sks mug"
     assert {"lora", "template:sd-lora", "text-to-image"} <= set(card.data.tags)
     code = card.text.split("```python\n")[1].split("```")[0]
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(
-        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE",
-        hub.url + "/{repo_id}/resolve/{revision}/{filename}",
-    )
+    hub_server.lead_to(monkeypatch, hub)
     lines = code.rsplit("image = ", 1)[0]
     names: dict = {}
     exec(lines, names)
@@ -110,12 +110,11 @@ def test_a_second_version_is_a_commit_a_tag_and_says_what_changed(hub, adapter, 
     published(hub, again, spec)
     repository = hub.repositories["visitor/mug-lora"]
     assert list(repository.tags) == ["v1", "v2"]
-    assert json.loads(repository.tags["v1"]["recipe.json"])["steps"] == 100
-    assert "steps: 100 before, 200 now" in repository.messages[1]
+    assert json.loads(repository.held("v1")["recipe.json"])["steps"] == 100
+    assert "steps: 100 before, 200 now" in repository.commits[1].description
     card = repository.files["README.md"].decode()
     assert "This is v2" in card
     assert "/visitor/mug-lora/tree/v1" in card
-    assert publish.versions("visitor/mug-lora", hub.token, endpoint=hub.url) == ("v1", "v2")
 
 
 def test_photos_are_uploaded_only_when_they_are_given(hub, adapter, spec) -> None:
@@ -125,6 +124,11 @@ def test_photos_are_uploaded_only_when_they_are_given(hub, adapter, spec) -> Non
     published(hub, adapter, spec, replace(WISH, photos=photos))
     files = hub.repositories["visitor/mug-lora"].files
     assert sum(f.startswith("photos/") for f in files) == 2
+    published(
+        hub, adapter, spec
+    )  # the next version is without them, and leaves what is no file of ours
+    files = hub.repositories["visitor/mug-lora"].files
+    assert not any(f.startswith("photos") for f in files)
 
 
 @pytest.mark.parametrize(
@@ -149,9 +153,9 @@ def test_a_wish_that_cannot_be_is_said_before_anything_is_sent(
 def test_who_is_not_signed_in_is_told_so(hub, adapter, spec) -> None:
     made = publish.prepare(adapter, spec, WISH)
     with pytest.raises(HubError, match="not signed in"):
-        publish.upload(made, "", endpoint=hub.url)
+        upload.upload(made, "", endpoint=hub.url)
     with pytest.raises(HubError, match="sign-in has ended"):
-        publish.upload(made, "hf_old", endpoint=hub.url)
+        upload.upload(made, "hf_old", endpoint=hub.url)
 
 
 def test_without_the_scope_the_remedy_is_said(hub, adapter, spec) -> None:
@@ -175,3 +179,51 @@ def test_a_hub_that_goes_away_halfway_has_published_nothing(hub, adapter, spec) 
     assert hub.repositories["visitor/mug-lora"].files == {}
     hub.stops_halfway = False
     assert published(hub, adapter, spec)
+
+
+def test_a_version_without_its_name_is_said_and_gets_it_the_next_time(hub, adapter, spec) -> None:
+    hub.stops_before_tag = True
+    with pytest.raises(HubError, match=r"published at .*mug-lora, but .* publish once more"):
+        published(hub, adapter, spec)
+    hub.stops_before_tag = False
+    published(hub, adapter, spec)
+    repository = hub.repositories["visitor/mug-lora"]
+    assert repository.tags == {"v1": repository.commits[-1].oid}
+
+
+def test_a_version_is_not_seen_by_more_people_than_was_asked_for(hub, adapter, spec) -> None:
+    published(hub, adapter, spec)
+    with pytest.raises(HubError, match="is public, and this version is to be private"):
+        published(hub, adapter, spec, replace(WISH, private=True))
+    assert len(hub.repositories["visitor/mug-lora"].commits) == 1
+
+
+def test_an_adapter_of_another_family_is_refused_before_anything_is_sent(hub, adapter, spec):
+    with pytest.raises(AdapterError, match="was made for"):
+        published(hub, adapter, replace(spec, family="sdxl"))
+    assert hub.asked == []
+
+
+def test_the_evidence_card_is_in_the_repository_and_its_lines_are_no_markup(
+    hub, adapter, spec, tmp_path
+) -> None:
+    report = Report.open(ASSETS / "recorded")
+    assert report is not None
+    first, second, *_ = map(Judgement.of, report.shots)
+    evidence.keep(tmp_path, first, verdict="chosen", why="round | [as](http://it) *is*")
+    evidence.keep(tmp_path, second, verdict="rejected", why="two handles")
+    judged = Evidence.open(tmp_path, report, adapter.description)
+    made = publish.prepare(adapter, spec, WISH, report, judged)
+    assert set(made.content(made.published)) - set(made.files) == {
+        "README.md", "evidence.html", "evidence.json",
+    }  # fmt: skip
+    upload.upload(made, hub.token, endpoint=hub.url)
+    files = hub.repositories["visitor/mug-lora"].files
+    card = ModelCard(files["README.md"].decode()).text
+    assert r"| chosen | round \| \[as\](http://it) \*is\* |" in card
+    assert "| rejected | two handles |" in card
+    assert "/visitor/mug-lora/blob/v1/evidence.html" in card
+    page = files["evidence.html"].decode()
+    assert "Chosen: 1 of" in page
+    assert ", v1." in page
+    assert json.loads(files["evidence.json"])["note"]["version"] == "v1"

@@ -13,9 +13,34 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def lead_to(monkeypatch: pytest.MonkeyPatch, hub: Hub) -> None:
+    """For a test: huggingface_hub speaks to this Hub, wherever it is called from."""
+    names = {
+        "ENDPOINT": hub.url,
+        "HF_HUB_OFFLINE": False,
+        "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
+    }
+    for name, value in names.items():
+        monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What was sent at once, and what the repository held then."""
+
+    oid: str
+    title: str
+    description: str
+    files: Mapping[str, bytes]
+    date: str
 
 
 @dataclass
@@ -26,13 +51,39 @@ class Repository:
     private: bool = False
     gated: bool = False
     revisions: tuple[str, ...] | None = ()  # beside COMMIT; None: any that is asked for
-    tags: dict[str, dict[str, bytes]] = field(default_factory=dict)  # by name, what it held then
-    messages: list[str] = field(default_factory=list)  # of its commits, with their descriptions
+    commits: list[Commit] = field(default_factory=list)  # that were sent, the first one first
+    tags: dict[str, str] = field(default_factory=dict)  # commits by name
 
     def commit(self, asked: list[str]) -> str:
         """What a revision stands for: a commit for itself."""
+        if self.commits:
+            return self.at(asked[0] if asked else "main").oid
         named = self.revisions is None and asked and len(asked[0]) == len(COMMIT)
         return asked[0] if named else COMMIT
+
+    def at(self, revision: str) -> Commit:
+        """The commit of a tag, of its own name, or else the newest."""
+        oid = self.tags.get(revision, revision)
+        return next((each for each in self.commits if each.oid == oid), self.commits[-1])
+
+    def held(self, revision: str) -> Mapping[str, bytes]:
+        """The files of that revision."""
+        return self.at(revision).files if self.commits else self.files
+
+    def knows(self, revision: str) -> bool:
+        """Whether there is such a revision."""
+        if self.commits:
+            return revision in {"main", *self.tags, *(each.oid for each in self.commits)}
+        return self.revisions is None or revision in (COMMIT, *self.revisions)
+
+    def take(self, head: dict[str, str], added: dict[str, bytes], gone: set[str]) -> Commit:
+        """A commit, which is all there or not at all."""
+        kept = {name: content for name, content in self.files.items() if name not in gone}
+        self.files = {**kept, **added}
+        oid = f"{len(self.commits) + 1:040x}"
+        date = f"2026-01-{1 + len(self.commits):02d}T12:00:00.000Z"
+        self.commits.append(Commit(oid, head["summary"], head["description"], self.files, date))
+        return self.commits[-1]
 
 
 @dataclass
@@ -43,6 +94,7 @@ class Hub:
     user: str = "visitor"
     may_write: bool = True  # whether the token has the scope
     stops_halfway: bool = False  # the connection is cut in the middle of a commit
+    stops_before_tag: bool = False  # or after it, before it has its tag
     asked: list[tuple[str, str, str]] = field(default_factory=list)  # method, path, token
 
     @property
@@ -64,6 +116,17 @@ def hub(repositories: dict[str, Repository]) -> Iterator[Hub]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def as_told(commit: Commit, user: str) -> dict[str, Any]:
+    """A commit in the Hub's list of them."""
+    return {
+        "id": commit.oid,
+        "title": commit.title,
+        "message": commit.description,
+        "date": commit.date,
+        "authors": [{"user": user}],
+    }
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -109,7 +172,10 @@ class _Handler(BaseHTTPRequestHandler):
             ]
             return self.json({"files": modes})
         if action == "tag":
-            repository.tags[json.loads(body)["tag"]] = dict(repository.files)
+            if hub.stops_before_tag:
+                self.close_connection = True
+                return None
+            repository.tags[json.loads(body)["tag"]] = repository.at(parts[3]).oid
             return self.json({})
         if hub.stops_halfway:
             self.close_connection = True
@@ -120,11 +186,10 @@ class _Handler(BaseHTTPRequestHandler):
             for line in lines
             if line["key"] == "file"
         }
-        head = lines[0]["value"]
-        repository.messages.append(f"{head['summary']}\n{head['description']}")
-        repository.files = {**repository.files, **added}
+        gone = {line["value"]["path"] for line in lines if line["key"] == "deletedFile"}
+        oid = repository.take(lines[0]["value"], added, gone).oid
         name = "/".join(parts[:2])
-        return self.json({"commitUrl": f"{hub.url}/{name}/commit/{COMMIT}", "commitOid": COMMIT})
+        return self.json({"commitUrl": f"{hub.url}/{name}/commit/{oid}", "commitOid": oid})
 
     def body(self) -> bytes:
         """All of a request, sent at once or in chunks."""
@@ -155,28 +220,29 @@ class _Handler(BaseHTTPRequestHandler):
             return self.refuse(404 if token else 401, "RepoNotFound")
         if api and parts[2:3] == ["refs"]:
             tags = [
-                {"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": COMMIT}
-                for tag in found.tags
+                {"name": tag, "ref": f"refs/tags/{tag}", "targetCommit": oid}
+                for tag, oid in found.tags.items()
             ]
             return self.json({"branches": [], "converts": [], "tags": tags})
+        if api and parts[2:3] == ["commits"]:
+            return self.json([as_told(each, hub.user) for each in reversed(found.commits)])
+        held = found.held(parts[3] if len(parts) > 3 else "main")
         if api and parts[2:3] == ["tree"]:
             tree = [
-                {"type": "file", "path": n, "size": len(c), "oid": COMMIT}
-                for n, c in found.files.items()
+                {"type": "file", "path": n, "size": len(c), "oid": COMMIT} for n, c in held.items()
             ]
-            return self.give(json.dumps(tree).encode(), {"Content-Type": "application/json"})
+            return self.json(tree)
         if api:
-            files = [{"rfilename": n, "size": len(c)} for n, c in found.files.items()]
+            files = [{"rfilename": n, "size": len(c)} for n, c in held.items()]
             body = {"id": name, "modelId": name, "sha": found.commit(parts[3:4]), "siblings": files}
-            return self.give(json.dumps(body).encode(), {"Content-Type": "application/json"})
+            return self.json(body | {"private": found.private})
         if found.gated and not known:
             return self.refuse(403 if token else 401, "GatedRepo")
         file = "/".join(parts[4:])
         revision = parts[3] if parts[2:3] == ["resolve"] and len(parts) > 3 else ""
-        known = found.revisions is None or revision in (COMMIT, *found.revisions)
-        if not revision or not known or file not in found.files:
+        if not revision or not found.knows(revision) or file not in held:
             return self.refuse(404, "EntryNotFound")
-        content = found.files[file]
+        content = held[file]
         etag = hashlib.sha256(content).hexdigest()
         return self.give(
             content, {"ETag": f'"{etag}"', "X-Repo-Commit": found.commit([revision])}, file=True
