@@ -19,6 +19,7 @@ from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabl
 from personalization.errors import HubError
 from personalization.sharing import model_card, versions
 from personalization.sharing.publish import Prepared
+from personalization.sharing.versions import Latest
 
 # What a version before has left: of a repository's other files nothing is known here.
 _OURS = re.compile(r"(images|kohya|photos|unscaled)/.*|(report|evidence)\.\w+|\w+\.safetensors")
@@ -61,7 +62,7 @@ def upload(made: Prepared, token: str, *, endpoint: str | None = None) -> Upload
                 published,
                 version=f"v{len(before.tags) + 1}",
                 earlier=before.tags,
-                changes=tuple(versions.changes(before.held, versions.Held.of(made))),
+                changes=_changes(before, made),
             )
         content = made.content(published)
         old = sorted(f for f in before.files - set(content) if _OURS.match(f)) if before else []
@@ -85,6 +86,13 @@ def upload(made: Prepared, token: str, *, endpoint: str | None = None) -> Upload
     return Uploaded(
         address, repository, published.version, published.changes, str(model_card.card(published))
     )
+
+
+def _changes(before: Latest, made: Prepared) -> tuple[str, ...]:
+    """Since the version before; nothing where an upload stopped before the first one was there."""
+    if not before.tags:
+        return ()
+    return tuple(versions.changes(before.held, versions.Held.of(made)))
 
 
 def _check_seen_by(api: HfApi, repository: str, private: bool) -> None:

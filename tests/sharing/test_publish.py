@@ -179,6 +179,7 @@ def test_a_hub_that_goes_away_halfway_has_published_nothing(hub, adapter, spec) 
     assert hub.repositories["visitor/mug-lora"].files == {}
     hub.stops_halfway = False
     assert published(hub, adapter, spec)
+    assert hub.repositories["visitor/mug-lora"].commits[0].description == ""  # a first version
 
 
 def test_a_version_without_its_name_is_said_and_gets_it_the_next_time(hub, adapter, spec) -> None:
