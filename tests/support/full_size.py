@@ -82,6 +82,8 @@ def module_of_noise(described: Any, dtype: torch.dtype) -> Any:
         for name, tensor in module.named_buffers():
             if name.endswith("running_var"):
                 tensor.fill_(1.0)
+    if hasattr(module, "tie_weights"):
+        module.tie_weights()
     for inner in module.modules():
         if hasattr(inner, "position_ids"):
             inner.position_ids = torch.arange(inner.position_ids.shape[-1])[None]
