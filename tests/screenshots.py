@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -100,7 +101,9 @@ def ask_to_teach(page: Page) -> None:
     """A subject of them, as far as the question before a long run."""
     add_photographs(page)
     page.locator("#subject-noun textarea, #subject-noun input").first.fill("animal")
-    expect(page.locator("#subject-estimate")).to_contain_text("min", timeout=PATIENCE)
+    expect(page.locator("#subject-estimate")).to_contain_text(
+        re.compile(r"\d (min|h)"), timeout=PATIENCE
+    )
     page.locator("#teach-subject-button").click()
     expect(page.locator("#subject-long-go")).to_be_visible(timeout=PATIENCE)
     page.locator("#subject-estimate").scroll_into_view_if_needed()
