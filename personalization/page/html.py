@@ -78,6 +78,11 @@ DUPLICATE = (
     "its settings. Files last where a storage bucket is mounted and "
     "<code>PERSONALIZATION_HOME</code> names it; without one they go with each restart.</p>"
 )
+NO_STORAGE = (
+    "Nothing outlasts a restart of this Space: no storage bucket is mounted, so adapters, runs and "
+    "photos go with it. In its settings mount one and let PERSONALIZATION_HOME name a folder in it; "
+    "or take away, or publish, what you want to keep."
+)
 LINK_HINT = (
     '<p class="hint">A link opens this stack: its adapters and weights, the prompt, the seed.</p>'
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import gradio as gr
 from gradio.utils import get_space
@@ -22,10 +23,17 @@ class Machine:
         with gr.Accordion("What this machine can train", open=False, elem_id="machine") as fold:
             self.table = gr.HTML(html.hint("Estimating …"), elem_id="machine-table")
             if get_space():
+                gr.HTML(html.warnings(forgetful()), elem_id="machine-storage")
                 with gr.Row(elem_classes="ask"):
                     gr.HTML(html.DUPLICATE)
                     gr.DuplicateButton("Duplicate this Space", elem_id="duplicate")
         fold.expand(table, None, self.table, **QUEUED)
+
+
+def forgetful() -> list[str]:
+    """That what visitors make here is gone after a restart, where it is."""
+    kept = not get_space() or os.environ.get("PERSONALIZATION_HOME", "").strip()
+    return [] if kept else [html.NO_STORAGE]
 
 
 def table() -> str:
@@ -56,3 +64,5 @@ def first_start() -> None:
     own, _ = default_base()
     word, subject = times(own.name)
     logging.getLogger("app").info("%s", html.first_start(own.title, word, subject))
+    for said in forgetful():
+        logging.getLogger("app").warning("%s", said)
