@@ -80,7 +80,7 @@ DUPLICATE = (
 )
 NO_STORAGE = (
     "Nothing outlasts a restart of this Space: no storage bucket is mounted, so adapters, runs and "
-    "photos go with it. In its settings mount one and let PERSONALIZATION_HOME name a folder in it; "
+    "photos go with it. In its settings mount one, and let PERSONALIZATION_HOME name its folder; "
     "or take away, or publish, what you want to keep."
 )
 LINK_HINT = (
