@@ -20,7 +20,7 @@ def test_a_space_is_duplicated_by_a_button_and_told_what_it_forgets(monkeypatch)
     monkeypatch.setenv("SPACE_ID", "someone/space")
     monkeypatch.delenv("PERSONALIZATION_HOME", raising=False)
     parts = built()
-    (button,) = [part for part in parts if part["type"] == "duplicatebutton"]
+    (button,) = [part for part in parts if part["props"].get("elem_id") == "duplicate"]
     assert button["props"]["value"] == "Duplicate this Space"
     said = " ".join(str(part["props"].get("value")) for part in parts)
     assert "A free account’s runs on ZeroGPU" in said
@@ -32,7 +32,7 @@ def test_a_space_is_duplicated_by_a_button_and_told_what_it_forgets(monkeypatch)
 
 def test_elsewhere_there_is_nothing_to_duplicate(monkeypatch):
     monkeypatch.delenv("SYSTEM", raising=False)
-    assert "duplicatebutton" not in {part["type"] for part in built()}
+    assert "duplicate" not in {part["props"].get("elem_id") for part in built()}
     assert machine.forgetful() == []
 
 
