@@ -117,7 +117,7 @@ class FirstTry:
                 shown.append((path, caption))
                 yield {
                     self.notes: "",
-                    self.pictures: gr.update(value=shown, visible=True, columns=2),
+                    self.pictures: gr.update(value=[*shown], visible=True, columns=2),
                 }
         except (PersonalizationError, gr.Error) as error:
             yield {**self.clear(), self.notes: html.problems([user_message(error)])}
