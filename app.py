@@ -117,25 +117,26 @@ def choose_for_photographs(tab: TrainingTab, values: Values) -> Iterator[dict]:
     yield from choose_base({**values, base_choice.offer: tab.photos.photographs.other()})
 
 
-def follow_things(values: Values) -> dict:
-    """The tabs, once the visitor has deleted, renamed or brought back something of theirs."""
+def follow_things(values: Values, *, back: bool = False) -> dict:
+    """The tabs, once the visitor has deleted, renamed or brought `back` something of theirs."""
     visit = Visit.open(values[browser], values[base_name])
     return {
-        **stack_tab.refresh(values),
+        **(stack_tab.bring_back(values) if back else stack_tab.refresh(values)),
         **word_tab.follow(visit, values),
         **subject_tab.follow(visit, values),
     }
 
 
-def then_follow(event: gr.events.Dependency) -> None:
-    """Wires what follows a change of the visitor's things."""
+def then_follow(event: gr.events.Dependency, *, back: bool = False) -> None:
+    """Wires what follows a change of the visitor's things, or an undo."""
     tabs_of = (word_tab, subject_tab)
     current: set[Any] = set()
     for tab in tabs_of:
         current |= {tab.run_panel.current, tab.stored.keys, *tab.photos.look}
     outputs = [*stack_tab.board, *word_tab.followed, *subject_tab.followed]
     inputs = {*stack_tab.adapter_list.inputs, *current}
-    event.then(follow_things, inputs, list(dict.fromkeys(outputs)), **UNQUEUED)
+    follow = partial(follow_things, back=back)
+    event.then(follow, inputs, list(dict.fromkeys(outputs)), **UNQUEUED)
 
 
 def say_head(visit: Visit) -> str:
@@ -185,7 +186,7 @@ with Page(title="Personalization", analytics_enabled=False, delete_cache=(3600, 
         with gr.Tab("Stack adapters", id="stack"):
             stack_tab = StackTab(browser, base_name, kept_list, kept_drawing)
     Machine()
-    things = Things(browser, [kept_word.keys, kept_subject.keys])
+    things = Things(browser, [kept_word.keys, kept_subject.keys, kept_list])
     with gr.Row(elem_classes="foot"):
         gr.HTML(html.privacy(LIFETIME))
         forget_me = gr.Button("Forget me", size="sm", scale=0, min_width=110, elem_id="forget-me")
@@ -201,7 +202,7 @@ with Page(title="Personalization", analytics_enabled=False, delete_cache=(3600, 
         tab.run_panel.report.news.change(
             place_result, [browser, base_name], base_choice.head, **UNQUEUED
         )
-    things.wire(then_follow)
+    things.wire(then_follow, partial(then_follow, back=True))
     forget_me.click(forget, browser, browser, js=ASK_FIRST, **UNQUEUED).then(
         None, browser, None, js=START_ANEW
     )

@@ -11,10 +11,12 @@ from typing import Any
 
 import anyio.to_thread
 import gradio as gr
+from gradio.utils import get_upload_folder
 
 from personalization.data.image_file import check_pixels
 from personalization.errors import PhotoError
 
+from .fetching import fetched_in, is_address
 from .messages import user_message
 from .session import VISITOR
 from .uploads import paths_in, remember_files, uploaded
@@ -29,6 +31,24 @@ MISSHAPED = "What was sent is not what this takes. Load the page again, and ente
 
 class Page(gr.Blocks):
     """Gradio's Blocks with a border around what it runs."""
+
+    def queue(self, *args: Any, **named: Any) -> Page:
+        """Gradio's, which says with the place where it takes no more."""
+        super().queue(*args, **named)
+        waiting, push = self._queue, self._queue.push
+
+        async def said(*asked: Any, **more: Any) -> Any:
+            taken, answer, state = await push(*asked, **more)
+            if state == "queue_full":
+                answer = (
+                    f"{len(waiting)} requests wait already, which is the most: yours would be "
+                    f"number {len(waiting) + 1}. Try again once some are done; nothing that you "
+                    "entered is lost."
+                )
+            return taken, answer, state
+
+        waiting.push = said  # type: ignore[method-assign]
+        return self
 
     async def process_api(self, block_fn: Any, inputs: list[Any], *args: Any, **named: Any) -> Any:
         """Run an event. Raises `gr.Error` and nothing else."""
@@ -49,6 +69,9 @@ class Page(gr.Blocks):
     ) -> Any:
         """What was sent, as the components make it. Raises `gr.Error`."""
         try:
+            if any(map(is_address, paths_in(inputs))):
+                folder = Path(get_upload_folder())
+                inputs = await anyio.to_thread.run_sync(fetched_in, inputs, folder)
             check_pictures(block_fn, inputs)
             return await super().preprocess_data(block_fn, inputs, *args, **named)
         except PhotoError as error:

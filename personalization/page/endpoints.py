@@ -19,7 +19,9 @@ from personalization.recipe import Recipe
 from personalization.training import presets
 from personalization.training.base_selection import options
 from personalization.training.presets import Purpose
+from personalization.training.run import Run
 from personalization.training.start import check_new
+from personalization.workspaces.workspace import Workspace
 
 from . import html
 from .event_options import ON_GPU, REFRESH
@@ -34,13 +36,25 @@ from .progress import Pace
 from .publishing_endpoints import build_publishing_endpoints
 from .report import compared, is_measured
 from .requests import Name, Whole, at_most, build_endpoint
-from .runs import keep_adapter, measure_part, pieces_of, show_off, train_slice
+from .runs import (
+    awaited,
+    enqueue,
+    keep_adapter,
+    measure_part,
+    pieces_of,
+    run_queue,
+    show_off,
+    showcase,
+    train_slice,
+)
 from .session import workspace_of, workspaces
 from .stack_endpoints import build_stack_endpoints
 from .things_endpoints import build_things_endpoints
 from .training_tab import SUBJECT, WORD, Training
-from .uploads import Upload, publish_file, publish_pictures, take_uploads
+from .uploads import Upload, publish_file, take_uploads
 
+# Off ZeroGPU the run queue says whose turn it is, and who waits there takes no drawing's place.
+IN_TURN: dict[str, Any] = ON_GPU if ON_ZERO else {"concurrency_limit": None}
 Photos = Annotated[list[Upload], at_most(MAX_PHOTOS)]
 FramingName = Literal["", "crop", "shape", "subject"]
 Runs = Annotated[list[Name], at_most(50)]
@@ -85,8 +99,10 @@ def read_concept(
 def train(
     session: str, base: str, concept: Concept, recipe: Recipe, notes: list[str]
 ) -> Iterator[Trained]:
-    """A whole run in one call, slice after slice."""
+    """A whole run in one call: its turn is the app's, on ZeroGPU slice after slice."""
     workspace = workspace_of(session)
+    if not ON_ZERO:
+        run_queue().check(workspace)
     run = workspace.start_run(loaded(base), concept, recipe, shared=ON_ZERO)
     purpose: Purpose = "subject" if recipe.trains_weights else "word"
     status: dict[str, Any] = {
@@ -100,6 +116,31 @@ def train(
         ],
     }
     yield status, None, None
+    for _ in _slices(workspace, run, status) if ON_ZERO else _in_turn(workspace, run, status):
+        yield status, None, None
+    drawn = sorted((run.folder / "pictures").glob("*.png"))
+    said = showcase(run)
+    pictures = [(publish_file(workspace, path), said[int(path.stem)]) for path in drawn]
+    status |= {"state": "finished", "seconds": run.state.seconds, "trigger": html.trigger(run)}
+    yield status, publish_file(workspace, run.adapter_path), pictures
+
+
+def _in_turn(workspace: Workspace, run: Run, status: dict[str, Any]) -> Iterator[None]:
+    """Learn when it is its turn; the status tells how far that is."""
+    for job in awaited(enqueue(workspace, run, "learn", then_measure=False), REFRESH):
+        if not job.at_work:
+            status["place"] = run_queue().place(job)[0] + 1
+        elif job.view.rows:
+            status.pop("place", None)
+            latest = job.view.rows[-1]
+            status |= {"state": "learning", "step": latest.step, "steps": job.view.steps}
+            status |= {"loss": latest.loss, "seconds_left": job.view.seconds_left}
+        yield
+    status.pop("place", None)
+
+
+def _slices(workspace: Workspace, run: Run, status: dict[str, Any]) -> Iterator[None]:
+    """Learn now, an allocation after the other."""
     finished: Finished | None = None
     shown = 0.0
     while finished is None:
@@ -109,17 +150,14 @@ def train(
                 status |= {"loss": event.loss, "seconds_left": event.seconds_left}
                 if time.monotonic() - shown > REFRESH:
                     shown = time.monotonic()
-                    yield status, None, None
+                    yield
             elif isinstance(event, Finished):
                 finished = event
     keep_adapter(workspace, run, finished)
-    pictures = None
     try:
-        pictures = publish_pictures(workspace, show_off(run))
+        show_off(run)
     except gr.Error as error:  # no card for them: what was learned is there all the same
         status["notes"] = [*status["notes"], user_message(error)]
-    status |= {"state": "finished", "seconds": finished.seconds, "trigger": html.trigger(run)}
-    yield status, publish_file(workspace, run.adapter_path), pictures
 
 
 def train_word(  # noqa: PLR0913 - its parameters are the interface
@@ -223,6 +261,12 @@ def report(session: Name, run: Name) -> Iterator[tuple[dict[str, Any], dict | No
     opened.clear_stop()
     status: dict[str, Any] = {"session": workspace.id, "run": run, "state": "measuring"}
     done = Report.open(opened.folder) if is_measured(opened) else None
+    if done is None and not ON_ZERO:
+        for job in awaited(enqueue(workspace, opened, "measure"), REFRESH):
+            if job.stage:
+                status |= {"done": job.stage.done, "total": job.stage.total}
+            yield status, None, None
+        done = Report.open(opened.folder)
     pace, left = Pace(), 0
     while done is None:
         for event in measure_part(workspace, opened, pace.each, left):
@@ -298,12 +342,12 @@ def build_endpoints() -> None:
     with gr.Column(visible=False):
         for function in (train_word, train_subject):
             files = [gr.File(label="adapter"), gr.Gallery(label="pictures")]
-            build_endpoint(function, [gr.JSON(label="status"), *files], **ON_GPU)
+            build_endpoint(function, [gr.JSON(label="status"), *files], **IN_TURN)
         build_stack_endpoints()
         build_things_endpoints()
         build_publishing_endpoints()
         build_evidence_endpoints()
         measured = [gr.JSON(label="status"), gr.JSON(label="report"), gr.File(label="page")]
-        build_endpoint(report, measured, **ON_GPU)
+        build_endpoint(report, measured, **IN_TURN)
         for question in (compare, check_placeholder_token, list_bases):
             build_endpoint(question, queue=False)

@@ -38,6 +38,8 @@ class Job:
     stage: Stage | None = None  # of a report
     pace: Pace = field(default_factory=Pace)
     stopped: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
+    then_measure: bool = True  # what was learned, unasked
 
     @classmethod
     def of(cls, workspace: Workspace, run: Run, what: What, seconds: float | None = None) -> Job:
@@ -151,6 +153,7 @@ class RunQueue:
         with self._changed:
             if not job.at_work and job in self._jobs:
                 self._jobs.remove(job)
+                job.over.set()
 
     def forget(self, workspace: str) -> None:
         """Cancel all of a visitor's."""
@@ -185,6 +188,7 @@ class RunQueue:
                     self._errors[job.run.folder] = error
                     while len(self._errors) > 8 * self._most:
                         self._errors.pop(next(iter(self._errors)))
+                job.over.set()
                 self._changed.notify_all()
 
 

@@ -10,7 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from personalization.adapters.adapter import read
-from personalization.errors import HubError, PersonalizationError
+from personalization.errors import HubError, PersonalizationError, RunError
 from personalization.events import Finished, SliceEnded, Stage, StepDone
 from personalization.sampling.picture_record import Picture
 from personalization.stacking.stack import Stack
@@ -81,9 +81,28 @@ def run_queue() -> RunQueue:
     return RunQueue(work)
 
 
-def enqueue(workspace: Workspace, run: Run, what: What) -> Job:
+def enqueue(workspace: Workspace, run: Run, what: What, *, then_measure: bool = True) -> Job:
     """Ask the app to learn, to finish or to measure. Raises `RunError` where the queue is full."""
-    return run_queue().add(Job.of(workspace, run, what, _seconds(run, what)))
+    job = Job.of(workspace, run, what, _seconds(run, what))
+    job.then_measure = then_measure
+    return run_queue().add(job)
+
+
+def awaited(job: Job, every: float) -> Iterator[Job]:
+    """The job, every so many seconds, until it is over; who leaves cancels it.
+
+    Raises `RunError` where it did not do what it was to do.
+    """
+    try:
+        while not job.over.wait(every):
+            yield job
+    finally:
+        if not job.over.is_set():
+            run_queue().cancel(job)
+    if error := run_queue().error(job.run):
+        raise RunError(error)
+    if job.stopped.is_set():
+        raise RunError("The run was cancelled. What it has learned is kept: continue it.")
 
 
 def _seconds(run: Run, what: What) -> float | None:
@@ -113,7 +132,8 @@ def work(job: Job) -> None:
     keep_adapter(workspace, run, done)
     show_off(run)
     run.clear_stop()
-    run_queue().add(Job.of(workspace, run, "measure", REPORT))
+    if job.then_measure:
+        run_queue().add(Job.of(workspace, run, "measure", REPORT))
 
 
 def _learn(job: Job) -> Finished | None:

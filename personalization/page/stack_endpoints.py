@@ -24,6 +24,7 @@ from .guides import ReferenceRequest, StructureRequest, asked_for, usable_guides
 from .loaded import base as loaded
 from .loaded import spec_of
 from .long_work import check_confirmed, drawing_seconds, sheet_seconds
+from .pictures import keep
 from .requests import (
     AdapterRequest,
     Name,
@@ -177,8 +178,9 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
     asked = asked_for(reference, structure, owner)
     guides, missing = usable_guides(base, asked, settings.check())
     pictures = draw_with(base, stack, [settings], guides=guides)
-    records = [noted(base, stack, picture, missing) for picture in pictures]
-    return publish_pictures(owner, pictures), records
+    drawn = publish_pictures(owner, pictures)
+    missing = [*missing, *(keep(owner, drawn) if owner else ())]
+    return drawn, [noted(base, stack, picture, missing) for picture in pictures]
 
 
 def sweep_stack(  # noqa: PLR0913 - its parameters are the interface

@@ -140,6 +140,11 @@ class StackTab:
             self.adapter_list.visit(values), self.adapter_list.rows_in(values)
         )
 
+    def bring_back(self, values: Values) -> dict:
+        """The rows as the browser keeps them, of which some were gone from the page."""
+        listed = self.adapter_list
+        return listed.show(listed.visit(values), self.rows_stored(values))
+
     def take_run(self, values: Values, name: str) -> dict:
         """What the run of that name has learned, onto the list; and a prompt for it."""
         visit, rows = self.adapter_list.visit(values), self.adapter_list.rows_in(values)

@@ -50,11 +50,21 @@ def packed(workspace: Workspace) -> str:
         return str(archive.write(workspace, served_path(workspace, "your-things.zip")))
 
 
+def together(before: Sequence[Any], now: Sequence[Any]) -> list[Any]:
+    """What a form held, as it is now where it is still there, and what has come since."""
+
+    def name(each: Any) -> Any:
+        return each[0] if isinstance(each, list) else each  # a row of the stack, or a photo's key
+
+    there = {name(each): each for each in now}
+    return [there.pop(name(each), each) for each in before] + list(there.values())
+
+
 class Things:
     """What there is, how large it is, and what deletes, renames, keeps and downloads it."""
 
     def __init__(self, visitor: gr.BrowserState, forms: Sequence[gr.BrowserState]):
-        """`forms` hold the keys of the photos that are on a form: an undo puts them back there."""
+        """`forms` hold what is on a form, or on the stack: an undo puts it back there."""
         self.visitor, self.forms = visitor, list(forms)
         self.whole = gr.State([])  # kinds of which all are shown
         self.before = gr.State([])  # what the forms held before the last deletion
@@ -93,8 +103,8 @@ class Things:
         self.shown: list[Any] = [self.meter, self.list]
         self.edited: list[Any] = [self.edit, self.title, self.word, self.editing]
 
-    def wire(self, then: Callable[[Any], None]) -> None:
-        """`then` follows what has changed what the visitor has."""
+    def wire(self, then: Callable[[Any], None], then_back: Callable[[Any], None]) -> None:
+        """`then` follows what has changed what the visitor has, `then_back` an undo."""
         asked: set[Any] = {self.visitor, self.search, self.order, self.whole}
         self.fold.expand(self.show, asked, self.shown, **UNQUEUED)
         for changed in (self.search.input, self.order.input):
@@ -102,7 +112,8 @@ class Things:
         acted = [*self.shown, *self.edited, self.whole, self.undo_bar, self.before, self.notes]
         then(self.list.click(self.act, {*asked, *self.forms}, acted, **UNQUEUED))
         back = [*self.shown, self.undo_bar, self.notes, *self.forms]
-        then(self.undo_bar.click(self.undo, {*asked, self.before}, back, **UNQUEUED))
+        now: set[Any] = {*asked, *self.forms, self.before}
+        then_back(self.undo_bar.click(self.undo, now, back, **UNQUEUED))
         fields: set[Any] = {*asked, self.editing, self.title, self.word}
         kept = [*self.shown, *self.edited, self.notes]
         then(gr.on([self.save.click, self.title.submit], self.keep, fields, kept, **UNQUEUED))
@@ -156,7 +167,10 @@ class Things:
             page_workspace(values[self.visitor]).trash.put_back(event.key)
         except PersonalizationError as error:
             return {self.undo_bar: "", self.notes: html.problems([str(error)])}
-        forms = dict(zip(self.forms, values[self.before], strict=False))
+        forms = {
+            form: together(before, values[form])
+            for form, before in zip(self.forms, values[self.before], strict=False)
+        }
         return {**self.show(values), self.undo_bar: "", self.notes: "", **forms}
 
     def open(self, workspace: Workspace, what: str, name: str) -> dict:

@@ -8,9 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from gradio.processing_utils import save_base64_to_cache, ssrf_protected_download
+from gradio.processing_utils import save_base64_to_cache
 from gradio.utils import get_upload_folder
-from httpx import HTTPError
 from pydantic import PlainValidator, WithJsonSchema
 
 from personalization.data.photos import Photo, open_photos
@@ -19,6 +18,7 @@ from personalization.files import copy_atomically, on_disk
 from personalization.workspaces.served import Shelf
 from personalization.workspaces.workspace import Workspace
 
+from .fetching import fetch, is_address
 from .session import workspaces
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ def _file(upload: Any) -> str:
         case str() if upload.startswith("data:"):
             with suppress(ValueError):
                 return save_base64_to_cache(upload, folder)
-        case str() if upload.startswith(("http://", "https://")):
-            with suppress(ValueError, HTTPError):  # an address inside this network is no photo's
-                return ssrf_protected_download(upload, folder)
+        case str() if is_address(upload):
+            with suppress(PhotoError):
+                return str(fetch(upload, Path(folder)))
     raise ValueError("no file, and nothing that could be fetched")
 
 

@@ -16,6 +16,7 @@ import argparse
 import itertools
 import json
 import secrets
+import shutil
 import subprocess
 import tempfile
 import time
@@ -261,8 +262,9 @@ def addresses(sender: Sender, other: Workspace) -> None:
             sender.get("an address", f"{prefix}{path}")
 
 
-def shown(app: App, visitor: str) -> str:
+def shown(app: App, store: Workspaces, mine: Workspace) -> str:
     """What the page with all of it in a browser does; "" where nothing was executed."""
+    others = set(store.root.iterdir())
     from playwright.sync_api import Dialog, expect
 
     from tests.support.browser import LONG, chromium
@@ -276,10 +278,11 @@ def shown(app: App, visitor: str) -> str:
             dialog.dismiss()
 
         page.on("dialog", dismiss)
-        page.add_init_script(
-            f"localStorage.setItem('personalization-visitor', JSON.stringify('{visitor}'))"
-        )
         page.goto(app.url)
+        expect(page.locator("body.arrived")).to_be_visible(timeout=LONG)
+        (theirs,) = set(store.root.iterdir()) - others
+        shutil.copytree(mine.folder, theirs, dirs_exist_ok=True)
+        page.reload()
         expect(page.locator("body.arrived")).to_be_visible(timeout=LONG)
         for name in ("Teach a subject", "Stack adapters", "Teach a word"):
             page.get_by_role("tab", name=name).click()
@@ -311,9 +314,9 @@ def measure(*, browser: bool) -> dict[str, Any]:
             endpoints(sender, mine.id)
             print("endpoints", dict(sender.found.sent), flush=True)
             events(sender, mine.id)
-            ran = shown(app, mine.id) if browser else None
-            memory = app.peak_memory()
             print("events", dict(sender.found.sent), *sender.found.faults, sep="\n", flush=True)
+            memory = app.peak_memory()
+            ran = shown(app, store, mine) if browser else None
             alive = httpx.get(app.url, timeout=30).status_code == 200
             log = app.log.read_text()
         found = sender.found

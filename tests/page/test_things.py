@@ -186,3 +186,32 @@ def test_the_cross_on_a_photo_deletes_its_file_unless_another_form_has_it(app, w
     form.remove(values | {form.keys: [second]}, SimpleNamespace(key=second))
     assert workspace.photo_keys() == [second]
     assert not list(Trash(workspace.folder).folder.glob("*"))
+
+
+def test_an_undo_puts_a_row_back_onto_the_stack_with_its_weight_and_keeps_what_came_since(
+    app, workspace
+):
+    things, listed = app.things, app.stack_tab.adapter_list
+    before = [["mug", 0.7, None, None], ["neon", 0.5, None, None]]
+    values = asked(app, workspace) | {app.kept_list: before}
+    reply = things.act(values, SimpleNamespace(key=json.dumps(["delete", "adapter", "mug"])))
+    sliders = dict.fromkeys(listed.weights, 1.0)
+    visit = {app.browser: workspace.id, app.base_name: ""}
+    for tab in (app.word_tab, app.subject_tab):
+        visit |= {tab.stored.keys: [], tab.run_panel.current: ""}
+    left = app.follow_things({**visit, **sliders, app.kept_list: before})[app.kept_list]
+    assert [row[0] for row in left] == ["neon"]
+    now = [["neon", 0.9, None, None], ["crowned-dog", 0.4, None, None]]
+    ticket = reply[things.undo_bar].partition('data-key="')[2].partition('"')[0]
+    back = things.undo(
+        asked(app, workspace, before=reply[things.before]) | {app.kept_list: now},
+        SimpleNamespace(key=ticket),
+    )
+    kept = {**visit, **sliders, app.kept_list: back[app.kept_list]}
+    shown = app.follow_things(kept, back=True)
+    assert [(row[0], row[1]) for row in shown[app.kept_list]] == [
+        ("mug", 0.7),
+        ("neon", 0.9),
+        ("crowned-dog", 0.4),
+    ]
+    assert shown[listed.weights[0]]["value"] == 0.7
