@@ -3,6 +3,7 @@
     python -m tests.screenshots [--steps N]
     python -m tests.screenshots --photographs
     python -m tests.screenshots --published [--steps N]
+    python -m tests.screenshots --things
 
 Starts the app on a free port with a home of its own; as a visitor teaches a subject and draws with
 the bundled adapters; then opens each tab in light and dark, wide and narrow, and writes
@@ -16,6 +17,7 @@ architecture; the weights that are served have fewer layers, for nothing is draw
 --published draws evidence, publishing and versions, and nothing else: who is signed in to a Hub on
 the loopback says which pictures are evidence, publishes twice, and looks at the versions. Without
 either these come after the tabs.
+--things draws “Your things” with photos, a word that was taught in 20 steps and a picture.
 """
 
 from __future__ import annotations
@@ -130,16 +132,52 @@ def shoot_photographs(folder: Path) -> None:
         shoot_each(folder / "sd15", "sd15-cpu", ask_to_teach, **real)
 
 
+def show_things(page: Page) -> None:
+    """A visitor's photos, run, adapter and picture, unfolded."""
+    pick_example(page, "word", "crowned-dog")
+    set_steps(page, "word", 20)
+    page.locator("#teach-word-button").click()
+    expect(page.locator("#word-gallery img").first).to_be_visible(timeout=PATIENCE)
+    expect(page.locator("#word-report img").first).to_be_visible(timeout=PATIENCE)
+    page.locator("#word-send").click()
+    draw(page)
+    page.locator("#things").get_by_text("Your things").first.click()
+    expect(page.locator("#things-list img").first).to_be_visible()
+
+
+def shoot_things(home: Path) -> None:
+    """See ``--things``: once shown, in light and dark, wide and narrow."""
+    with (
+        running(home, PERSONALIZATION_REPORT="1") as app,
+        chromium() as browser,
+        visiting(browser, app.url) as page,
+    ):
+        show_things(page)
+        for look in ("light", "dark"):
+            for width, (across, down) in WIDTHS.items():
+                page.emulate_media(color_scheme=look)  # type: ignore[arg-type]
+                page.set_viewport_size({"width": across, "height": down})
+                part = page.locator("#things")
+                part.scroll_into_view_if_needed()
+                with Image.open(io.BytesIO(part.screenshot(animations="disabled"))) as picture:
+                    path = FOLDER / f"things-{look}{width}.webp"
+                    picture.save(path, quality=BALANCED, method=6)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, help="of the subject's run")
     parser.add_argument("--photographs", action="store_true", help="see above")
     parser.add_argument("--published", action="store_true", help="see above")
+    parser.add_argument("--things", action="store_true", help="see above")
     arguments = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     if arguments.photographs:
         with tempfile.TemporaryDirectory() as folder:
             return shoot_photographs(Path(folder))
+    if arguments.things:
+        with tempfile.TemporaryDirectory() as folder:
+            return shoot_things(Path(folder))
     if not arguments.published:
         shoot_tabs(arguments.steps)
     with chromium() as browser:

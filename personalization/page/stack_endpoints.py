@@ -226,8 +226,10 @@ def sweep_stack(  # noqa: PLR0913 - its parameters are the interface
     plan = Sweep(stack, settings, axis, down.axis() if down else None, guides)
     check_confirmed(sheet_seconds(spec_of(base), plan.check(spec_of(base))), confirm)
     grid = sweep_with(base, plan)
+    drawn = publish_pictures(owner, [grid.sheet()])
+    missing = [*missing, *(keep(owner, drawn) if owner else ())]
     records = [[noted(base, stack, each, missing) for each in row] for row in grid.pictures]
-    return publish_pictures(owner, [grid.sheet()])[0][0], records
+    return drawn[0][0], records
 
 
 def compare_adapters(adapters: Adapters, session: Name = "", base: Name = "") -> dict[str, Any]:

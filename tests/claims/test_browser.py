@@ -210,3 +210,28 @@ def test_the_page_does_not_scroll_sideways(page, width):
         open_tab(page, tab)
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width
+
+
+def test_ones_things_are_listed_deleted_and_brought_back_with_their_place_on_the_stack(app, page):
+    pick_example(page, "word", "crowned-dog")
+    open_tab(page, "Stack adapters")
+    file = ROOT / "assets" / "adapters" / "neon.safetensors"
+    upload = page.locator("#stack-upload input[type=file]")
+    upload.set_input_files(
+        {"name": "mine.safetensors", "mimeType": "", "buffer": file.read_bytes()}
+    )
+    row = page.get_by_text("mine").first
+    expect(row).to_be_visible()
+    things = page.locator("#things-list")
+    page.locator("#things").get_by_text("Your things").first.click()
+    expect(things.locator("li")).to_have_count(6)  # five photos, and the adapter
+    things.locator("""[data-key*='"delete", "adapter"']""").first.click()
+    expect(things.locator("li")).to_have_count(5)
+    expect(page.locator("#slot-2")).not_to_be_visible()
+    page.locator("#things-undo [data-key]").click()
+    expect(things.locator("li")).to_have_count(6)
+    expect(page.locator("#slot-2")).to_be_visible()
+    # What it wrote no other user of the machine can read.
+    shared = [path for path in (app.home / "workspaces").rglob("*") if path.stat().st_mode & 0o077]
+    shared += [path for path in (app.home / "served").rglob("*") if path.stat().st_mode & 0o077]
+    assert shared == []
