@@ -72,6 +72,7 @@ def build_parser() -> ArgumentParser:
     publishing = "put an adapter on the Hugging Face Hub, as who `hf auth login` says"
     add_publish(commands.add_parser("publish", help=publishing))
     add_report(commands.add_parser("report", help="measure how well a finished run has learned"))
+    add_spectrum(commands.add_parser("spectrum", help="teach a run's photos in every way"))
     return parser
 
 
@@ -154,6 +155,18 @@ def add_publish(parser: ArgumentParser) -> None:
     parser.add_argument("--with-photos", action="store_true", help="upload the run's photos too")
     parser.add_argument("--look", action="store_true", help="print the card, and publish nothing")
     add_base(parser)
+
+
+def add_spectrum(parser: ArgumentParser) -> None:
+    """Which run, and what to leave out."""
+    from personalization.evaluation.spectrum_files import TITLES
+
+    parser.set_defaults(command=spectrum_command)
+    parser.add_argument("--run", type=Path, required=True, help="the finished run's folder")
+    parser.add_argument(
+        "--without", nargs="+", default=[], choices=list(TITLES), help="ways to leave out"
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each report, about")
 
 
 # The commands
@@ -240,6 +253,23 @@ def publish_command(chosen: Namespace, _parser: ArgumentParser) -> None:
     for change in done.changes:
         tell(change)
     print(done.address)
+
+
+def spectrum_command(chosen: Namespace, _parser: ArgumentParser) -> None:
+    """Teach a run's photos in every way; print what came of it and the sheet's file."""
+    from personalization.evaluation import ways
+    from personalization.training.run import Run
+
+    run = Run.open(chosen.run)
+    base = load_base(run.base)
+    runs, missing = ways.queue(base, run, chosen.without)
+    seconds = ways.seconds(base, runs)
+    tell(f"{len(runs)} ways" + (f", about {seconds / 60:.0f} minutes." if seconds else "."))
+    events = ways.teaching(base, run, runs, missing, report_seconds=chosen.seconds)
+    spectrum = last(shown(events))
+    assert isinstance(spectrum, ways.Spectrum)
+    print(spectrum.comparison.verdict)
+    print(run.folder / "spectrum.html")
 
 
 # What the arguments stand for

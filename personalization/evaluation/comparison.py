@@ -48,6 +48,14 @@ class Comparison:
             f"{_listed(prompt)}."
         )
 
+    @property
+    def behind(self) -> list[str]:
+        """Names of those that are surely behind the best in subject and in prompt: they lose."""
+        subject, prompt = self._ahead(0), self._ahead(1)
+        if not subject:
+            return []
+        return [name for name in self.reports if name not in (*subject, *prompt)]
+
     def _ahead(self, which: Literal[0, 1]) -> list[str]:
         """Names of the best by subject (0) or prompt (1) fidelity, and of those not surely worse.
 

@@ -26,6 +26,7 @@ from personalization.evaluation.measure import measuring
 from personalization.evaluation.plan import SECONDS, Budget
 from personalization.evaluation.renderer import Drawing, ImageCache, Renderer, never
 from personalization.evaluation.report import Report
+from personalization.evaluation.spectrum_files import part_in
 from personalization.evaluation.trained_adapter import TrainedAdapter
 from personalization.events import SliceEnded, Stage
 from personalization.files import write_atomically
@@ -76,11 +77,11 @@ def evaluating(
         trained = TrainedAdapter.of_run(trained, adapters.read(trained.adapter_path), base)
     yield Stage("the judge", 0, 1)
     encoder_pair, missing = _encoder_pair(base)
-    settings = _settings(base)
+    settings = sampling_of(base)
     conditions = f"{base.fingerprint}/{base.spec.size}/{settings.steps}/{settings.guidance:g}"
     conditions += "/fast" if settings.fast else ""
     crops = [crop(photo, base.spec.size) for photo in trained.photos]
-    guides = _without_training(base, crops, trained.description.kind)
+    guides = untrained_guides(base, crops, trained.description.kind)
     renderer = Renderer(
         _drawing(base, trained.adapter, settings, guides),
         image_cache,
@@ -136,7 +137,9 @@ def store(run: Run, report: Report) -> Adapter:
     strength = report.figures.balance.strength if report.figures else recommended
     adapter = adapter.described(strength=strength, report=report.summary())
     adapter.save(run.adapter_path, metadata=diffusers_metadata(adapter))
-    write_atomically(run.folder / "report.html", report_html.render(report))
+    write_atomically(
+        run.folder / "report.html", report_html.render(report, spectrum=part_in(run.folder))
+    )
     report.save(run.folder)
     return adapter
 
@@ -149,13 +152,13 @@ def _encoder_pair(base: Base) -> tuple[EncoderPair | None, tuple[str, ...]]:
         return None, (str(error),)
 
 
-def _settings(base: Base) -> Settings:
+def sampling_of(base: Base) -> Settings:
     """With fewer steps than the base's own; in a few by its LoRA for it where it is slow here."""
     steps = max(1, round(SAMPLING * base.spec.sampling.steps))
     return generate.as_drawn(base, generate.quick(base, Settings(steps=steps)))
 
 
-def _without_training(base: Base, crops: Sequence[Image.Image], kind: str) -> Guides:
+def untrained_guides(base: Base, crops: Sequence[Image.Image], kind: str) -> Guides:
     """The first photo as a reference, where the base has what reads it on this machine.
 
     It is not fetched for a report: the image encoder of Stable Diffusion's weighs 2.5 GB.

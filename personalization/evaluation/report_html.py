@@ -11,6 +11,7 @@ import io
 from collections.abc import Sequence
 from functools import cache
 from itertools import groupby
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
@@ -31,11 +32,15 @@ UNTRAINED = "no training, one photo as a reference"
 Pairs = list[tuple[str, str]]
 
 
-def render(report: Report, *, whole: bool = True) -> str:
-    """One file; with `whole=False` what a page shows under the verdict, the evidence folded."""
+def render(report: Report, *, whole: bool = True, spectrum: str = "") -> str:
+    """One file; with `whole=False` what a page shows under the verdict, the evidence folded.
+
+    `spectrum`: of `render_spectrum`, the same photos taught in every way.
+    """
     figures = report.figures
     return template("report.html").render(
         whole=whole,
+        spectrum=Markup(spectrum),
         title=f"Report: {report.concept.trigger or report.concept.class_noun or 'an adapter'}",
         report=report,
         figures=figures,
@@ -67,6 +72,50 @@ def render_comparison(comparison: Comparison, *, whole: bool = True) -> str:
         colours={"subject": SUBJECT, "prompt": PROMPT, "drift": OTHER},
         percent="{:.0%}".format,
     )
+
+
+def render_spectrum(
+    comparison: Comparison, sheet: Image.Image, missing: Sequence[str], *, whole: bool = True
+) -> str:
+    """The whole spectrum on the same photos, without training first; one file, or a fragment."""
+    return _template("spectrum.html").render(
+        whole=whole,
+        title="The whole spectrum",
+        comparison=comparison,
+        rows=spectrum_rows(comparison),
+        trade_off=_trade_off(comparison),
+        spectrum=_spectrum(comparison),
+        strips=[],
+        sheet=_data_uri(sheet, max(sheet.size)),
+        missing=missing,
+        colours={"subject": SUBJECT, "prompt": PROMPT, "drift": OTHER},
+        percent="{:.0%}".format,
+    )
+
+
+def spectrum_rows(comparison: Comparison) -> list[dict[str, Any]]:
+    """The comparison's, after that of no training where the base reads a reference."""
+    figures = [report.figures for report in comparison.reports.values() if report.figures]
+    level = next((each.untrained for each in figures if each.untrained), None)
+    nothing = dict.fromkeys(("drift", "strength", "size", "seconds"))
+    untrained = (
+        {
+            "name": UNTRAINED,
+            "method": "reference",
+            "subject_fidelity": level.subject_share,
+            "prompt_fidelity": level.prompt_share,
+        }
+        if level
+        else {}
+    )
+    return [*([untrained | nothing] if level else []), *comparison.rows()]
+
+
+def png(image: Image.Image) -> bytes:
+    """As a file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def rows(figures: Figures) -> list[tuple[str, Estimate | None, Estimate | None]]:
@@ -221,11 +270,11 @@ def _records(report: Report) -> Pairs:
     return records
 
 
-def _data_uri(image: Image.Image) -> str:
+def _data_uri(image: Image.Image, side: int = SIDE) -> str:
     """The picture inside the page: PNG where it is small, JPEG where that is much smaller; not
     larger than it is shown on a fine screen."""
     image = image.convert("RGB")
-    image.thumbnail((SIDE, SIDE))
+    image.thumbnail((side, side))
     buffer = io.BytesIO()
     kind = "png" if max(image.size) <= 160 else "jpeg"
     image.save(buffer, kind, **({} if kind == "png" else {"quality": 88}))

@@ -18,6 +18,7 @@ import gradio as gr
 from personalization.bases.catalog import ASSETS
 from personalization.evaluation import report_html
 from personalization.evaluation.report import Report
+from personalization.evaluation.spectrum_files import part_in
 from personalization.events import Preview, StepDone
 from personalization.training.run import Run
 
@@ -87,7 +88,7 @@ def told(folder: Path = FOLDER) -> tuple[str, str, str]:
     if report is None:
         return html.recorded(run), "", ""
     # The pictures at every strength are under the slider already.
-    card = report_html.render(replace(report, sweep=()), whole=False)
+    card = report_html.render(replace(report, sweep=()), whole=False, spectrum=part_in(folder))
     return html.recorded(run), strengths(frames_in(folder / "strengths"), report), card
 
 
