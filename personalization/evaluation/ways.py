@@ -10,7 +10,7 @@ prompts at the same seeds, and last for the class without the word, where forget
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -53,6 +53,14 @@ PROMPTS = 4  # of the sheet
 
 
 @dataclass(frozen=True)
+class Slice:
+    """A share of the work: reports in parts of so many seconds, and when to end the learning."""
+
+    part: float | None = None
+    stop: Callable[[], bool] | None = None
+
+
+@dataclass(frozen=True)
 class Spectrum:
     """Reports by the ways' titles, the sheet of them, and a sentence for each that is missing."""
 
@@ -60,7 +68,7 @@ class Spectrum:
     sheet: Image.Image
     missing: tuple[str, ...] = ()
 
-    def save(self, run: Run) -> Path:
+    def keep(self, run: Run) -> Path:
         """spectrum.html, .png and .json in the run's folder, and into its report."""
         part = report_html.render_spectrum(self.comparison, self.sheet, self.missing, whole=False)
         write_atomically(run.folder / "spectrum.png", report_html.png(self.sheet))
@@ -124,6 +132,23 @@ def queue(base: Base, run: Run, without: Sequence[str] = ()) -> tuple[dict[str, 
     return runs, missing
 
 
+def estimated(base: Base, run: Run, without: Sequence[str] = ()) -> float | None:
+    """What the ways take together, without beginning any; 0 where all is there."""
+    runs, total = recipes(base.spec, run.concept.kind), 0.0
+    for way, recipe in runs.items():
+        if way in without:
+            continue
+        found = run if _goes(run, recipe) else _begun(run, way)
+        if found is None:
+            told = estimate.outlook(base, recipe).seconds
+            if told is None:
+                return None
+            total += told + SECONDS
+        else:
+            total += seconds(base, {way: found}) or 0.0
+    return total
+
+
 def seconds(base: Base, runs: dict[str, Run]) -> float | None:
     """What is left of them takes about that long, reports and the sheet included."""
     total = 0.0
@@ -146,20 +171,22 @@ def teaching(
     missing: Sequence[str] = (),
     *,
     report_seconds: float | None = SECONDS,
+    slice: Slice = Slice(),
 ) -> Iterator[Event | Stage | Report | Spectrum]:
     """Teach and measure what is not done, one after the other; ends with the `Spectrum`, saved.
 
     Stopped, it ends with `SliceEnded`, and goes on from there when it is called again.
     """
     reports: dict[str, Report] = {}
-    for way, each in runs.items():
-        for step in train(base, each, cache=run.folder / "cache"):
+    for number, (way, each) in enumerate(runs.items(), 1):
+        yield Stage(TITLES[way], number, len(runs))
+        for step in train(base, each, cache=run.folder / "cache", stop=slice.stop):
             yield step
             if isinstance(step, SliceEnded):
                 return
         report = Report.open(each.folder)
         if report is None:
-            for event in reporting(base, each, seconds=report_seconds):
+            for event in reporting(base, each, seconds=report_seconds, part=slice.part):
                 yield event
                 if isinstance(event, SliceEnded):
                     return
@@ -168,23 +195,32 @@ def teaching(
         reports[TITLES[way]] = report
     sheet = yield from _sheet(base, run, runs)
     spectrum = Spectrum(Comparison(reports), sheet, tuple(missing))
-    spectrum.save(run)
+    spectrum.keep(run)
     yield spectrum
+
+
+def _goes(run: Run, recipe: Recipe) -> bool:
+    """Whether the run itself went that way."""
+    own = run.recipe
+    return own.method_name == recipe.method_name and bool(own.prior) == bool(recipe.prior)
+
+
+def _begun(run: Run, way: str) -> Run | None:
+    folder = run.folder / "spectrum" / way
+    return Run.open(folder) if (folder / "run.json").exists() else None
 
 
 def _run_of(base: Base, run: Run, way: str, recipe: Recipe) -> Run:
     """The run that goes that way: the given one, one begun before, or a new one."""
-    own = run.recipe
-    if own.method_name == recipe.method_name and bool(own.prior) == bool(recipe.prior):
+    if _goes(run, recipe):
         return run
-    folder = run.folder / "spectrum" / way
-    if (folder / "run.json").exists():
-        return Run.open(folder)
+    if begun := _begun(run, way):
+        return begun
     concept = run.concept
     if way == "word":  # a row for a token of its own
         word = f"<{concept.placeholder_token.strip('<>')}>"
         concept = replace(concept, placeholder_token=word)
-    return start(folder, base, concept, recipe.changed(preview_every=0))
+    return start(run.folder / "spectrum" / way, base, concept, recipe.changed(preview_every=0))
 
 
 def _sheet(base: Base, run: Run, runs: dict[str, Run]) -> Generator[Stage, None, Image.Image]:

@@ -25,6 +25,7 @@ from .session import workspaces
 if TYPE_CHECKING:
     from personalization.adapters.extraction import Extracted
     from personalization.evaluation.report import Report
+    from personalization.evaluation.ways import Spectrum
     from personalization.events import Event, Finished, SliceEnded, Stage
     from personalization.sampling.guides import Guides
     from personalization.sampling.picture_record import Picture
@@ -88,6 +89,22 @@ def gpu_measure(folder: Path, part: int) -> Iterator[Stage | SliceEnded | Report
     with in_words():
         run = Run.open(folder)
         yield from reporting(base(run.base), run, seconds=REPORT, part=part)
+
+
+@_there
+@spaces.GPU(duration=60)
+def gpu_spectrum(
+    folder: Path, without: tuple[str, ...], part: int, stop: Callable[[], bool]
+) -> Iterator[Event | Stage | Report | Spectrum]:
+    """One part of every way of teaching a finished run's photos; not on ZeroGPU."""
+    from personalization.evaluation import ways
+
+    with in_words():
+        run = Run.open(folder)
+        runs, missing = ways.queue(base(run.base), run, without)
+        yield from ways.teaching(
+            base(run.base), run, runs, missing, report_seconds=REPORT, slice=ways.Slice(part, stop)
+        )
 
 
 def _drawing(

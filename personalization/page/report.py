@@ -18,7 +18,6 @@ from personalization.evaluation import report_html
 from personalization.evaluation.comparison import Comparison
 from personalization.evaluation.report import Report
 from personalization.evaluation.spectrum import Mark
-from personalization.evaluation.spectrum_files import part_in
 from personalization.events import SliceEnded
 from personalization.files import on_disk, read_header, write_atomically
 from personalization.recipe import LowRank
@@ -200,9 +199,7 @@ class ReportPanel:
             self.skip: gr.update(visible=job is not None),
             self.measure: gr.update(visible=not measured and job is None),
             self.card: gr.update(
-                value=report_html.render(report, whole=False, spectrum=part_in(run.folder))
-                if report
-                else "",
+                value=report_html.render(report, whole=False) if report else "",
                 visible=bool(report),
             ),
             self.files: gr.update(visible=bool(report)),

@@ -41,6 +41,7 @@ from .runs import (
     train_slice,
 )
 from .session import Visit, page_workspace
+from .spectrum_panel import SpectrumPanel
 from .stacks import draw_with
 from .uploads import publish_file, publish_pictures
 
@@ -62,6 +63,7 @@ class RunPanel:
             *(self.resume, self.keep, self.result, self.gallery, self.prompt),
             *(self.download, self.curve, self.strip, self.draw_notes, *self.report.parts),
             *self.extract.parts,
+            *self.spectrum.parts,
             *(self.ask, self.take, *self.recorded.parts),
         ]
         self.wire()
@@ -98,6 +100,7 @@ class RunPanel:
                 self.send = gr.Button("Use in a stack", min_width=150, elem_id=f"{prefix}-send")
             self.extract = Extract(prefix, self.visitor, self.current)
             self.report = ReportPanel(prefix, self.visitor, self.current, self.verdict)
+            self.spectrum = SpectrumPanel(prefix, self.visitor, self.current)
         self.curve = gr.HTML(visible=False, elem_id=f"{prefix}-curve")
         self.strip = gr.HTML(visible=False, elem_id=f"{prefix}-strip")
         self.recorded.build_end()
@@ -357,6 +360,7 @@ class RunPanel:
             ),
             self.draw_notes: "",
             **self.report.show(visit, run),
+            **self.spectrum.show(run, visit.workspace.id),
         }
 
     def show_recorded(self, *, whole: bool) -> dict:
@@ -373,6 +377,7 @@ class RunPanel:
             **dict.fromkeys(own, gr.update(visible=False)),
             self.verdict: recorded_verdict(run),
             **self.report.show_card(told()[2] if whole else ""),
+            **self.spectrum.hide(),
             **({} if whole else dict.fromkeys((self.curve, self.strip), hidden)),
         }
 

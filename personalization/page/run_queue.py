@@ -22,7 +22,7 @@ from .progress import Pace, RunView
 
 MOST = 32  # jobs in all
 EACH = 4  # of one visitor
-What = Literal["learn", "finish", "measure"]
+What = Literal["learn", "finish", "measure", "spectrum"]
 
 
 @dataclass(eq=False)
@@ -35,7 +35,9 @@ class Job:
     view: RunView
     seconds: float | None = None  # what it takes, as far as that can be told before
     at_work: bool = False
-    stage: Stage | None = None  # of a report
+    stage: Stage | None = None  # of a report, or of the whole spectrum
+    way: str = ""  # of the spectrum's, which is at work
+    without: tuple[str, ...] = ()  # of the spectrum's, which are left out
     pace: Pace = field(default_factory=Pace)
     stopped: threading.Event = field(default_factory=threading.Event)
     over: threading.Event = field(default_factory=threading.Event)

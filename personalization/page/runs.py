@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from personalization.adapters.adapter import read
 from personalization.errors import HubError, PersonalizationError, RunError
+from personalization.evaluation.spectrum_files import TITLES
 from personalization.events import Finished, SliceEnded, Stage, StepDone
 from personalization.sampling.picture_record import Picture
 from personalization.stacking.stack import Stack
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
-from .gpu import MARGIN, REPORT, SLICE, gpu_finish, gpu_measure, gpu_train
+from .gpu import MARGIN, REPORT, SLICE, gpu_finish, gpu_measure, gpu_spectrum, gpu_train
 from .html import trigger
 from .lending import granted
 from .loaded import ON_ZERO, base, compute, spec_of
@@ -123,6 +124,9 @@ def work(job: Job) -> None:
     if job.what == "measure":
         _measure(job)
         return
+    if job.what == "spectrum":
+        _spectrum(job)
+        return
     run.clear_stop()  # what ended an earlier job
     done = gpu_finish(run.folder) if job.what == "finish" else _learn(job)
     if done is None:
@@ -159,6 +163,39 @@ def _measure(job: Job) -> None:
                 job.stage = event
                 job.view.seconds_left = job.pace.take(event)
         job.pace.done = None
+
+
+def spectrum_job(workspace: Workspace, run: Run, without: tuple[str, ...]) -> Job:
+    """Ask the app for every way but those. Raises `RunError` where there is none or no place."""
+    from personalization.evaluation import ways
+
+    seconds = ways.estimated(base(run.base), run, without)
+    job = Job.of(workspace, run, "spectrum", seconds)
+    job.without = without
+    return run_queue().add(job)
+
+
+def _spectrum(job: Job) -> None:
+    """Every way, a slice after the other, between which others have their turn."""
+    from personalization.evaluation.ways import Spectrum
+
+    while not job.stopped.is_set():
+        begun = time.monotonic()
+
+        def enough(begun: float = begun) -> bool:
+            fair = compute().others_wait and time.monotonic() - begun > SHARE
+            return fair or job.stopped.is_set()
+
+        with closing(gpu_spectrum(job.run.folder, job.without, PART, enough)) as events:
+            for event in events:
+                if isinstance(event, Spectrum):
+                    return
+                if isinstance(event, StepDone):
+                    job.stage = Stage("learning", event.step, event.steps)
+                elif isinstance(event, Stage) and event.name in TITLES.values():
+                    job.way = f"{event.name} ({event.done} of {event.total})"
+                elif isinstance(event, Stage):
+                    job.stage = event
 
 
 def measure_part(
