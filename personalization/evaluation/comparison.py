@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from personalization.evaluation.report import Report
 
+FORGOTTEN = 0.5  # of the way from the class as it was to the subject
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -55,6 +57,12 @@ class Comparison:
         if not subject:
             return []
         return [name for name in self.reports if name not in (*subject, *prompt)]
+
+    @property
+    def forgetting(self) -> list[str]:
+        """Names of those after which the class itself is surely drawn as the subject."""
+        measured = [(name, report.figures) for name, report in self.reports.items()]
+        return [name for name, f in measured if f and f.drift.towards.low > FORGOTTEN]
 
     def _ahead(self, which: Literal[0, 1]) -> list[str]:
         """Names of the best by subject (0) or prompt (1) fidelity, and of those not surely worse.

@@ -86,6 +86,7 @@ class Spectrum:
         return {
             "verdict": self.comparison.verdict,
             "behind": self.comparison.behind,
+            "forgetting": self.comparison.forgetting,
             "rows": [
                 {name: asdict(v) if isinstance(v, Estimate) else v for name, v in row.items()}
                 for row in report_html.spectrum_rows(self.comparison)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from personalization.bases.catalog import ASSETS
 from personalization.errors import RunError
 from personalization.evaluation import ways
 from personalization.evaluation.report import Report
@@ -63,6 +64,13 @@ def test_each_way_is_taught_measured_and_shown_and_what_exists_is_taken(base, ru
     assert not any(isinstance(event, StepDone | Report) for event in repeated)
     assert repeated[-1].comparison.verdict == spectrum.comparison.verdict
     assert ways.seconds(base, ways.queue(base, run, WITHOUT)[0]) == 0.0
+
+
+def test_the_recorded_spectrum_says_what_loses() -> None:
+    said = json.loads((ASSETS / "recorded" / "spectrum.json").read_text())
+    assert said["forgetting"] == [TITLES["unpreserved"]]
+    assert "the class is lost: LoRA, no prior preservation" in part_in(ASSETS / "recorded")
+    assert set(TITLES.values()) < {row["name"] for row in said["rows"]}
 
 
 def test_the_estimate_is_of_all_that_is_left(base, run) -> None:
