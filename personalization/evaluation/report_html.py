@@ -78,7 +78,7 @@ def render_spectrum(
     comparison: Comparison, sheet: Image.Image, missing: Sequence[str], *, whole: bool = True
 ) -> str:
     """The whole spectrum on the same photos, without training first; one file, or a fragment."""
-    return _template("spectrum.html").render(
+    return template("spectrum.html").render(
         whole=whole,
         title="The whole spectrum",
         comparison=comparison,
