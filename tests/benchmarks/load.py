@@ -186,6 +186,7 @@ def together(app: App, seen: Seen, sessions: list[str], minutes: float) -> None:
     with ThreadPoolExecutor(len(visitors)) as pool:
         done = []
         for number, visitor in enumerate(visitors):
+            act: Callable[[int], None]
             if number < TRAIN:
                 act, pause = partial(visitor.train, photos), 0.0
             elif number < TRAIN + DRAW:
