@@ -214,9 +214,9 @@ class JobsPanel:
 
 
 def titled(machine: Hardware) -> str:
-    """A machine with its memory and price."""
+    """A machine with its price, which a narrow list must not cut off, and its memory."""
     memory = f", {machine.memory}" if machine.memory else ""
-    return f"{machine.title}{memory}: ${machine.dollars_an_hour:.2f} an hour"
+    return f"${machine.dollars_an_hour:.2f} an hour: {machine.title}{memory}"
 
 
 def told(sent: Sent, now: Progress) -> str:

@@ -41,7 +41,7 @@ def order(panel: JobsPanel, hub) -> dict:
 def test_the_price_is_said_before(panel, hub):
     values = order(panel, hub)
     assert "At most $0.20" in panel.price(values)
-    assert titled(panel.chosen(values)) == "Nvidia T4 - small, 16 GB: $0.40 an hour"
+    assert titled(panel.chosen(values)) == "$0.40 an hour: Nvidia T4 - small, 16 GB"
 
 
 def test_a_job_that_failed_is_said_and_deleted_and_the_run_is_kept(panel, hub):
