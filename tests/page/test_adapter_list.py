@@ -285,7 +285,7 @@ def test_a_picture_that_was_guided_brings_its_guides_back(tab, workspace) -> Non
     photo = Image.new("RGB", (64, 64), (200, 30, 30))
     guides = tab.draw_panel.guides
     said = drawing(tab, workspace, [], combine="sum") | {
-        guides.reference: photo,
+        guides.reference: [(photo, None)],
         guides.weight: 0.6,
         guides.reach: "style",
         guides.structure: photo,
@@ -293,10 +293,11 @@ def test_a_picture_that_was_guided_brings_its_guides_back(tab, workspace) -> Non
     }
     file = tab.draw_panel.paint(said)[tab.draw_panel.gallery]["value"][0][0]
     back = tab.draw_panel.take_record(dropped(tab, workspace, file))
-    assert back[guides.reference].tobytes() == photo.tobytes()
+    (reference,) = back[guides.reference]
+    assert reference.tobytes() == photo.tobytes()
     assert (back[guides.weight], back[guides.reach]) == (0.6, "style")
     assert back[guides.structure].tobytes() == photo.tobytes()
-    assert (back[guides.strength], back[guides.until], back[guides.is_map]) == (1.0, 0.5, False)
+    assert (back[guides.strength], back[guides.until], back[guides.source]) == (1.0, 0.5, "picture")
 
 
 def test_a_picture_whose_start_is_gone_says_so_and_the_rest_is_restored(tab, workspace) -> None:

@@ -46,7 +46,9 @@ def test_a_token_is_neither_kept_nor_logged(page: Events, monkeypatch, tmp_path:
         with hub(
             {"someone/secret": Repository({"a.safetensors": ADAPTER}, private=True)}
         ) as server:
+            template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
             monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", server.url)
+            monkeypatch.setattr(huggingface_hub.constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
             token = server.token if right else "hf_of_nobody"
             answer = asked(page, "someone/secret", token, workspace.id)
             assert any(token in each for _, _, each in server.asked), "it was used for the call"

@@ -84,7 +84,7 @@ def test_what_is_a_visitors_own_is_not_in_the_link(visit):
 def test_a_link_fills_list_prompt_and_seed_and_says_what_it_cannot(tab, visit):
     link = StackLink((("crowned-dog", 0.55), ("gone", 1.0)), "sks dog on the moon", 7, "ties")
     shown = tab.open_link(visit, Address(stack=link))
-    assert shown[tab.adapter_list.stored] == [["crowned-dog", 0.55, None, None]]
+    assert shown[tab.adapter_list.stored] == [["crowned-dog", 0.55, None, None, None]]
     assert "no adapter “gone”" in shown[tab.adapter_list.notes]
     assert shown[tab.prompt] == link.prompt
     assert shown[tab.draw_panel.seed] == 7
@@ -99,7 +99,7 @@ def test_what_came_from_a_public_repository_is_in_the_link_and_not_fetched_again
     assert (link.adapters, missing) == (((source, 0.5),), [])
     for named in (source, "someone/dogs"):  # there is no network here: it is found in the library
         shown = tab.open_link(visit, Address(stack=StackLink(((named, 0.5),))))
-        assert shown[tab.adapter_list.stored] == [[own.name, 0.5, None, None]]
+        assert shown[tab.adapter_list.stored] == [[own.name, 0.5, None, None, None]]
 
 
 def test_a_file_that_a_visitor_brings_does_not_say_where_it_is_from(visit):
