@@ -28,7 +28,7 @@ from personalization.page.pictures import keep
 from personalization.page.uploads import publish_file, publish_pictures
 from personalization.recipe import LearnedEmbedding, Recipe
 from personalization.sampling.picture_record import Picture, read_record
-from personalization.sharing import publish
+from personalization.sharing import publish, upload
 from personalization.training.run import LossRow, Run
 from personalization.workspaces import archive, belongings
 from personalization.workspaces.workspace import Workspace
@@ -305,7 +305,7 @@ class Publishing:
         name = f"{workspace.id[:9].strip('-_')}-{n}".replace("_", "x").replace("--", "-")
         wish = publish.Wish(name, private=False, licence=self.spec.licence)
         made = publish.prepare(self.adapter, self.spec, wish, None)
-        publish.upload(made, self.hub.token, endpoint=self.hub.url)
+        upload.upload(made, self.hub.token, endpoint=self.hub.url)
 
     def faults(self, workspace: Workspace, done: int) -> Iterator[str]:
         begin = workspace.id[:9].strip("-_").replace("_", "x").replace("--", "-")
