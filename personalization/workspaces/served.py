@@ -45,6 +45,7 @@ def take(folder: Path) -> IO[bytes]:
     lock = open_lock(_lock_of(folder))
     fcntl.flock(lock, fcntl.LOCK_EX)
     folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)  # the page was built before, and what it shows may lie there already
     for other in folder.parent.glob("served-*/"):
         if other != folder and not other.is_symlink() and not _in_use(other):
             shutil.rmtree(other, ignore_errors=True)
