@@ -24,6 +24,7 @@ SAFE = ("GET", "HEAD")
 MAX_BODY = 64 * 2**20  # bytes of a request
 MAX_UPLOAD = 2**30  # bytes of one with files, each of which Gradio counts
 ELSEWHERE = "This app answers its own page and programs, and no page of another site."
+NO_NAME = "There is nothing of that name."
 TOO_LARGE = "This is more than the app takes at once. Send less."
 
 
@@ -49,6 +50,9 @@ class Door:
         headers, safe = Headers(scope=scope), scope["method"] in SAFE
         foreign = "origin" in headers and not is_own(headers["origin"], headers)
         private = is_private(headers.get("host", ""))
+        if "\0" in scope["path"]:  # a name that no file can have, and file systems raise at
+            await PlainTextResponse(NO_NAME, 404)(scope, receive, send)
+            return
         if foreign and private and not safe:
             await JSONResponse({"detail": ELSEWHERE}, 403)(scope, receive, send)
             return

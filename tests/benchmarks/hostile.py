@@ -302,7 +302,7 @@ def measure(*, browser: bool) -> dict[str, Any]:
         store = Workspaces(home / "workspaces")
         other, mine = store.new(), store.new()
         write_atomically(other.pictures / "a.png", hostile.png(Comment=secret))
-        write_atomically(other.folder / "presets" / f"{secret}.json", "{}")
+        write_atomically(other.folder / "presets" / "theirs.json", json.dumps({"title": secret}))
         write_atomically(mine.folder / "photos" / "seen.png", hostile.png())
         (key,) = mine.save_photos(open_photos([mine.folder / "photos" / "seen.png"])[0])
         with running(home, SECRET=secret) as app:

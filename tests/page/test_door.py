@@ -96,3 +96,8 @@ def test_a_page_is_own_where_its_address_is_the_one_asked():
 def test_addresses_of_a_network_of_ones_own_are_private():
     assert all(map(is_private, ("localhost", "app.localhost:80", "mac.local", "10.0.0.1:80")))
     assert not any(map(is_private, ("a-b.hf.space", "8.8.8.8", "localhost.example")))
+
+
+@pytest.mark.parametrize("path", ["/act%00", "/%00", "/stream/%00/a"])
+def test_a_name_with_a_nul_is_that_of_nothing(site: TestClient, path: str):
+    assert site.get(path).status_code == 404
