@@ -37,13 +37,11 @@ from personalization.bases.catalog import CATALOG
 from tests.support.browser import chromium, open_tab, pick_example, set_steps, visiting
 from tests.support.full_size import reduced, served_by
 from tests.support.hub_server import hub
-from tests.support.published_pictures import draw_published
+from tests.support.published_pictures import PATIENCE, WIDTHS, draw_published
 from tests.support.server import ROOT, running
 
 FOLDER = ROOT / "docs" / "screenshots"
 TABS = {"word": "Teach a word", "subject": "Teach a subject", "stack": "Stack adapters"}
-WIDTHS = {"": (1280, 900), "-narrow": (390, 844)}
-PATIENCE = 1_200_000  # milliseconds, for a whole run with its report
 # An image below the window may be lazy, and wait until it is scrolled to.
 LOADED = """() => [...document.images].every((image) => {
     const { top, bottom } = image.getBoundingClientRect();

@@ -16,7 +16,6 @@ are tmpfs: run it as root, or in `unshare -rm`.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import platform
@@ -34,7 +33,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from personalization.files import PART, write_atomically
+from personalization.files import PART
 from personalization.page.housekeeping import tidy
 from personalization.page.messages import user_message
 from personalization.workspaces import served
@@ -42,6 +41,7 @@ from personalization.workspaces.clock import Clock
 from personalization.workspaces.workspace import Workspace, Workspaces
 from tests.support import hub_server
 from tests.support.disks import Disk, disk
+from tests.support.results import conclude
 from tests.support.writes import MOST, Kind, faults_in, kinds
 
 Fault = Literal["kill", "full disk", "read-only", "clock"]
@@ -242,10 +242,7 @@ def main() -> None:
         "found": faults,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, tmpfs",
     }
-    print(json.dumps(result, indent=1))
-    if options.json:
-        write_atomically(options.json, json.dumps(result, indent=1) + "\n")
-    raise SystemExit(bool(faults))
+    conclude(result, options.json, faults)
 
 
 if __name__ == "__main__":

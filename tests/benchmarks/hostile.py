@@ -33,6 +33,7 @@ from personalization.data.photos import open_photos
 from personalization.files import write_atomically
 from personalization.workspaces.workspace import Workspace, Workspaces
 from tests.support import hostile
+from tests.support.results import conclude
 from tests.support.server import App, running
 
 HANG = 10.0  # seconds
@@ -335,7 +336,7 @@ def measure(*, browser: bool) -> dict[str, Any]:
         "slowest answer, seconds": round(found.slowest, 2),
         "memory at most, MB": memory // 2**20,
         "executed in the page": ran if browser else "not looked at",
-        "faults": found.faults,
+        "faults": [each.replace(folder, "HOME") for each in found.faults],
     }
 
 
@@ -346,11 +347,7 @@ def main() -> None:
     parser.add_argument("--without-browser", action="store_true")
     options = parser.parse_args()
     result = measure(browser=not options.without_browser)
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.json:
-        write_atomically(options.json, text + "\n")
-    raise SystemExit(bool(result["faults"]))
+    conclude(result, options.json, result["faults"])
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import platform
 import statistics
@@ -35,9 +34,9 @@ import psutil
 from PIL import Image
 
 from personalization.bases.catalog import ASSETS
-from personalization.files import write_atomically
 from personalization.workspaces.workspace import Workspaces
 from tests.benchmarks.hostile import Sender
+from tests.support.results import conclude
 from tests.support.server import App, running
 
 TRAIN, DRAW, CLICK = 2, 6, 12
@@ -301,11 +300,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     result = measure(options.minutes, options.requests)
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.json:
-        write_atomically(options.json, text + "\n")
-    raise SystemExit(bool(result["faults"]))
+    conclude(result, options.json, result["faults"])
 
 
 if __name__ == "__main__":
