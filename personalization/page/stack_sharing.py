@@ -49,7 +49,7 @@ class StackSharing:
     def wire(self) -> None:
         """The address is told by the browser, which copies it."""
         panel, listed = self.draw_panel, self.adapter_list
-        said = {*listed.inputs, panel.prompt, panel.seed, self.combining.combine}
+        said = {*listed.inputs, panel.form.prompt, panel.form.seed, self.combining.combine}
         self.copy.click(self.say_link, said, [self.link, self.notes], **UNQUEUED).then(
             None, self.link, self.link, js=TO_CLIPBOARD
         )
@@ -57,11 +57,11 @@ class StackSharing:
     def say_link(self, values: Values) -> dict:
         """The link’s end; and what is not in it."""
         entries = {e.name: e for e in self.adapter_list.visit(values).workspace.library.list()}
-        seed = values[self.draw_panel.seed]
+        seed = values[self.draw_panel.form.seed]
         link, missing = link_to(
             self.adapter_list.rows_in(values),
             entries,
-            values[self.draw_panel.prompt] or "",
+            values[self.draw_panel.form.prompt] or "",
             None if seed is None else int(seed),
             values[self.combining.combine],
         )
@@ -86,7 +86,7 @@ class StackSharing:
         board: dict[Any, Any] = self.adapter_list.show(visit, rows, errors)
         board[self.combining.combine] |= {"value": link.combine}
         if link.prompt:
-            board[self.draw_panel.prompt] = link.prompt
+            board[self.draw_panel.form.prompt] = link.prompt
         if link.seed is not None:
-            board |= {self.draw_panel.seed: link.seed, self.draw_panel.vary: False}
+            board |= {self.draw_panel.form.seed: link.seed, self.draw_panel.form.vary: False}
         return board

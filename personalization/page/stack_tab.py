@@ -21,6 +21,7 @@ from .exchange import FromHub, TakeAway
 from .loaded import spec_of
 from .places_panel import PlacesPanel
 from .publishing import Publishing
+from .restoring import Restoring
 from .runs import showcase
 from .session import Values, Visit, keep, recalled
 from .stack_sharing import StackSharing
@@ -58,6 +59,7 @@ class StackTab:
                 self.versions = Versions(self.take)
             with gr.Column(scale=6, min_width=320, elem_classes="panel-column"):
                 self.draw_panel = DrawPanel(self.adapter_list, self.combining, self.places)
+                self.restoring = Restoring(self.draw_panel)
                 self.sharing = StackSharing(self.draw_panel)
         self.adapter_list.follow = self.follow
         # Everything that changes with what is on the list.
@@ -67,23 +69,14 @@ class StackTab:
             self.take.which,
         ]
         # And with the base.
-        panel = self.draw_panel
-        sampling = [
-            panel.task,
-            panel.steps,
-            panel.guidance,
-            panel.scheduler,
-            panel.fast,
-            panel.takes,
-        ]
         self.rebased = [
             *(*self.combining.blocks, self.adapter_list.notes),
-            *(*sampling, *panel.long.parts, *panel.guides.rebased),
+            *self.draw_panel.rebased,
             *self.publishing.rebased,
             self.hub.ready,
         ]
         # What the browser remembers beside the list, the prompts first.
-        self.kept = [*self.draw_panel.kept, *self.combining.how]
+        self.kept = [*self.draw_panel.form.kept, *self.combining.how]
         self.restored = [*self.board, *self.rebased, *self.kept]
         self.adapter_list.wire(self.board, self.then_meet)
         self.hub.wire(self.board, self.then_meet)
@@ -92,14 +85,15 @@ class StackTab:
         self.take.wire()
         self.publishing.wire()
         self.versions.wire(self.board, self.then_meet)
-        self.draw_panel.wire(self.board, self.then_meet)
+        self.draw_panel.wire()
+        self.restoring.wire(self.board, self.then_meet)
         self.sharing.wire()
         keep(drawing, [base, *self.kept])
 
     @property
     def prompt(self) -> gr.Textbox:
         """What to draw."""
-        return self.draw_panel.prompt
+        return self.draw_panel.form.prompt
 
     @property
     def then_meet(self) -> Callable[[Any], None]:
@@ -163,7 +157,7 @@ class StackTab:
         base_then, *drawing = values[self.drawing] or [None]
         fields = recalled(self.kept, drawing)
         if base_then != visit.base:  # steps and the like were another base's
-            fields = {part: fields[part] for part in self.draw_panel.prompts if part in fields}
+            fields = {part: fields[part] for part in self.draw_panel.form.prompts if part in fields}
         shown = self.adapter_list.show(visit, rows, self.adapter_list.misfits(visit, rows))
         if combine := fields.pop(self.combining.combine, None):
             shown[self.combining.combine] |= {"value": combine}

@@ -234,13 +234,13 @@ def drawing(tab, workspace, rows: list[Row], combine: str = "ties", **changed) -
         "editor": None,
         "fast": False,
     } | changed
-    panel = {getattr(tab.draw_panel, name): value for name, value in fields.items()}
+    panel = {getattr(tab.draw_panel.form, name): value for name, value in fields.items()}
     nothing = {part: part.value for part in tab.draw_panel.guides.inputs}
     return nothing | panel | combined(tab, workspace, rows, combine, 0.3, 5)
 
 
 def dropped(tab, workspace, file: str) -> dict:
-    return listed(tab, workspace, []) | {tab.draw_panel.restored: file}
+    return listed(tab, workspace, []) | {tab.restoring.file: file}
 
 
 @pytest.mark.parametrize("task", ["text", "image", "inpaint"])
@@ -254,13 +254,17 @@ def test_a_picture_dropped_back_brings_everything_back(tab, workspace, ready, ta
     editor = {"background": photo, "layers": [layer], "composite": photo}
     drawn = draw_panel.paint(drawing(tab, workspace, rows, task=task, image=photo, editor=editor))
     file = drawn[draw_panel.gallery]["value"][0][0]
-    back = draw_panel.take_record(dropped(tab, workspace, file))
+    back = tab.restoring.take_record(dropped(tab, workspace, file))
     said = {
-        part: back[getattr(draw_panel, part)]
+        part: back[getattr(draw_panel.form, part)]
         for part in ("prompt", "negative", "seed", "steps", "guidance")
     }
     assert said == {"prompt": PROMPT, "negative": "blur", "seed": 7, "steps": 2, "guidance": 3.0}
-    assert (back[draw_panel.scheduler], back[draw_panel.task], back[draw_panel.strength]) == (
+    assert (
+        back[draw_panel.form.scheduler],
+        back[draw_panel.form.task],
+        back[draw_panel.form.strength],
+    ) == (
         "Euler a",
         task,
         0.7,
@@ -272,12 +276,12 @@ def test_a_picture_dropped_back_brings_everything_back(tab, workspace, ready, ta
     ) == ("ties", 0.3, 5)
     assert [Row(*row) for row in back[adapter_list.stored]] == rows
     if task == "image":
-        assert back[draw_panel.image].tobytes() == photo.tobytes()
+        assert back[draw_panel.form.image].tobytes() == photo.tobytes()
     if task == "inpaint":
-        again = painted(back[draw_panel.editor])
+        again = painted(back[draw_panel.form.editor])
         assert again is not None
         assert again.tobytes() == painted(editor).tobytes()
-        assert back[draw_panel.editor]["background"].tobytes() == photo.tobytes()
+        assert back[draw_panel.form.editor]["background"].tobytes() == photo.tobytes()
     assert not back[draw_panel.notes]
 
 
@@ -292,7 +296,7 @@ def test_a_picture_that_was_guided_brings_its_guides_back(tab, workspace) -> Non
         guides.until: 0.5,
     }
     file = tab.draw_panel.paint(said)[tab.draw_panel.gallery]["value"][0][0]
-    back = tab.draw_panel.take_record(dropped(tab, workspace, file))
+    back = tab.restoring.take_record(dropped(tab, workspace, file))
     (reference,) = back[guides.reference]
     assert reference.tobytes() == photo.tobytes()
     assert (back[guides.weight], back[guides.reach]) == (0.6, "style")
@@ -306,9 +310,9 @@ def test_a_picture_whose_start_is_gone_says_so_and_the_rest_is_restored(tab, wor
     form = drawing(tab, workspace, [], task="image", image=photo, combine="sum")
     file = draw_panel.paint(form)[draw_panel.gallery]["value"][0][0]
     workspace.delete_photos(workspace.photo_keys())
-    back = draw_panel.take_record(dropped(tab, workspace, file))
+    back = tab.restoring.take_record(dropped(tab, workspace, file))
     assert "no longer in your workspace" in back[draw_panel.notes]
-    assert (back[draw_panel.task], back[draw_panel.prompt]) == ("image", PROMPT)
+    assert (back[draw_panel.form.task], back[draw_panel.form.prompt]) == ("image", PROMPT)
 
 
 def test_a_record_that_anyone_may_have_written_sets_nothing_it_should_not(
@@ -332,10 +336,18 @@ def test_a_record_that_anyone_may_have_written_sets_nothing_it_should_not(
     info, file = PngInfo(), tmp_path / "x.png"
     info.add_text(KEY, json.dumps(nonsense))
     Image.new("RGB", (8, 8)).save(file, pnginfo=info)
-    back = tab.draw_panel.take_record(dropped(tab, workspace, str(file)))
+    back = tab.restoring.take_record(dropped(tab, workspace, str(file)))
     draw_panel, adapter_list = tab.draw_panel, tab.adapter_list
-    assert (back[draw_panel.prompt], back[draw_panel.seed], back[draw_panel.steps]) == ("", 0, 20)
-    assert (back[draw_panel.task], back[draw_panel.scheduler], back[draw_panel.guidance]) == (
+    assert (
+        back[draw_panel.form.prompt],
+        back[draw_panel.form.seed],
+        back[draw_panel.form.steps],
+    ) == ("", 0, 20)
+    assert (
+        back[draw_panel.form.task],
+        back[draw_panel.form.scheduler],
+        back[draw_panel.form.guidance],
+    ) == (
         "text",
         "",
         4.0,

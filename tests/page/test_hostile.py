@@ -77,11 +77,11 @@ def test_each_file_under_a_photos_name_is_answered(page: Events, visitor: Worksp
 def test_each_record_and_each_recipe_is_answered(page: Events, visitor: Workspace):
     import app
 
-    panel, form = app.stack_tab.draw_panel, app.subject_tab.form
-    listed = panel.adapter_list
+    restoring, form = app.stack_tab.restoring, app.subject_tab.form
+    listed = restoring.adapter_list
     for name, content in hostile.records():
         values = {listed.visitor: visitor.id, listed.base: ""}
-        values |= {panel.restored: page.upload(name, content)}
-        check(page.send(page.of(panel.take_record), values))
+        values |= {restoring.file: page.upload(name, content)}
+        check(page.send(page.of(restoring.take_record), values))
     for name, content in itertools.islice(hostile.recipes(), 0, None, 3):
         check(page.send(page.of(form.read_file), {form.load: page.upload(name, content)}))

@@ -87,8 +87,8 @@ def test_a_link_fills_list_prompt_and_seed_and_says_what_it_cannot(tab, visit):
     assert shown[tab.adapter_list.stored] == [["crowned-dog", 0.55, None, None, None]]
     assert "no adapter “gone”" in shown[tab.adapter_list.notes]
     assert shown[tab.prompt] == link.prompt
-    assert shown[tab.draw_panel.seed] == 7
-    assert shown[tab.draw_panel.vary] is False
+    assert shown[tab.draw_panel.form.seed] == 7
+    assert shown[tab.draw_panel.form.vary] is False
     assert shown[tab.combining.combine]["value"] == "ties"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from personalization.page.draw_panel import say_unread
+from personalization.page.picture_form import say_unread
 from personalization.page.stack_endpoints import AxisRequest, draw_stack, sweep_stack
 
 TABLE = "a small wooden kitchen table with a vase of dried flowers, "
