@@ -29,7 +29,7 @@ def test_the_public_names_are_these_and_all_are_there() -> None:
     [
         "import personalization",
         "from personalization import CATALOG, Concept, Recipe, Run, open_photos, start",
-        "from personalization.__main__ import build_parser; build_parser()",
+        "from personalization.command_line.arguments import build_parser; build_parser()",
     ],
 )
 def test_what_needs_no_torch_does_not_load_it(line: str) -> None:

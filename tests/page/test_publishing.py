@@ -8,8 +8,8 @@ import gradio as gr
 import pytest
 from huggingface_hub import ModelCard
 
-from personalization.__main__ import main
 from personalization.bases.catalog import ASSETS
+from personalization.command_line import main
 from personalization.page.publishing_endpoints import publish_adapter
 from personalization.page.requests import _endpoint
 from tests.support import hub_server

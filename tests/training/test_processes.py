@@ -13,8 +13,8 @@ import torch
 from torch import distributed
 from torch.testing._internal.distributed.fake_pg import FakeStore
 
-from personalization.__main__ import main
 from personalization.adapters.adapter import read_tensors
+from personalization.command_line import main
 from personalization.errors import RecipeError
 from personalization.recipe import LowRank, Prior, Recipe
 from personalization.training import processes
@@ -40,7 +40,7 @@ def watch(event, args):
         written.append(str(path))
 
 sys.addaudithook(watch)
-from personalization.__main__ import main
+from personalization.command_line import main
 code = main(sys.argv[3:])
 with open(f"{notes}/{os.environ['RANK']}.json", "w") as file:
     json.dump(written, file)

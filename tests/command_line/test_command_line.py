@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from personalization.__main__ import interruption, main, path_and_weight
 from personalization.bases import CATALOG
+from personalization.command_line import main
+from personalization.command_line.meaning import path_and_weight
+from personalization.command_line.progress import interruption
 from personalization.recipe import LowRank, Recipe
 from personalization.sampling.picture_record import read_record
 from personalization.training.run import Run, State
 from tests.support import tiny
 
-PHOTOS = Path(__file__).parents[1] / "assets" / "examples" / "crowned-dog"
+PHOTOS = Path(__file__).parents[2] / "assets" / "examples" / "crowned-dog"
 RECIPE = Recipe(LowRank(rank=1), 2, checkpoint_every=1)
 DRAW = ["--prompt", "a photo of a dog", "--base", "pocket", "--steps", "1"]
 
