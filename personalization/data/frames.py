@@ -109,6 +109,16 @@ def crop(photo: Photo, size: int) -> Image.Image:
     return frame(photo, Canvas(size, size)).crop(photo)
 
 
+def square(photo: Photo, size: int, framing: Framing) -> Image.Image:
+    """What a report compares with: the square that is most like what was learned of it.
+
+    Pictures are drawn as squares, and encoders see squares: of a photo in its own shape it is the
+    largest one, around the subject where a mask says which; of one that follows its subject, what
+    is around that alone.
+    """
+    return frame(photo, Canvas(size, size, framing)).crop(photo)
+
+
 def bucket(wanted: tuple[float, float], canvas: Canvas) -> Size:
     """The size in which most of a picture of these sides is seen; of equals, the largest."""
 

@@ -11,14 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 
+import torch
 from PIL import Image
 
 from personalization.adapters import adapter as adapters
 from personalization.adapters.adapter import Adapter
 from personalization.adapters.formats import diffusers_metadata
 from personalization.bases.base import Base
+from personalization.bases.catalog import BaseSpec
 from personalization.bases.guide_loading import reference_at_hand
-from personalization.data.frames import crop
 from personalization.errors import PersonalizationError
 from personalization.evaluation import encoders, report_html
 from personalization.evaluation.encoders import EncoderPair
@@ -30,7 +31,7 @@ from personalization.evaluation.spectrum_files import part_in
 from personalization.evaluation.trained_adapter import TrainedAdapter
 from personalization.events import SliceEnded, Stage
 from personalization.files import write_atomically
-from personalization.sampling import generate
+from personalization.sampling import generate, pace
 from personalization.sampling.guides import NO_GUIDES, Guides, without_training
 from personalization.sampling.guiding import guided, usable
 from personalization.sampling.settings import Settings
@@ -80,7 +81,7 @@ def evaluating(
     settings = sampling_of(base)
     conditions = f"{base.fingerprint}/{base.spec.size}/{settings.steps}/{settings.guidance:g}"
     conditions += "/fast" if settings.fast else ""
-    crops = [crop(photo, base.spec.size) for photo in trained.photos]
+    crops = trained.squares(base.spec.size)
     guides = untrained_guides(base, crops, trained.description.kind)
     renderer = Renderer(
         _drawing(base, trained.adapter, settings, guides),
@@ -154,8 +155,19 @@ def _encoder_pair(base: Base) -> tuple[EncoderPair | None, tuple[str, ...]]:
 
 def sampling_of(base: Base) -> Settings:
     """With fewer steps than the base's own; in a few by its LoRA for it where it is slow here."""
-    steps = max(1, round(SAMPLING * base.spec.sampling.steps))
-    return generate.as_drawn(base, generate.quick(base, Settings(steps=steps)))
+    return generate.as_drawn(base, generate.quick(base, Settings(steps=_steps(base.spec))))
+
+
+def expected_seconds(
+    spec: BaseSpec, device: torch.device, *, word: bool, seconds: float = SECONDS
+) -> float | None:
+    """What a report takes, of about `seconds` where a plan is that cheap; None: not known."""
+    each = pace.previewed(spec, device, _steps(spec))
+    return each and each * Budget(seconds).afford(each, word=word).pictures(word=word)
+
+
+def _steps(spec: BaseSpec) -> int:
+    return max(1, round(SAMPLING * spec.sampling.steps))
 
 
 def untrained_guides(base: Base, crops: Sequence[Image.Image], kind: str) -> Guides:

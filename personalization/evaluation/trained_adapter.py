@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from PIL import Image
+
 from personalization.adapters.adapter import Adapter, Description
 from personalization.bases.base import Base
+from personalization.data.frames import square
 from personalization.data.photos import Photo
 from personalization.evaluation.prompts import Prompt, eval_prompts
 from personalization.evaluation.report import Cost
@@ -47,6 +50,11 @@ class TrainedAdapter:
     def description(self) -> Description:
         """What the adapter's file says of itself."""
         return self.adapter.description
+
+    def squares(self, size: int) -> list[Image.Image]:
+        """What pictures are compared with: a square of each photo, around what was learned."""
+        followed = self.description.recipe.get("framing") == "subject"
+        return [square(photo, size, "subject" if followed else "crop") for photo in self.photos]
 
     @property
     def is_word(self) -> bool:

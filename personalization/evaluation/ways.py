@@ -23,7 +23,7 @@ from personalization.adapters.adapter import Adapter
 from personalization.bases.base import Base
 from personalization.bases.catalog import BaseSpec
 from personalization.data.concept import Kind
-from personalization.data.frames import crop
+from personalization.data.frames import square
 from personalization.errors import PersonalizationError, RunError
 from personalization.evaluation import report_html
 from personalization.evaluation.comparison import Comparison
@@ -229,7 +229,7 @@ def _sheet(base: Base, run: Run, runs: dict[str, Run]) -> Generator[Stage, None,
     taught = {way: adapters.read(each.adapter_path) for way, each in runs.items()}
     rows: list[list[Image.Image]] = []
     labels: list[str] = []
-    crops = [crop(photo, base.spec.size) for photo in run.concept.photos]
+    crops = [square(photo, base.spec.size, run.recipe.framing) for photo in run.concept.photos]
     guides = untrained_guides(base, crops, run.concept.kind)
     total = len(taught) + (guides is not NO_GUIDES)
     first = next(iter(taught.values()))

@@ -42,6 +42,7 @@ from .runs import (
     keep_adapter,
     measure_part,
     pieces_of,
+    report_seconds,
     run_queue,
     show_off,
     showcase,
@@ -242,7 +243,9 @@ def train_subject(  # noqa: PLR0913 - its parameters are the interface
     yield from train(session, base, concept, recipe, notes)
 
 
-def report(session: Name, run: Name) -> Iterator[tuple[dict[str, Any], dict | None, str | None]]:
+def report(
+    session: Name, run: Name, confirm: bool = False
+) -> Iterator[tuple[dict[str, Any], dict | None, str | None]]:
     """Measure whether a finished run worked, and write the recommended strength into its adapter.
 
     Subject and prompt fidelity over the adapter's strength beside the untouched base and the real
@@ -251,6 +254,8 @@ def report(session: Name, run: Name) -> Iterator[tuple[dict[str, Any], dict | No
     Args:
         session: what train_word or train_subject returned as "session".
         run: what it returned as "run".
+        confirm: whether to begin what takes more than ten minutes on this machine, which is
+            refused otherwise, with the time that it takes.
 
     Returns:
         The status (state, done and total pictures, verdict, strength), and at the end the report
@@ -261,6 +266,8 @@ def report(session: Name, run: Name) -> Iterator[tuple[dict[str, Any], dict | No
     opened.clear_stop()
     status: dict[str, Any] = {"session": workspace.id, "run": run, "state": "measuring"}
     done = Report.open(opened.folder) if is_measured(opened) else None
+    if done is None:
+        check_confirmed(report_seconds(opened), confirm)
     if done is None and not ON_ZERO:
         for job in awaited(enqueue(workspace, opened, "measure"), REFRESH):
             if job.stage:

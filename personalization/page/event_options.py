@@ -8,6 +8,8 @@ UNQUEUED: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visi
 LATEST: dict[str, Any] = {**UNQUEUED, "trigger_mode": "always_last"}
 # Gradio notices a changed State only where the event went through the queue.
 QUEUED: dict[str, Any] = {**UNQUEUED, "queue": True, "concurrency_limit": None}
+# On ZeroGPU a request waits in Gradio's queue, whose place is shown where the work will be.
+IN_SIGHT: dict[str, Any] = {"queue": True, "api_visibility": "private", "show_progress": "minimal"}
 ON_GPU: dict[str, Any] = {"concurrency_id": "gpu", "concurrency_limit": 1}
 
 REFRESH = 1.0  # seconds between two things that a run tells of its steps: a browser draws them too

@@ -121,7 +121,11 @@ def _drawing(
     spec = spec_of(name)
     each = [(drawing_seconds(spec, one), one.count) for one in settings]
     known = sum((seconds or UNKNOWN) * count for seconds, count in each)
-    return 5 + max(MARGIN, round(1.5 * known)) + (MARGIN if guides else 0)
+    return (
+        5
+        + max(MARGIN, round(1.5 * known))
+        + (MARGIN if guides and (guides.reference or guides.structure) else 0)
+    )
 
 
 @_there
@@ -156,8 +160,14 @@ def gpu_extract(name: str, fine_tune: Path, rank: int) -> Extracted:
         return extract(base(name), read(fine_tune), rank)
 
 
+def _sweeping(name: str, plan: Sweep) -> int:
+    """Seconds to ask for: as of so many drawings."""
+    cells = tuple(cell.settings for row in plan.rows() for cell in row)
+    return _drawing(name, plan.stack, cells, None, plan.guides)
+
+
 @_there
-@spaces.GPU(duration=60)
+@spaces.GPU(duration=_sweeping)
 def gpu_sweep(name: str, plan: Sweep) -> Grid:
     """The same picture along one or two settings."""
     from personalization.sampling.sweep import sweep

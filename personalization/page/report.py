@@ -25,14 +25,13 @@ from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
 from . import html, progress
-from .event_options import ON_GPU, QUEUED, REFRESH, UNQUEUED
+from .event_options import IN_SIGHT, ON_GPU, QUEUED, REFRESH, UNQUEUED
 from .evidence import EvidencePanel
-from .gpu import REPORT
 from .loaded import ON_ZERO, base, spec_of
 from .messages import user_message
 from .progress import Pace
 from .run_queue import Job
-from .runs import enqueue, measure_part, run_queue
+from .runs import enqueue, measure_part, report_seconds, run_queue
 from .session import Visit, page_workspace
 from .uploads import publish_file
 
@@ -90,7 +89,8 @@ class ReportPanel:
         """A tick looks at what the app measures, and on ZeroGPU is a part; buttons do the rest."""
         run = [self.visitor, self.current]
         if ON_ZERO:
-            self.tick.tick(self.advance, [*run, self.turn], self.parts, **QUEUED | ON_GPU)
+            lent = {**IN_SIGHT, **ON_GPU, "show_progress_on": self.status}
+            self.tick.tick(self.advance, [*run, self.turn], self.parts, **lent)
         else:
             self.tick.tick(self.look, run, self.parts, **UNQUEUED)
         self.skip.click(self.leave, run, self.parts, **UNQUEUED)
@@ -177,7 +177,7 @@ class ReportPanel:
 
     def show(self, visit: Visit, run: Run) -> dict:
         """The report as the run's folder has it; or that there is none yet, or none to be read."""
-        report, missing = None, progress.unmeasured(REPORT)
+        report, missing = None, progress.unmeasured(report_seconds(run))
         try:
             report = Report.open(run.folder)
         except ReportError as error:

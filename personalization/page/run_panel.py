@@ -19,7 +19,7 @@ from personalization.workspaces.workspace import Workspace
 
 from . import html, progress
 from .address import Address
-from .event_options import ON_GPU, QUEUED, REFRESH, UNQUEUED
+from .event_options import IN_SIGHT, ON_GPU, QUEUED, REFRESH, UNQUEUED
 from .examples import example_result
 from .extract import Extract
 from .gpu import gpu_finish
@@ -109,7 +109,8 @@ class RunPanel:
         """A tick looks at what the app does, and on ZeroGPU it is a slice; buttons do the rest."""
         run = [self.visitor, self.current]
         if ON_ZERO:
-            self.tick.tick(self.advance, [self.visitor, self.turn], self.parts, **QUEUED | ON_GPU)
+            lent = {**IN_SIGHT, **ON_GPU, "show_progress_on": self.status}
+            self.tick.tick(self.advance, [self.visitor, self.turn], self.parts, **lent)
         else:
             self.tick.tick(self.look, [*run, self.seen], self.parts, **UNQUEUED)
         self.cancel.click(self.stop, run, self.parts, **UNQUEUED)

@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from personalization.adapters.adapter import read
+from personalization.bases import best_device
 from personalization.errors import HubError, PersonalizationError, RunError
 from personalization.evaluation.spectrum_files import TITLES
 from personalization.events import Finished, SliceEnded, Stage, StepDone
@@ -22,6 +23,7 @@ from .gpu import MARGIN, REPORT, SLICE, gpu_finish, gpu_measure, gpu_spectrum, g
 from .html import trigger
 from .lending import granted
 from .loaded import ON_ZERO, base, compute, spec_of
+from .long_work import LONG
 from .run_queue import Job, RunQueue, What
 from .stacks import draw_with, stack_of
 
@@ -111,11 +113,22 @@ def _seconds(run: Run, what: What) -> float | None:
     from personalization.training.estimate import outlook
 
     if what == "measure":
-        return REPORT
+        return report_seconds(run)
     with suppress(PersonalizationError):
         whole = outlook(base(run.base), run.recipe).seconds
         return whole and whole * (1 - run.state.step / run.recipe.steps)
     return None
+
+
+def report_seconds(run: Run) -> float:
+    """What a finished run's report takes, about; `REPORT` where that cannot be told."""
+    from personalization.evaluation.evaluate import expected_seconds
+
+    with suppress(PersonalizationError):
+        word = not run.recipe.trains_weights
+        told = expected_seconds(spec_of(run.base), best_device(), word=word, seconds=REPORT)
+        return told or REPORT
+    return REPORT
 
 
 def work(job: Job) -> None:
@@ -136,8 +149,8 @@ def work(job: Job) -> None:
     keep_adapter(workspace, run, done)
     show_off(run)
     run.clear_stop()
-    if job.then_measure:
-        run_queue().add(Job.of(workspace, run, "measure", REPORT))
+    if job.then_measure and (seconds := report_seconds(run)) <= LONG:  # else it is asked for
+        run_queue().add(Job.of(workspace, run, "measure", seconds))
 
 
 def _learn(job: Job) -> Finished | None:

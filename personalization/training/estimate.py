@@ -112,8 +112,15 @@ def estimate(spec: BaseSpec, recipe: Recipe, kept_in: torch.dtype = torch.bfloat
         prior=recipe.prior,
         gradient_checkpointing=recipe.gradient_checkpointing,
         resolution=recipe.size(spec.size),
+        framing="shape" if _apart(recipe) else "crop",
     )
     return _estimate(spec, single, kept_in)
+
+
+def _apart(recipe: Recipe) -> bool:
+    """Whether a step takes two forwards: of photos as they are, and of square class images."""
+    prior = recipe.prior
+    return recipe.framing != "crop" and prior is not None and prior.kind == "images"
 
 
 @lru_cache(maxsize=64)
@@ -136,6 +143,8 @@ def _estimate(spec: BaseSpec, recipe: Recipe, kept_in: torch.dtype) -> Estimate:
     dispatch = DISPATCH * layers * (passes + teacher / 2) + DISPATCH_ADAPTER * size.layers * passes
     if method.trains_text:
         dispatch += DISPATCH * text_layers
+    if _apart(recipe):  # as many launches once more
+        dispatch *= 2
     work = step.work
     if teacher:  # on half of the batch
         work += step.work * (1 / (3 if recomputed else 2) / 2)

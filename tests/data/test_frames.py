@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from personalization.data.frames import Canvas, Frame, bucket, buckets, crop, frame
+from personalization.data.frames import Canvas, Frame, bucket, buckets, crop, frame, square
 from personalization.data.photos import Photo
+from personalization.recipe import Framing
 from tests.data.test_photos import corners, texture
 
 SDXL = Canvas(1024, 64, "shape")
@@ -96,6 +97,22 @@ def test_the_frame_of_the_subject_is_around_its_mask_whatever_its_place():
     assert seen.share < 0.4
     cut = np.asarray(seen.mask(photo))
     assert cut.mean() / 255 > 0.5  # most of what is learned is the subject
+
+
+def test_a_report_compares_with_a_square_around_what_was_learned():
+    image = Image.new("RGB", (600, 400), "grey")
+    mask = Image.new("L", (600, 400))
+    mask.paste(255, (400, 100, 500, 200))
+    image.paste("red", (400, 100, 500, 200))
+    photo = Photo("p", image, mask)
+
+    def red(framing: Framing) -> float:
+        pixels = np.asarray(square(photo, 64, framing))
+        assert pixels.shape == (64, 64, 3)
+        return float((pixels[..., 0] > 200).mean())
+
+    assert red("subject") > 0.6
+    assert red("shape") == red("crop") == pytest.approx(100 * 100 / (400 * 400), abs=0.02)
 
 
 def test_a_small_subject_is_not_enlarged_and_one_without_a_mask_keeps_its_shape():

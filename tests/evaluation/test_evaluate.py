@@ -18,6 +18,7 @@ from personalization.events import SliceEnded, Stage
 from personalization.recipe import LowRank, Recipe
 from personalization.training.run import LossRow, Run, State
 from tests.support import tiny
+from tests.support.silence import Silence
 
 
 def test_without_a_judge_there_are_pictures_and_the_reason(tmp_path):
@@ -62,16 +63,19 @@ def test_a_run_is_measured_end_to_end_and_the_adapter_remembers_its_strength(tmp
     run = finished_run(tmp_path)
     stages: list[Stage] = []
     before = read(run.adapter_path)
-    parts = 0
+    parts, silence = 0, Silence()
     report: Report | None = None
     while report is None:
         parts += 1
-        for event in evaluate.reporting(base, run, seconds=0.0, part=0.0):
+        part = evaluate.reporting(base, run, seconds=0.0, part=0.0)
+        for event in silence.heard(base, part):
             if isinstance(event, Stage):
                 stages.append(event)
             elif isinstance(event, Report):
                 report = event
     assert parts > 2
+    assert silence.all >= 5
+    assert silence.most == 1  # of pictures in one step each, a batch
     assert stages[-1].done == stages[-1].total == report.figures.pictures
     after = read(run.adapter_path)
     assert after.sha256 == before.sha256

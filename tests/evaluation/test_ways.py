@@ -17,6 +17,7 @@ from personalization.events import StepDone
 from personalization.training.run import Run, State
 from tests.evaluation.test_evaluate import finished_run
 from tests.support import tiny
+from tests.support.silence import Silence
 
 WITHOUT = ("lokr", "full")
 
@@ -43,7 +44,11 @@ def test_each_way_is_taught_measured_and_shown_and_what_exists_is_taken(base, ru
     assert (list(runs), missing) == (["word", "lora", "unpreserved"], [])
     assert runs["unpreserved"].folder == run.folder  # it was taught without class images
     assert runs["word"].concept.placeholder_token == "<sks>"
-    events = list(ways.teaching(base, run, runs, report_seconds=0.0))
+    silence = Silence()
+    teaching = ways.teaching(base, run, runs, report_seconds=0.0)
+    events = list(silence.heard(base, teaching))
+    assert silence.all > 10
+    assert silence.most <= 2  # a step, or a row of the sheet
     taught = [event for event in events if isinstance(event, StepDone)]
     assert len(taught) == sum(each.recipe.steps for each in runs.values() if each is not run)
     spectrum = events[-1]

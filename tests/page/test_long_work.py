@@ -5,15 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from personalization.bases import CATALOG
+from personalization.data.concept import Concept
 from personalization.errors import RecipeError
+from personalization.evaluation.evaluate import expected_seconds
+from personalization.evaluation.plan import PLANS
 from personalization.page import endpoints, long_work
 from personalization.page.long_work import check_confirmed, drawing_seconds, sheet_seconds
+from personalization.page.session import workspaces
 from personalization.page.stack_endpoints import AxisRequest, draw_stack, sweep_stack
 from personalization.sampling.settings import Settings
 from personalization.sampling.sweep import Axis, Sweep
 from personalization.stacking.stack import Stack
+from personalization.training.run import Run, State
+from tests.support import tiny
 from tests.support.server import ROOT
 
 PHOTOS = sorted((ROOT / "assets" / "examples" / "crowned-dog").glob("*.png"))[:3]
@@ -57,7 +64,29 @@ def test_the_page_asks_before_a_long_sheet_and_goes_on_with_its_axes(
     assert drawn == [(({**values, panel.asked_of: ["guidance", ""]}, ("guidance", "")), True)]
 
 
-@pytest.mark.parametrize("name", ["draw", "sweep", "word", "subject"])
+def trained() -> tuple[str, str]:
+    """The session and the name of a run that is not measured."""
+    workspace = workspaces().new()
+    concept = Concept("object", "sks", "dog", tiny.photos(3))
+    recipe = CATALOG["pocket"].recipes["subject"]
+    run = Run.create(workspace.new_run_folder(concept.name), concept, recipe, "pocket")
+    run.set_state(State("finished", recipe.steps, 1.0))
+    return workspace.id, run.folder.name
+
+
+def test_what_a_report_takes_is_what_its_pictures_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    sd15, cpu = CATALOG["sd15"], torch.device("cpu")
+    monkeypatch.setattr("personalization.sampling.pace.previewed", lambda *_: 10.0)
+    least = PLANS[-1]
+    for word in (True, False):
+        told = expected_seconds(sd15, cpu, word=word, seconds=60)
+        assert told == 10 * least.pictures(word=word)  # none is as cheap as that
+    assert expected_seconds(sd15, cpu, word=False, seconds=1e6) == 10 * PLANS[0].pictures(
+        word=False
+    )
+
+
+@pytest.mark.parametrize("name", ["draw", "sweep", "word", "subject", "report"])
 def test_every_endpoint_that_works_long_asks(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(long_work, "LONG", 0.0)  # so that the pocket takes long
     photos = [str(path) for path in PHOTOS]
@@ -68,6 +97,7 @@ def test_every_endpoint_that_works_long_asks(monkeypatch: pytest.MonkeyPatch, na
         ),
         "word": lambda: next(endpoints.train_word(photos, "<w>", "dog")),
         "subject": lambda: next(endpoints.train_subject(photos, "sks", "dog")),
+        "report": lambda: next(endpoints.report(*trained())),
     }
     with pytest.raises(RecipeError, match="confirm as true") as caught:
         calls[name]()

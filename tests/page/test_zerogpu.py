@@ -51,7 +51,11 @@ def test_a_run_longer_than_one_allocation_finishes_over_several(app):
     status, adapter, pictures = train(client, 60)
     said, figures, page = client.predict(status["session"], status["run"], api_name="/report")
     own = [a for a in client.predict(status["session"], api_name="/list_adapters") if a["own"]]
+    events = client.config["dependencies"]
     client.close()
+    # The place in Gradio's queue is shown by Gradio, where a slice or a report's part will be seen.
+    shown = [event for event in events if event["show_progress"] == "minimal"]
+    assert len([event for event in shown if event["queue"] and event["show_progress_on"]]) == 4
     assert status["state"] == "finished"
     assert read(Path(adapter)).description.recipe["steps done"] == 60
     assert len(pictures) >= 3

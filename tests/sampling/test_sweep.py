@@ -25,6 +25,7 @@ from personalization.sampling.sweep import (
 from personalization.stacking.application import applied
 from personalization.stacking.stack import Slot, Stack
 from tests.support import tiny
+from tests.support.silence import Silence
 
 ASKED = Settings("a photo of a dog", seed=3, steps=3)
 
@@ -138,6 +139,14 @@ def test_many_pictures_of_each_strength_are_drawn_with_their_own_weights(base):
     drawn = batches(cells(base, "lora", 4))
     assert [len(batch) for batch in drawn] == [4] * 5
     assert all(len({cell.stack.slots[0].weight for cell in batch}) == 1 for batch in drawn)
+
+
+def test_a_sweep_is_never_silent_for_longer_than_a_batch(base):
+    plan = Sweep(Stack((Slot(lora(base, 1)),)), ASKED, Axis("guidance", (1.5, 2.0, 3.0)))
+    silence = Silence()
+    list(silence.heard(base, sweeping(base, plan)))
+    assert silence.all == 3 * ASKED.steps
+    assert silence.most == ASKED.steps
 
 
 def test_a_picture_wanted_twice_is_drawn_once(base):

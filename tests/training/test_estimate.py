@@ -201,6 +201,16 @@ def test_seconds_on_a_gpu_are_met_within_a_quarter(
     )
 
 
+def test_photos_in_their_own_shape_beside_class_images_are_dispatched_twice() -> None:
+    square = replace(lora(), prior=Prior("images"))
+    shaped, alone = (each.changed(framing="shape") for each in (square, lora()))
+    spec = CATALOG["bk-sdm-tiny"]
+    once, twice = estimate(spec, square), estimate(spec, shaped)
+    assert twice.dispatch == 2 * once.dispatch
+    assert twice.work == once.work
+    assert estimate(spec, alone).dispatch == estimate(spec, lora()).dispatch
+
+
 def test_a_full_fine_tune_takes_twenty_bytes_a_number_and_a_lora_next_to_none() -> None:
     small, whole = of_sd15("lora"), of_sd15("full")
     assert whole.trained == PARAMETERS["sd15"]["unet"]

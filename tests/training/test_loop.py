@@ -16,8 +16,10 @@ from personalization.events import Checkpointed, Finished, Preview, SliceEnded, 
 from personalization.methods import installed
 from personalization.recipe import Full, LearnedEmbedding, LowRank, Prior, Recipe
 from personalization.training import loop
+from personalization.training.previews import STEPS
 from personalization.training.run import Run
 from tests.support import tiny
+from tests.support.silence import Silence
 
 METHODS = {
     "word": Recipe(LearnedEmbedding(vectors=2), steps=6, batch_size=2, weight_decay=0.0),
@@ -105,7 +107,10 @@ def test_a_run_changes_something_and_leaves_the_base_as_it_was(base, tmp_path, n
 
 def test_events_come_in_the_order_that_they_promise(base, tmp_path):
     run = new_run(tmp_path / "run", METHODS["lora"])
-    events = list(loop.train(base, run))
+    silence = Silence()
+    events = list(silence.heard(base, loop.train(base, run)))
+    assert silence.all >= 6 + STEPS
+    assert silence.most <= STEPS  # of a preview, its pictures in one batch
     assert [e.step for e in events if isinstance(e, StepDone)] == [1, 2, 3, 4, 5, 6]
     assert [e.step for e in events if isinstance(e, Preview)] == [4]
     assert [e.step for e in events if isinstance(e, Checkpointed)] == [4, 6]
