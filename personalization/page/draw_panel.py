@@ -10,7 +10,7 @@ import gradio as gr
 
 from personalization.errors import PersonalizationError
 from personalization.sampling.picture_record import PictureRecord
-from personalization.stacking.stack import COMBINATIONS
+from personalization.stacking.stack import COMBINATIONS, Stack
 from personalization.workspaces.library import Entry
 
 from . import html
@@ -20,8 +20,8 @@ from .event_options import ON_GPU, UNQUEUED
 from .guides import usable_guides
 from .guides_panel import GuidesPanel
 from .loaded import ON_ZERO, spec_of
-from .long_work import LONG, LongWork, drawing_seconds, sentence, sheet_seconds
-from .messages import user_message
+from .long_work import LONG, LongWork, drawing_seconds, passes, sentence, sheet_seconds
+from .messages import collected, user_message
 from .picture_form import PictureForm
 from .pictures import gallery, keep
 from .places_panel import PlacesPanel
@@ -134,12 +134,17 @@ class DrawPanel:
     def too_long(self, values: Values) -> dict | None:
         """What to ask before a drawing that takes long; None for one that does not."""
         spec, settings = spec_of(values[self.adapter_list.base]), self.form.settings(values)
-        seconds = None if ON_ZERO else drawing_seconds(spec, settings)
+        stack = Stack(())
+        with collected([]):  # what is wrong with it is said when it is drawn
+            stack = self.places.stack(values)
+        seconds = None if ON_ZERO else drawing_seconds(spec, settings, stack)
         if seconds is None or seconds * settings.count <= LONG:
             return None
-        others = [f"One alone takes {html.duration(seconds)}."] if settings.count > 1 else []
+        others = passes(stack)
+        others += [f"One alone takes {html.duration(seconds)}."] if settings.count > 1 else []
         if spec.fast and not settings.fast:
-            quick = drawing_seconds(spec, replace(settings, fast=True, steps=None, guidance=None))
+            fast = replace(settings, fast=True, steps=None, guidance=None)
+            quick = drawing_seconds(spec, fast, stack)
             others.append(f"“Draw fast” takes {html.duration(quick or 0.0)} a picture.")
         what = "This" if settings.count == 1 else f"Drawing {settings.count} pictures"
         asked = self.long.ask(sentence(what, seconds * settings.count, others), {})
@@ -151,7 +156,9 @@ class DrawPanel:
         seconds = None if ON_ZERO else sheet_seconds(spec, plan)
         if seconds is None or seconds <= LONG:
             return None
-        asked = self.long.ask(sentence(f"Drawing {plan.count} pictures", seconds), {})
+        asked = self.long.ask(
+            sentence(f"Drawing {plan.count} pictures", seconds, passes(plan.stack)), {}
+        )
         return {**asked, self.asked_of: axes}
 
     def paint_unless_long(self, values: Values) -> dict:

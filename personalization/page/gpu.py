@@ -109,7 +109,7 @@ def gpu_spectrum(
 
 def _drawing(
     name: str,
-    _stack: Stack,
+    stack: Stack,
     settings: Sequence[Settings],
     _start: Start | None = None,
     guides: Guides | None = None,
@@ -119,8 +119,8 @@ def _drawing(
     15 at least; what guides a picture is loaded first.
     """
     spec = spec_of(name)
-    each = [(drawing_seconds(spec, one), one.count) for one in settings]
-    known = sum((seconds or UNKNOWN) * count for seconds, count in each)
+    each = [(drawing_seconds(spec, one, stack), one.count) for one in settings]
+    known = sum((seconds or UNKNOWN * stack.passes) * count for seconds, count in each)
     return (
         5
         + max(MARGIN, round(1.5 * known))

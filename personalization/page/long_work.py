@@ -18,6 +18,7 @@ from .loaded import ON_ZERO
 
 if TYPE_CHECKING:
     from personalization.sampling.sweep import Sweep
+    from personalization.stacking.stack import Stack
 
 LONG = 600.0  # seconds, from which on it asks
 SIZES = SMALLER  # pixels a side of the photos that are offered
@@ -56,19 +57,20 @@ class LongWork:
         }
 
 
-def drawing_seconds(spec: BaseSpec, settings: Settings) -> float | None:
-    """Of one picture on this machine, as far as it can be told."""
+def drawing_seconds(spec: BaseSpec, settings: Settings, stack: Stack | None = None) -> float | None:
+    """Of one picture on this machine, as far as it can be told; with a stack at most."""
     from personalization.sampling.pace import picture
 
     usual = settings.fast and spec.fast.sampling if spec.fast else spec.sampling
     own = usual or spec.sampling
     guidance = own.guidance if settings.guidance is None else settings.guidance
-    return picture(spec, best_device(), Sampling(settings.steps or own.steps, guidance))
+    seconds = picture(spec, best_device(), Sampling(settings.steps or own.steps, guidance))
+    return seconds and seconds * (stack.passes if stack else 1)
 
 
 def sheet_seconds(spec: BaseSpec, plan: Sweep) -> float | None:
     """Of all pictures of a sweep, each by its own settings."""
-    each = [drawing_seconds(spec, cell.settings) for row in plan.rows() for cell in row]
+    each = [drawing_seconds(spec, c.settings, c.stack) for row in plan.rows() for c in row]
     return None if None in each else sum(seconds or 0.0 for seconds in each)
 
 
@@ -80,6 +82,14 @@ def check_confirmed(seconds: float | None, confirm: bool) -> None:
             "same.",
             field="confirm",
         )
+
+
+def passes(stack: Stack) -> list[str]:
+    """Where the model is asked more than once at a step: how often, and what for."""
+    if stack.passes == 1:
+        return []
+    what = "place" if stack.has_regions else "adapter"
+    return [f"Each step asks the model up to {stack.passes} times, once for each {what}."]
 
 
 def sentence(what: str, seconds: float, others: Sequence[str] = ()) -> str:

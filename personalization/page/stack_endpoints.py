@@ -173,7 +173,7 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
     settings = Settings(
         prompt, negative, seed, count, steps or None, guidance, scheduler or None, fast=fast
     )
-    seconds = drawing_seconds(spec_of(base), settings.check())
+    seconds = drawing_seconds(spec_of(base), settings.check(), stack)
     check_confirmed(seconds and seconds * count, confirm)
     asked = asked_for(reference, structure, owner)
     guides, missing = usable_guides(base, asked, settings.check())

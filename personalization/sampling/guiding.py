@@ -58,7 +58,7 @@ def _referring(base: Base, reference: Reference, doubled: bool) -> Iterator[None
     try:
         unet._load_ip_adapter_weights([adapter.weights], low_cpu_mem_usage=False)
         _weigh(unet, adapter.spec, reference)
-        with answering(unet, _seeing(unet.forward, states, nothing, doubled)):
+        with _read_once(unet), answering(unet, _seeing(unet.forward, states, nothing, doubled)):
             yield
     finally:
         processors, projection, kind = before
@@ -76,6 +76,30 @@ def _weigh(unet: Any, spec: ReferenceSpec, reference: Reference) -> None:
             processor.scale = [reference.weight if reached else 0.0]
 
 
+@contextmanager
+def _read_once(unet: Any) -> Iterator[None]:
+    """What the reference becomes on its way into each attention is the same at every step."""
+    read = [unet.encoder_hid_proj]
+    for processor in unet.attn_processors.values():
+        read += [*getattr(processor, "to_k_ip", ()), *getattr(processor, "to_v_ip", ())]
+    with ExitStack() as undo:
+        for module in read:
+            undo.enter_context(answering(module, _kept(module.forward)))
+        yield
+
+
+def _kept(forward: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The call, which for what it was asked last says the same again."""
+    last: list[Any] = []
+
+    def kept(asked: Any) -> Any:
+        if not last or last[0] is not asked:
+            last[:] = asked, forward(asked)
+        return last[1]
+
+    return kept
+
+
 def _seeing(
     forward: Callable[..., Any], states: Tensor, nothing: Tensor, doubled: bool
 ) -> Callable[..., Any]:
@@ -84,12 +108,17 @@ def _seeing(
     states, nothing: (pictures, ...) of the references, and of no picture in their place.
     """
 
+    seen: dict[int, list[Tensor]] = {}
+
     def seeing(sample: Tensor, *args: Any, **kwargs: Any) -> Any:
-        count = len(sample) // 2 if doubled else len(sample)
-        rows = states[None].expand(count, *states.shape)
-        if doubled:
-            rows = torch.cat([nothing[None].expand_as(rows), rows])
-        added = {**(kwargs.pop("added_cond_kwargs", None) or {}), "image_embeds": [rows.to(sample)]}
+        if len(sample) not in seen:
+            count = len(sample) // 2 if doubled else len(sample)
+            rows = states[None].expand(count, *states.shape)
+            if doubled:
+                rows = torch.cat([nothing[None].expand_as(rows), rows])
+            seen[len(sample)] = [rows.to(sample)]
+        added = kwargs.pop("added_cond_kwargs", None) or {}
+        added = {**added, "image_embeds": seen[len(sample)]}
         return forward(sample, *args, added_cond_kwargs=added, **kwargs)
 
     return seeing

@@ -148,6 +148,13 @@ class Stack:
         """Whether any adapter counts in a part of the picture alone."""
         return any(slot.region for slot in self.active)
 
+    @property
+    def passes(self) -> int:
+        """How often the denoiser is asked at a step, at most: for each region, for each adapter."""
+        if self.has_regions:
+            return len(self.by_region())
+        return max(1, len(self.active)) if self.combine == "composite" else 1
+
     def said(self, prompt: str) -> str:
         """The prompt and the regions' own, which may call what it does not."""
         regions = (slot.region for slot in self.active)

@@ -1,11 +1,15 @@
-"""Ways to combine a subject and a style on the pocket, K-LoRA among them.
+"""Ways to combine adapters on the pocket: a subject and a style, beside a third, two subjects.
 
-    python -m tests.benchmarks.combinations --work DIR [--json FILE] [--pairs N] [--count N]
+    python -m tests.benchmarks.combinations --work DIR [--json FILE] [--count N]
 
-Held-out subjects and held-out styles by the default recipes. A picture is compared with the world's
-own drawings of that subject in that style, by the report's encoder, as a share of what those have
-among themselves; and named as one of the pairs of these subjects and styles. K-LoRA (Ouyang et al.
-2025, arXiv 2502.18461) is here and not in the package unless it wins.
+Held-out subjects and styles by the default recipes, drawn with every way that the package has, with
+K-LoRA and CMLoRA (`newer_ways`) and, for two subjects, with a region for each. A picture is
+compared with the world's own drawings of every subject in every style, by the report's encoder: how
+much nearer it is to its subject's than to the others', to its style's, and to the prompt, each as a
+share of what real drawings have. Of two subjects it is asked whether both are there, one in each
+half.
+
+A pair that is drawn is in --json at once, and what is there is not drawn again.
 """
 
 from __future__ import annotations
@@ -13,16 +17,18 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from personalization import bases
@@ -30,22 +36,33 @@ from personalization.adapters.adapter import Adapter, read
 from personalization.bases.base import Base
 from personalization.evaluation.encoders import encoder_pair
 from personalization.evaluation.metrics import interval
+from personalization.files import write_atomically
 from personalization.pocket.world import SUBJECTS
 from personalization.pocket.world import draw as draw_scene
-from personalization.sampling.generate import draw_each
+from personalization.sampling.generate import draw, draw_each
 from personalization.sampling.settings import Settings
-from personalization.stacking import merged_weights
-from personalization.stacking.application import answering, applied, weights
+from personalization.stacking.application import applied
+from personalization.stacking.regions import HALVES, Region
 from personalization.stacking.stack import COMBINATIONS, Slot, Stack
 
+from . import regions
 from .fidelity import SPEC, STEPS, cases, photos_of, train
-from .regions import TOKENS, called
+from .newer_ways import cmlora, klora
+from .regions import TOKENS, called, half
 from .start import processor
 
 STYLES = {"pixel art": "<pxa>", "blueprint": "<blu>", "stained glass": "<stg>", "halftone": "<hft>"}
-PLACES = ("on the beach", "in the snow", "in the forest", "in the city")
-ALPHA, BETA = 1.5, 0.5  # of K-LoRA's scale over time, as its authors have them
+PLACES = {"beach": "on the beach", "snow": "in the snow", "forest": "in the forest",
+          "city": "in the city"}  # fmt: skip
 SEED, SHOWN = 2026, 8
+GROUPS = ("subject and style", "beside another subject", "two subjects")
+MAIN = {  # what ways are ranked by, and what else is told
+    GROUPS[0]: ("subject × style", ("subject", "style")),
+    GROUPS[1]: ("subject × style", ("subject", "style")),
+    GROUPS[2]: ("both", ("one at least",)),
+}
+Row = dict[str, Any]
+"""group, adapters, way, seconds of a picture, and the figures by name."""
 
 
 def adapter_of(name: str, folder: Path) -> Adapter:
@@ -59,122 +76,217 @@ def adapter_of(name: str, folder: Path) -> Adapter:
     return read(path)
 
 
-def chosen_subject(subject: Tensor, style: Tensor, gamma: float, passed: float, k: int) -> bool:
-    """K-LoRA's choice for a layer: whether the subject's change is taken, else the style's.
-
-    subject, style: the two changes; gamma: the sum of all |subject| over that of all |style|;
-    passed: the share of the steps that is over, 0 to 1; k: the product of both ranks.
-    """
-    strongest = [delta.abs().flatten().topk(min(k, delta.numel())).values.sum()
-                 for delta in (subject, style)]  # fmt: skip
-    scale = ALPHA * passed + BETA
-    return bool(strongest[0] / gamma > strongest[1] * scale)
-
-
-@contextmanager
-def klora(base: Base, subject: Slot, style: Slot, ranks: tuple[int, int]) -> Iterator[None]:
-    """The text encoders with the sum; the denoiser layer by layer and step by step with one."""
-    stack = Stack((subject, style))
-    alone = []
-    for slot in stack.slots:
-        layers = merged_weights.layers(base, Stack((slot,)))
-        kept = [layer for layer in layers if not layer.is_text]
-        alone.append(merged_weights.values(base, kept, Stack((slot,))))
-    text = [layer for layer in merged_weights.layers(base, stack) if layer.is_text]
-    deltas = [{p: (v - p).float() for p, v in values.items()} for values in alone]
-    size = [sum(float(d.abs().sum()) for d in each.values()) for each in deltas]
-    gamma, k, forward = size[0] / size[1], math.prod(ranks), base.denoiser.forward
-    made: dict[float, dict[nn.Parameter, Tensor]] = {}
-
-    def at(passed: float) -> dict[nn.Parameter, Tensor]:
-        found = {}
-        for p in {**alone[0], **alone[1]}:
-            if p in alone[0] and p in alone[1]:
-                first = chosen_subject(deltas[0][p], deltas[1][p], gamma, passed, k)
-                found[p] = alone[0][p] if first else alone[1][p]
-            else:
-                found[p] = alone[0][p] if p in alone[0] else alone[1][p]
-        return found
-
-    def choosing(sample: Tensor, timestep: Any, *args: Any, **more: Any) -> Any:
-        passed = 1 - float(torch.as_tensor(timestep).max()) / 1000
-        if passed not in made:
-            made[passed] = at(passed)
-        with weights(made[passed]):
-            return forward(sample, timestep, *args, **more)
-
-    summed = weights(merged_weights.values(base, text, stack))
-    with base.lock, summed, answering(base.denoiser, choosing):
-        yield
+def asked() -> list[tuple[str, tuple[str, ...]]]:
+    """Group and adapters of all that is drawn: every subject and style as soon as can be."""
+    names, styles = list(TOKENS)[:4], list(STYLES)
+    turns = [(i, (i + j) % 4) for j in range(4) for i in range(4)]
+    pairs = [(names[i], styles[k]) for i, k in turns]
+    beside = [(names[i], styles[k], names[(i + 1) % 4]) for i, k in turns[:8]]
+    found: list[tuple[str, tuple[str, ...]]] = [(GROUPS[0], pair) for pair in pairs]
+    found += [(GROUPS[1], three) for three in beside]
+    return found + [(GROUPS[2], pair) for pair in itertools.combinations(names, 2)]
 
 
-class Judge:
+def ways_of(group: str) -> list[str]:
+    """K-LoRA is for a subject and a style; a place for each is for two subjects."""
+    more = {GROUPS[0]: ["K-LoRA"], GROUPS[1]: [], GROUPS[2]: ["K-LoRA", "regions"]}[group]
+    return [*COMBINATIONS, "CMLoRA", *more]
+
+
+def combined(base: Base, way: str, slots: Sequence[Slot]) -> AbstractContextManager[None]:
+    """The base drawing with these adapters in that way."""
+    if way == "K-LoRA":
+        return klora(base, slots)
+    if way == "CMLoRA":
+        return cmlora(base, slots, STEPS)
+    return applied(base, Stack(tuple(slots), combine=way))
+
+
+class StyledJudge:
     """The world's own drawings of each subject in each style, as means of unit vectors."""
 
-    def __init__(self, subjects: list[str]) -> None:
-        self.encoder = encoder_pair(SPEC).subject
-        self.pairs = list(itertools.product(subjects, STYLES))
-        seen = [self.encoder.images(self.real(pair, SEED)) for pair in self.pairs]
-        self.means = normalize(torch.stack([each.mean(0) for each in seen]), dim=-1)
+    def __init__(self) -> None:
+        self.encoders = encoder_pair(SPEC)
+        self.subjects, self.styles = list(TOKENS)[:4], list(STYLES)
+        pairs = itertools.product(self.subjects, self.styles)
+        seen = [self.see(self.real(*pair, SEED)).mean(0) for pair in pairs]
+        self.means: Tensor = normalize(torch.stack(seen), dim=-1).reshape(4, 4, -1)
 
-    def real(self, pair: tuple[str, str], seed: int) -> list[Image.Image]:
-        scenes = SUBJECTS[pair[0]].scenes(SHOWN, seed)
-        return [draw_scene(replace(scene, style=pair[1]), 128) for scene in scenes]
+    def see(self, pictures: Sequence[Image.Image]) -> Tensor:
+        return self.encoders.subject.images(pictures)
 
-    def figures(self, pair: tuple[str, str], pictures: list[Image.Image]) -> dict[str, float]:
-        """Likeness to the pair's drawings; how often subject, style and both are named right."""
-        found = self.encoder.images(pictures) @ self.means.T
-        said = [self.pairs[int(i)] for i in found.argmax(1)]
-        own = self.encoder.images(self.real(pair, SEED + 1)) @ self.means.T
-        at = self.pairs.index(pair)
-        count = len(pictures)
+    def real(self, subject: str, style: str, seed: int) -> list[Image.Image]:
+        scenes = SUBJECTS[subject].scenes(SHOWN, seed)
+        places = itertools.cycle(PLACES)
+        at = (replace(s, style=style, place=next(places), backdrop=None) for s in scenes)
+        return [draw_scene(scene, 128) for scene in at]
+
+    def nearer(self, pair: tuple[str, str], pictures: Sequence[Image.Image]) -> Tensor:
+        """(2,): to the own subject's drawings than to the others', to the own style's."""
+        i, k = self.subjects.index(pair[0]), self.styles.index(pair[1])
+        likeness = torch.einsum("nd,ikd->ik", self.see(pictures), self.means) / len(pictures)
+        own = likeness[i, k]
+        return torch.stack([
+            own - (likeness[:, k].sum() - own) / 3, own - (likeness[i].sum() - own) / 3
+        ])  # fmt: skip
+
+    def prompt(self, subject: str, pictures: Sequence[Image.Image]) -> Tensor:
+        """Likeness to what was asked for, at the places in turn."""
+        texts = self.encoders.prompt.texts(
+            [f"a photo of a {SUBJECTS[subject].class_noun} {place}" for place in PLACES.values()]
+        )
+        seen = self.encoders.prompt.images(pictures)
+        return (seen * texts.repeat(len(pictures) // len(texts), 1)).sum(1).mean()
+
+    def figures(self, names: Sequence[str], pictures: Sequence[Image.Image]) -> dict[str, float]:
+        pair = names[0], names[1]
+        real = self.real(*pair, SEED + 1)
+        subject, style = (self.nearer(pair, pictures) / self.nearer(pair, real)).tolist()
+        prompt, most = (float(self.prompt(pair[0], each)) for each in (pictures, real))
+        product = min(1.0, max(0.0, subject)) * min(1.0, max(0.0, style))
         return {
-            "likeness": float(found[:, at].mean() / own[:, at].mean()),
-            "subject": sum(s == pair[0] for s, _ in said) / count,
-            "style": sum(s == pair[1] for _, s in said) / count,
-            "both": said.count(pair) / count,
+            "subject": subject,
+            "style": style,
+            "subject × style": product,
+            "prompt": prompt,
+            "prompt of real": most,
         }
 
 
-def drawn(way: str, subject: Slot, style: Slot, prompts: list[str]) -> list[Image.Image]:
-    base, seeds = bases.load(SPEC), list(range(len(prompts)))
-    ranks = subject.adapter.description.rank, style.adapter.description.rank
-    stack = Stack((subject, style), combine="sum" if way == "klora" else way)
-    with klora(base, subject, style, ranks) if way == "klora" else applied(base, stack):
-        return draw_each(base, prompts, seeds, Settings(steps=STEPS))
+class HalvesJudge:
+    """Whether two subjects are there, each in a half, whichever it is."""
+
+    def __init__(self) -> None:
+        self.judge = regions.Judge()
+        self.prompts = encoder_pair(SPEC).prompt
+
+    def figures(self, names: Sequence[str], pictures: Sequence[Image.Image]) -> dict[str, float]:
+        left, right = (self.judge.says([half(p, at) for p in pictures]) for at in (0, 64))
+        seen = [{a, b} for a, b in zip(left, right, strict=True)]
+        nouns = " and ".join(f"a {SUBJECTS[name].class_noun}" for name in names)
+        texts = self.prompts.texts([f"a photo of {nouns} {place}" for place in PLACES.values()])
+        said = self.prompts.images(pictures) * texts.repeat(len(pictures) // len(texts), 1)
+        return {
+            "both": sum(set(names) <= each for each in seen) / len(seen),
+            "one at least": sum(bool(set(names) & each) for each in seen) / len(seen),
+            "prompt": float(said.sum(1).mean()),
+        }
+
+
+def prompts_of(group: str, names: Sequence[str], count: int) -> list[str]:
+    """At the places in turn."""
+    if group == GROUPS[2]:
+        words, style = " and ".join(map(called, names)), ""
+    else:
+        words, style = called(names[0]), f", {STYLES[names[1]]} style"
+    places = itertools.islice(itertools.cycle(PLACES.values()), count)
+    return [f"a photo of {words} {place}{style}" for place in places]
+
+
+def drawn(
+    group: str, names: Sequence[str], way: str, folder: Path, count: int
+) -> list[Image.Image]:
+    base = bases.load(SPEC)
+    slots = [Slot(adapter_of(name, folder)) for name in names]
+    if way == "regions":
+        return in_regions(base, names, slots, count)
+    prompts = prompts_of(group, names, count)
+    with combined(base, way, slots):
+        return draw_each(base, prompts, range(count), Settings(steps=STEPS))
+
+
+def in_regions(
+    base: Base, names: Sequence[str], slots: Sequence[Slot], count: int
+) -> list[Image.Image]:
+    """A half for each; the places in turn, with the seeds that the other ways have."""
+    placed = tuple(
+        replace(slot, region=Region(box, f"a photo of {called(name)}"))
+        for slot, box, name in zip(slots, (HALVES["left"], HALVES["right"]), names, strict=True)
+    )
+    stack = Stack(placed)
+    with applied(base, stack):
+        return [
+            draw(base, Settings(place, seed=seed, steps=STEPS), stack=stack)[0].image
+            for seed, place in zip(range(count), itertools.cycle(PLACES.values()), strict=False)
+        ]
+
+
+def strip(pictures: Sequence[Image.Image]) -> Image.Image:
+    return Image.fromarray(np.hstack([np.asarray(picture) for picture in pictures]))
+
+
+@cache
+def judge_of(group: str) -> StyledJudge | HalvesJudge:
+    return HalvesJudge() if group == GROUPS[2] else StyledJudge()
+
+
+def measured(rows: list[Row], folder: Path, count: int, path: Path | None) -> None:
+    """Draw what `rows` lack, way after way, and write them as they come."""
+    done = {(row["group"], *row["adapters"], row["way"]) for row in rows}
+    for group, names in asked():
+        for way in ways_of(group):
+            if (group, *names, way) in done:
+                continue
+            started = time.process_time()
+            pictures = drawn(group, names, way, folder, count)
+            seconds = (time.process_time() - started) / count
+            figures = judge_of(group).figures(names, pictures)
+            strip(pictures).save(folder / f"{'-'.join(names)}-{way}.png")
+            rows.append(
+                {"group": group, "adapters": list(names), "way": way, "seconds": seconds, **figures}
+            )
+            if path:
+                result = {"processor": processor(), "pictures of each": count, "rows": rows}
+                write_atomically(path, json.dumps(result, indent=1) + "\n")
+        print(group, *names, sep=", ", flush=True)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """By group and way: means with intervals over its adapters, and the difference to the sum's."""
+    lines = []
+    for group in GROUPS:
+        some = [row for row in rows if row["group"] == group]
+        by_way = {
+            way: {tuple(row["adapters"]): row for row in some if row["way"] == way}
+            for way in dict.fromkeys(row["way"] for row in some)
+        }
+        for way, own in by_way.items():
+            told = [f"{name} {said}" for name, said in told_of(group, own, by_way["sum"]).items()]
+            lines.append(f"{group}, {way}, {len(own)}: " + "; ".join(told))
+    return "\n".join(lines)
+
+
+def told_of(group: str, own: Mapping[Any, Row], summed: Mapping[Any, Row]) -> dict[str, str]:
+    """A way's figures in words; of the first of them also what the sum has less, pair by pair."""
+    main, others = MAIN[group]
+    rows = list(own.values())
+    told = {name: spread([row[name] for row in rows]) for name in (main, *others, "seconds")}
+    real = [row["prompt of real"] for row in rows if "prompt of real" in row]
+    told["prompt"] = spread([row["prompt"] for row in rows], real or None)
+    both = [key for key in own if key in summed]
+    told[f"{main}, more than the sum"] = spread([own[k][main] - summed[k][main] for k in both])
+    return told
+
+
+def spread(values: Sequence[float], over: Sequence[float] | None = None) -> str:
+    """The mean with its interval, or the ratio of two means."""
+    if len(values) < 2:
+        return ", ".join(f"{value:.3f}" for value in values)
+    found = interval(torch.tensor(values), None if over is None else torch.tensor(over))
+    return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--json", type=Path, help="write the figures here, beside what it has")
     parser.add_argument("--work", type=Path, required=True, help="keep the adapters here")
-    parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--count", type=int, default=8, help="pictures of each pair and way")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    judge, ways = Judge(list(TOKENS)), [*COMBINATIONS, "klora"]
-    # Each subject and each style as soon as can be, whatever the number of pairs.
-    names, styles = list(TOKENS), list(STYLES)
-    pairs = [(names[i], styles[(i + j) % 4]) for j in range(4) for i in range(4)]
-    found: dict[str, list[dict[str, float]]] = {way: [] for way in ways}
-    for pair in pairs[: arguments.pairs]:
-        subject, style = (Slot(adapter_of(name, arguments.work)) for name in pair)
-        places = [PLACES[i % len(PLACES)] for i in range(arguments.count)]
-        prompts = [f"a photo of {called(pair[0])} {p}, {STYLES[pair[1]]} style" for p in places]
-        for way in ways:
-            found[way].append(judge.figures(pair, drawn(way, subject, style, prompts)))
-        said = {way: round(found[way][-1]["likeness"], 2) for way in ways}
-        print(pair, said, flush=True)
-        table = {
-            way: {name: vars(interval(torch.tensor([each[name] for each in every])))
-                  if len(every) > 1 else every[0][name] for name in every[0]}
-            for way, every in found.items()
-        }  # fmt: skip
-        if arguments.json:
-            result = {"processor": processor(), "pairs": len(found["sum"]), "ways": table}
-            arguments.json.write_text(json.dumps(result | {"by pair": found}, indent=1) + "\n")
-    for way, figures in table.items():
-        print(way, figures)
+    path = arguments.json
+    rows: list[Row] = json.loads(path.read_text())["rows"] if path and path.exists() else []
+    measured(rows, arguments.work, arguments.count, path)
+    print(table(rows))
 
 
 if __name__ == "__main__":

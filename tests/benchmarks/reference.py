@@ -1,19 +1,20 @@
 """What a reference picture and a structure map give on the pocket, without any training.
 
-    python -m tests.benchmarks.reference [--json FILE] [--only PART ...]
+    python -m tests.benchmarks.reference [--json FILE] [--only PART ...] [--work DIR]
 
 Twelve held-out subjects of the drawn world, one picture of each. `subjects`: subject fidelity
 between the untouched base's and that of real drawings of the same prompts, prompt fidelity beside
 the base's. `edges`, `depth`: how much of a map's silhouette is drawn where the map has it, and of
-depth how often what is nearer is in front. `costs`: seconds of a picture with a guide beside those
-without, in turn. `trained`: a ready LoRA with a photo of its subject beside it.
+depth how often what is nearer is in front; `edges aside`, `depth aside`: the same of maps whose
+subject is smaller and at one side, where nothing is drawn by itself. `costs`: seconds of a picture
+with a guide beside those without, in turn. `trained`: LoRAs with a photo of their subject beside.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,19 +27,16 @@ import torch
 from PIL import Image
 
 from personalization import bases
-from personalization.adapters.adapter import read
-from personalization.bases.catalog import ASSETS, CATALOG
+from personalization.bases.catalog import CATALOG
 from personalization.evaluation.encoders import encoder_pair
-from personalization.evaluation.prompts import eval_prompts
+from personalization.evaluation.metrics import interval
 from personalization.pocket.structure import depth
 from personalization.pocket.world import SUBJECTS, Scene, mask
 from personalization.pocket.world import draw as draw_scene
-from personalization.sampling.generate import draw, draw_each
+from personalization.sampling.generate import draw
 from personalization.sampling.guides import NO_GUIDES, Guides, Reference, Structure
-from personalization.sampling.guiding import guided
 from personalization.sampling.settings import Settings
-from personalization.stacking.application import applied
-from personalization.stacking.stack import Slot, Stack
+from tests.benchmarks.reference_beside import trained_figures
 from tests.benchmarks.start import processor
 
 SEED = 2026
@@ -46,6 +44,7 @@ SPEC = CATALOG["pocket"]
 NEAREST = {"owl": "bird", "elephant": "bear", "snail": "frog", "rocket": "boat"}
 PLACES = (("beach", "on the beach"), ("snow", "in the snow"))
 COLOUR, DARK = 40, 110  # levels: more chroma is figure, so is what is darker; a shadow is neither
+ASIDE, SMALL = (0.27, 0.73), 0.5  # where a figure stands, and how tall, that is not in the middle
 PAIRS = 2000  # of points whose order is asked, a picture
 ROUNDS = 7  # of costs
 Found = dict[str, list[float]]
@@ -126,7 +125,7 @@ def map_of(kind: str, scene: Scene, weight: float) -> Guides:
     return Guides(structure=Structure(draw_scene(scene, 128), "edges", weight))
 
 
-def structure_figures(base: Any, kind: str, weight: float) -> Found:
+def structure_figures(base: Any, kind: str, weight: float, *, aside: bool = False) -> Found:
     """IoU of the drawn silhouette with the map's, and their order, with the map and without it.
 
     "world": the same of the world's own drawing of the scene, which is the most that is measured.
@@ -134,6 +133,8 @@ def structure_figures(base: Any, kind: str, weight: float) -> Found:
     found: Found = {}
     for number, subject in enumerate(SUBJECTS.values()):
         scene = replace(subject.scenes(1, SEED)[0], place="plain", backdrop="white")
+        if aside:
+            scene = replace(scene, x=ASIDE[number % 2], scale=SMALL)
         asked = np.asarray(mask(scene, 128)) > 127
         text = f"a photo of a red {noun_of(subject)} on a plain white background"
         settings = Settings(text, seed=number)
@@ -172,67 +173,41 @@ def cost_figures(base: Any) -> Found:
     return found
 
 
-def trained_figures(base: Any, encoders: Any) -> Found:
-    """The ready subject's LoRA at its best weight, alone and with a photo beside it.
-
-    By prompt: both fidelities as shares, each at most one, multiplied, as the reports rank.
-    """
-    adapter = read(ASSETS / "adapters" / "crowned-dog.safetensors")
-    folder = ASSETS / "examples" / "crowned-dog"
-    photos = [Image.open(path).convert("RGB") for path in sorted(folder.glob("[0-9]*.png"))]
-    prompts = eval_prompts(adapter.description, 8)
-    own = encoders.subject.images(photos)
-    texts = encoders.prompt.texts([prompt.of_class for prompt in prompts])
-    among = own @ own.T
-    real = float((among.sum() - among.trace()) / (among.numel() - len(own)))
-
-    def drawn(strength: float, weight: float) -> list[Image.Image]:
-        guides = Guides(Reference((photos[0],), weight)) if weight else NO_GUIDES
-        words = [prompt.of_subject if strength else prompt.of_class for prompt in prompts]
-        stack = Stack((Slot(adapter, strength),) if strength else ())
-        guidance = base.spec.sampling.guidance
-        with applied(base, stack), guided(base, guides, guidance=guidance):
-            return draw_each(base, words, range(len(words)))
-
-    def fidelities(pictures: Sequence[Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
-        subject = (encoders.subject.images(pictures) @ own.T).mean(1)
-        return subject, (encoders.prompt.images(pictures) * texts).sum(1)
-
-    plain = fidelities(drawn(0.0, 0.0))[1]
-    found: Found = {}
-    for strength in (0.8, 1.0):
-        for weight in (0.0, 0.3, 0.6, 1.0):
-            subject, prompt = fidelities(drawn(strength, weight))
-            product = (subject / real).clamp(max=1) * (prompt / plain.mean()).clamp(max=1)
-            found[f"LoRA {strength:g}, reference {weight:g}"] = product.tolist()
-    return found
-
-
 def summary(values: Sequence[float]) -> dict[str, float]:
-    return {"mean": statistics.fmean(values), "least": min(values), "most": max(values)}
+    found = interval(torch.tensor(values))
+    return {
+        "mean": found.mean, "low": found.low, "high": found.high,
+        "least": min(values), "most": max(values),
+    }  # fmt: skip
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parts = ("subjects", "edges", "depth", "costs", "trained")
+    parts = ("subjects", "edges", "depth", "edges aside", "depth aside", "costs", "trained")
     parser.add_argument("--weight", type=float, default=1.0, help="of a reference, and of a map")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts, metavar="PART")
     parser.add_argument("--json", type=Path, help="write the figures here, beside what it has")
+    parser.add_argument("--work", type=Path, help="keep the trained adapters here")
     arguments = parser.parse_args()
+    folder = arguments.work or Path(tempfile.mkdtemp())
+    folder.mkdir(parents=True, exist_ok=True)
     base, encoders = bases.load(SPEC), encoder_pair(SPEC)
     measures = {
         "subjects": lambda: subject_figures(base, encoders, arguments.weight),
         "edges": lambda: structure_figures(base, "edges", arguments.weight),
         "depth": lambda: structure_figures(base, "depth", arguments.weight),
+        "edges aside": lambda: structure_figures(base, "edges", arguments.weight, aside=True),
+        "depth aside": lambda: structure_figures(base, "depth", arguments.weight, aside=True),
         "costs": lambda: cost_figures(base),
-        "trained": lambda: trained_figures(base, encoders),
+        "trained": lambda: trained_figures(folder, encoders),
     }
     told = arguments.json.read_text() if arguments.json and arguments.json.exists() else "{}"
     result = json.loads(told) | {"processor": processor()}
     for part in arguments.only:
         figures = {name: summary(values) for name, values in measures[part]().items()}
         for name, figure in figures.items():
-            print(f"{part}: {name} {figure['mean']:.3f}", flush=True)
+            said = f"{figure['mean']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+            print(f"{part}: {name} {said}", flush=True)
         result[part] = {"weight": arguments.weight, **figures}
         if arguments.json:
             arguments.json.write_text(json.dumps(result, indent=1) + "\n")

@@ -40,14 +40,20 @@ from .fidelity import SPEC, cases, photos_of, train
 from .start import processor
 
 PAIRS = (("checkers", "valentine"), ("duchess", "taxi"))
-TOKENS = {"checkers": "sks", "valentine": "ohwx", "duchess": "zwx", "taxi": "plstps"}
+CHOOSING = (("pocket", "earl grey"), ("peanut", "waddles"))  # what the settings are chosen on
+WORDS = ("sks", "ohwx", "zwx", "plstps")
+TOKENS = {
+    name: word
+    for pairs in (PAIRS, CHOOSING)
+    for name, word in zip((*pairs[0], *pairs[1]), WORDS, strict=True)
+}
 PLACES = ("on the beach", "in the snow", "in the forest", "in the city")
 SEED, SHOWN = 2026, 24
 
 
 def adapter_of(name: str, folder: Path) -> Adapter:
     """Taught here, unless the folder has it."""
-    path = folder / f"{name}.safetensors"
+    path = folder / f"{name.replace(' ', '-')}.safetensors"
     if not path.exists():
         known = {case.name: case for case in cases() if case.group == "LoRA, prior images"}
         case = replace(known[name], placeholder_token=TOKENS[name])

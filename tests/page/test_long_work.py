@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
+from personalization.adapters.adapter import Adapter, Description
 from personalization.bases import CATALOG
 from personalization.data.concept import Concept
 from personalization.errors import RecipeError
@@ -18,12 +20,19 @@ from personalization.page.session import workspaces
 from personalization.page.stack_endpoints import AxisRequest, draw_stack, sweep_stack
 from personalization.sampling.settings import Settings
 from personalization.sampling.sweep import Axis, Sweep
-from personalization.stacking.stack import Stack
+from personalization.stacking.regions import HALVES, Box, Region
+from personalization.stacking.stack import Slot, Stack
 from personalization.training.run import Run, State
 from tests.support import tiny
 from tests.support.server import ROOT
 
 PHOTOS = sorted((ROOT / "assets" / "examples" / "crowned-dog").glob("*.png"))[:3]
+
+
+def adapter(box: Box | None) -> Slot:
+    about = Description("lora", "sd1", title="a dog")
+    region = Region(box, "a dog") if box else None
+    return Slot(Adapter(about, {"x": torch.zeros(1)}), region=region)
 
 
 def sweep(*guidance: float) -> Sweep:
@@ -35,6 +44,29 @@ def test_a_sheet_takes_what_its_pictures_take() -> None:
     one = drawing_seconds(sd15, Settings("a dog", steps=30, guidance=4.0))
     assert one
     assert sheet_seconds(sd15, sweep(4.0, 4.0, 4.0)) == pytest.approx(3 * one)
+
+
+@pytest.mark.parametrize(
+    ("stack", "passes"),
+    [
+        (Stack((adapter(HALVES["left"]), adapter(HALVES["right"]))), 2),
+        (Stack((adapter(HALVES["left"]), adapter(None))), 2),  # and what is outside of it
+        (Stack((adapter(None), adapter(None), adapter(None)), combine="composite"), 3),
+        (Stack((adapter(None), adapter(None))), 1),
+    ],
+)
+def test_a_picture_takes_as_long_as_the_stack_asks_the_model_often(
+    stack: Stack, passes: int
+) -> None:
+    sd15, settings = CATALOG["sd15"], Settings("a dog", steps=30)
+    alone = drawing_seconds(sd15, settings)
+    assert alone
+    assert drawing_seconds(sd15, settings, stack) == pytest.approx(passes * alone)
+    assert ("up to" in " ".join(long_work.passes(stack))) == (passes > 1)
+    plan = Sweep(stack, settings, Axis("guidance", (4.0, 5.0)))
+    of_two = drawing_seconds(sd15, replace(settings, guidance=4.0), stack)
+    assert of_two
+    assert sheet_seconds(sd15, plan) == pytest.approx(2 * of_two)
 
 
 def test_a_program_is_refused_with_the_time_until_it_confirms() -> None:
