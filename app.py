@@ -38,7 +38,12 @@ from personalization.page.housekeeping import keep_tidy
 from personalization.page.loaded import ON_ZERO, compute, device, spec_of, wait_until_ready
 from personalization.page.machine import Machine, first_start
 from personalization.page.main_thread import serve
-from personalization.page.messages import collected, raised, user_message
+from personalization.page.messages import (
+    collected,
+    keep_values_out_of_the_log,
+    raised,
+    user_message,
+)
 from personalization.page.report import last_result
 from personalization.page.runs import run_queue
 from personalization.page.session import Values, Visit, remembered, workspaces
@@ -233,6 +238,7 @@ def main() -> None:
     os.umask(0o077)  # what it writes, no other user of the machine reads
     lock = served.take(Path(get_upload_folder()))
     logging.basicConfig()
+    keep_values_out_of_the_log()
     logging.getLogger("app").setLevel(logging.INFO)  # what the owner wants to know
     if ON_ZERO:
         wait_until_ready()  # ZeroGPU packs what is on the device before the launch

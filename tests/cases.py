@@ -1,7 +1,8 @@
 """What people bring, counted: ``python -m tests.cases``.
 
 Thirty-eight inputs that others have reported as failing, here or in programs like this one: adapter
-files, photos and masks, words and prompts, programs. Each is proven by the tests named beside it,
+files, photos and masks, words and prompts, programs; and seventeen ways to harm a visitor or the
+app that were found by trying (`tests.safety_cases`). Each is proven by the tests named beside it,
 which compare with a reference (an untouched pipeline, PEFT, plain arithmetic) or look for the
 sentence that is due. A case is right when all of its tests pass; the last line says how many are.
 """
@@ -14,6 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+
+from tests.safety_cases import SAFETY
 
 OTHERS, STRICT = "adapters/test_other_programs.py", "adapters/test_strict_readers.py"
 IMAGES, MASKS, WORDS = "data/test_image_file.py", "data/test_mask_file.py", "data/test_words.py"
@@ -244,6 +247,7 @@ CASES: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
         "a byte order mark in a caption",
         ((WORDS, "test_what_nobody_sees_is_no_part_of_a_caption"),),
     ),
+    **SAFETY,
 }
 
 

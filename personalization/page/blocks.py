@@ -6,14 +6,18 @@ private event is no more trustworthy than what it sends to an endpoint.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
 import gradio as gr
+from anyio import CapacityLimiter
+from anyio.lowlevel import RunVar
+from gradio.blocks import BlocksConfig
 from gradio.utils import get_upload_folder
 
-from personalization.data.image_file import check_pixels
+from personalization.data.image_file import AT_ONCE, check_pixels
 from personalization.errors import PhotoError
 
 from .fetching import fetched_in, is_address
@@ -26,11 +30,30 @@ MAX_DATA = 2**26  # of one that is a file's content (data:...)
 MAX_PARTS = 20_000  # of all that one request holds: texts, numbers, lists, objects
 MAX_DEPTH = 32
 MAX_NUMBER = 2**63
+_DECODERS: RunVar[CapacityLimiter] = RunVar("decoders")
 MISSHAPED = "What was sent is not what this takes. Load the page again, and enter it anew."
+
+
+class PageConfig(BlocksConfig):
+    """What a page is made of. Gradio copies it for each session, which is each tab and program.
+
+    Beside the components a session would have a description of each, which takes a tenth of a
+    second and megabytes, and in it all that was sent last: for links that bring a page back as it
+    was, which the app does not give out (`stack_link` is its own).
+    """
+
+    def __copy__(self) -> BlocksConfig:
+        config = super().__copy__()
+        config.config_for_block = lambda *_: {}
+        return config
 
 
 class Page(gr.Blocks):
     """Gradio's Blocks with a border around what it runs."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.default_config = PageConfig(self)
 
     def queue(self, *args: Any, **named: Any) -> Page:
         """Gradio's, which says with the place where it takes no more."""
@@ -59,7 +82,9 @@ class Page(gr.Blocks):
             if visitor := _whose(block_fn, inputs):
                 await anyio.to_thread.run_sync(remember_files, visitor, inputs, answer["data"])
             return answer
-        except gr.Error:
+        except gr.Error as error:
+            # Gradio's own repeat what was sent, which may be a prompt or the key to a workspace.
+            error.print_exception = False
             raise
         except Exception as error:
             raise gr.Error(user_message(error), print_exception=False) from error
@@ -72,8 +97,9 @@ class Page(gr.Blocks):
             if any(map(is_address, paths_in(inputs))):
                 folder = Path(get_upload_folder())
                 inputs = await anyio.to_thread.run_sync(fetched_in, inputs, folder)
-            check_pictures(block_fn, inputs)
-            return await super().preprocess_data(block_fn, inputs, *args, **named)
+            decoders = _decoders() if check_pictures(block_fn, inputs) else nullcontext()
+            async with decoders:
+                return await super().preprocess_data(block_fn, inputs, *args, **named)
         except PhotoError as error:
             raise _refused(str(error)) from error
         except Exception as error:
@@ -112,12 +138,25 @@ def check_count(block_fn: Any, inputs: list[Any]) -> None:
         raise _refused(f"{len(inputs)} values came, and this takes {len(block_fn.inputs)}{named}.")
 
 
-def check_pictures(block_fn: Any, inputs: list[Any]) -> None:
-    """Raise `PhotoError` for a picture that Gradio would decode, and that is too large."""
+def check_pictures(block_fn: Any, inputs: list[Any]) -> int:
+    """How many pictures Gradio would decode. Raises `PhotoError` for one that is too large."""
+    count = 0
     for part, value in zip(block_fn.inputs, inputs, strict=False):
         if isinstance(part, (gr.Image, gr.ImageEditor)):
             for path in paths_in(value):
                 check_pixels(uploaded(path), Path(path).name)
+                count += 1
+    return count
+
+
+def _decoders() -> CapacityLimiter:
+    """Of requests whose pictures are decoded, no more at once than memory is meant for."""
+    try:
+        return _DECODERS.get()
+    except LookupError:  # the first of this event loop
+        limiter = CapacityLimiter(AT_ONCE)
+        _DECODERS.set(limiter)
+        return limiter
 
 
 def _whose(block_fn: Any, inputs: list[Any]) -> str:

@@ -20,6 +20,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .messages import log_unforeseen
+
 SAFE = ("GET", "HEAD")
 MAX_BODY = 64 * 2**20  # bytes of a request
 MAX_UPLOAD = 2**30  # bytes of one with files, each of which Gradio counts
@@ -63,11 +65,14 @@ class Door:
         said = headers.get("origin") or headers.get("referer", "")
         if foreign or not (safe or is_own(said, headers)):
             scope = {**scope, "headers": [h for h in scope["headers"] if h[0] != b"cookie"]}
-        await self.app(
-            scope,
-            _counted(receive, MAX_UPLOAD if "/upload" in scope["path"] else MAX_BODY),
-            _to_strangers(send, private=private) if foreign else send,
-        )
+        try:
+            await self.app(
+                scope,
+                _counted(receive, MAX_UPLOAD if "/upload" in scope["path"] else MAX_BODY),
+                _to_strangers(send, private=private) if foreign else send,
+            )
+        except Exception as error:  # the answer is 500 by now; the server would log its words
+            log_unforeseen(error)
 
 
 def is_own(address: str, headers: Headers) -> bool:

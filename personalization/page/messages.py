@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -29,12 +30,22 @@ def user_message(error: BaseException) -> str:
         return worker_ended(error) or str(error.message)
     if problem := disk_problem(error):
         return problem
-    where = "".join(traceback.format_tb(error.__traceback__))
-    logging.getLogger("app").error("unforeseen: %s\n%s", type(error).__name__, where)
+    log_unforeseen(error)
     return (
         f"Something went wrong that the app did not foresee ({type(error).__name__}). "
         "What was saved is kept: continue, or start again."
     )
+
+
+def log_unforeseen(error: BaseException) -> None:
+    """Its name and its place, for the owner, and nothing of what it says."""
+    where = "".join(traceback.format_tb(error.__traceback__))
+    logging.getLogger("app").error("unforeseen: %s\n%s", type(error).__name__, where)
+
+
+def keep_values_out_of_the_log() -> None:
+    """Gradio warns of values that a component does not have, and repeats them; nobody needs it."""
+    warnings.filterwarnings("ignore", module=r"gradio\b")
 
 
 @contextmanager

@@ -103,7 +103,7 @@ def _tile(each: Belonging, now: float) -> str:
     buttons = ""
     if each.kind == "adapter" and not each.error:
         buttons += _button("Rename", "rename", each.kind, each.name)
-    if each.kind == "run" and not each.error:
+    if each.kind == "run" and each.about:  # its recipe can be read, whatever else is damaged
         buttons += _button("Keep as preset", "keep", each.kind, each.name)
     buttons += _button("×", "delete", each.kind, each.name, title=f"Delete {each.title}")
     return (

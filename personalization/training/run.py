@@ -354,4 +354,4 @@ def _why_not(folder: Path, error: OSError | ValidationError) -> str:
         )
     why = f"{'.'.join(map(str, faults[0]['loc']))}: {faults[0]['msg']}" if faults else ""
     why = why or getattr(error, "strerror", "")  # without its path, which names the workspace
-    return f"{folder.name} holds no run that can be read ({why})."
+    return f"{folder.name} holds no run that can be read ({why}). Delete it, and start a new one."

@@ -21,6 +21,7 @@ from personalization.files import PART, read_header
 from personalization.sampling.picture_record import read_record
 from personalization.training.run import Run
 from personalization.workspaces import library, presets
+from personalization.workspaces.damage import damaged, is_whole_png
 from personalization.workspaces.library import Entry
 from personalization.workspaces.presets import Presets
 from personalization.workspaces.workspace import Workspace
@@ -42,7 +43,7 @@ FOLDERS: dict[Kind, str] = {kind: f"{kind}s" for kind in KINDS}
 
 @dataclass(frozen=True)
 class Belonging:
-    """A piece of a workspace. One that cannot be read has a sentence in `error`."""
+    """A piece of a workspace. What is damaged of it, and what can be done, stands in `error`."""
 
     kind: Kind
     name: str  # by which it is deleted; an adapter's is the library's
@@ -181,6 +182,7 @@ def _run(name: str, path: Path) -> Belonging:
     try:
         run = Run.open(path)
         state, words, method = run.state, run.record.concept, run.recipe.method_name
+        faults = damaged(run)
     except RunError as error:
         return Belonging("run", name, path, path.name, size, when, error=str(error))
     noun = "" if method == "textual_inversion" else words.class_noun
@@ -193,7 +195,8 @@ def _run(name: str, path: Path) -> Belonging:
         size,
         when,
         f"{METHODS[method]}, step {state.step} of {run.recipe.steps}",
-        next((picture for picture in pictures if picture.is_file()), None),
+        next((picture for picture in pictures if is_whole_png(picture)), None),
+        " ".join(faults),
     )
 
 
@@ -230,8 +233,10 @@ def _photo(name: str, path: Path) -> Belonging:
     try:
         with Image.open(path, formats=["PNG"]) as file:
             title = str(file.info.get("name", path.name))
+        if not is_whole_png(path):
+            raise ValueError("it is cut")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        error = "This photo cannot be read: its file is damaged."
+        error = "This photo is damaged. Add it again, and delete this one."
     picture = None if error else path
     return Belonging("photo", name, path, title, _size(path), _changed(path), "", picture, error)
 
@@ -239,7 +244,7 @@ def _photo(name: str, path: Path) -> Belonging:
 def _picture(name: str, path: Path) -> Belonging:
     record = read_record(path)
     title = record.prompt if record else path.name
-    error = "" if record else "This picture cannot be read, or holds no record."
+    error = "" if record else "This picture is damaged, or holds no record: draw it again."
     about = f"seed {record.seed}" if record else ""
     picture = path if record else None
     return Belonging(

@@ -325,7 +325,8 @@ class Workspaces:
                 f"{self.lifetime / 86400:.0f} days. A new one starts empty."
             )
         workspace = Workspace(folder, self.quota)
-        workspace.touch()
+        with suppress(OSError):  # a home that is full or read-only can be looked at all the same
+            workspace.touch()
         return workspace
 
     def expire(self, now: float | None = None) -> int:

@@ -5,7 +5,7 @@
 The app runs as a process of its own. It is sent adapters, photos, records in pictures, recipes,
 masks, each field of each endpoint and each event of the page with what does not belong there, and
 addresses of files that are nobody's business. Counted: what was answered by a sentence, or done, or
-refused by the server; what was answered in Python's words, broke off, or took over ten seconds;
+refused by the server; what was answered in Python's words, broke off, or took over five seconds;
 what gave away a secret that lies in another's workspace, in the environment and beside the app;
 what was executed, by the app or, where the page shows it all in Chromium, in the page.
 """
@@ -36,7 +36,9 @@ from tests.support import hostile
 from tests.support.results import conclude
 from tests.support.server import App, running
 
-HANG = 10.0  # seconds
+HANG = 5.0  # seconds
+# The recorded run is shown as it went, in ten seconds: its answer comes bit by bit, and ends then.
+SHOWN_SLOWLY = ("replay", "replay_1")
 
 
 @dataclass
@@ -46,6 +48,7 @@ class Found:
     sent: Counter[str] = field(default_factory=Counter)
     how: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
+    unforeseen: list[str] = field(default_factory=list)  # what was sent where nobody foresaw it
     slowest: float = 0.0
 
 
@@ -89,6 +92,8 @@ class Sender:
                 self.find_dead()
         self.found.sent[kind] += 1
         took = time.monotonic() - started
+        if event["api_name"] in SHOWN_SLOWLY:
+            return said
         self.found.slowest = max(self.found.slowest, took)
         if took > HANG:
             self.found.faults.append(f"{took:.0f} s: {what}")
@@ -144,6 +149,7 @@ class Sender:
             self.found.faults.append(f"Python's words: {what}: {text[:300]}")
         elif "did not foresee" in text:
             self.found.how["by a sentence, unforeseen"] += 1
+            self.found.unforeseen.append(what)
         elif status >= 500 and '"error"' not in text:
             self.found.faults.append(f"{status}: {what}: {text[:200]}")
         elif status >= 400 or '"error": null' in text.replace('":null', '": null'):
@@ -323,8 +329,9 @@ def measure(*, browser: bool) -> dict[str, Any]:
         found = sender.found
         if Path(mark).exists():
             found.faults.append("a file was executed")
-        if secret in log or mine.id in log or other.id in log:
-            found.faults.append("the log holds a secret, or the name of a workspace")
+        for line in log.splitlines():
+            if any(key in line for key in (secret, mine.id, other.id)):
+                found.faults.append(f"in the log: {line[:300]}".replace(secret, "SECRET"))
         if not alive:
             found.faults.append("the app answers no more")
         if ran:
@@ -336,6 +343,7 @@ def measure(*, browser: bool) -> dict[str, Any]:
         "slowest answer, seconds": round(found.slowest, 2),
         "memory at most, MB": memory // 2**20,
         "executed in the page": ran if browser else "not looked at",
+        "unforeseen": [each.replace(folder, "HOME") for each in found.unforeseen],
         "faults": [each.replace(folder, "HOME") for each in found.faults],
     }
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.benchmarks.hostile import Sender
 from tests.support.browser import (
     FRAME,
     LONG,
@@ -133,6 +135,13 @@ def test_a_run_can_be_cancelled_and_continued(page):
     expect(page.locator("#word-gallery img").first).to_be_visible(timeout=LONG)
 
 
+def is_live(page):
+    """Whether the run of the word tab goes on before one's eyes."""
+    expect(page.locator("#word-status")).to_contain_text("Step", timeout=LONG)
+    step = page.locator("#word-status").inner_text()
+    expect(page.locator("#word-status")).not_to_have_text(step)
+
+
 def test_a_run_goes_on_when_the_page_closes_and_is_found_live(browser, app):
     joins = []
     with visiting(browser, app.url) as page:
@@ -154,13 +163,13 @@ def test_a_run_goes_on_when_the_page_closes_and_is_found_live(browser, app):
         expect(page.locator("#subject-status")).to_contain_text("Number 2 in the queue")
         expect(page.locator("#subject-status")).to_contain_text("a run of yours is before it")
 
-        visitor = page.context
-        page.close()
-        page = visitor.new_page()
+        page.reload()
+        is_live(page)
+        first, page = page, page.context.new_page()
         page.goto(app.url)
-        expect(page.locator("#word-status")).to_contain_text("Step", timeout=LONG)
-        step = page.locator("#word-status").inner_text()
-        expect(page.locator("#word-status")).not_to_have_text(step)  # it is live
+        is_live(page)
+        first.close()
+        is_live(page)
         page.locator("#word-cancel").click()
         expect(page.locator("#word-continue")).to_be_visible(timeout=LONG)
         open_tab(page, "Teach a subject")
@@ -213,6 +222,22 @@ def test_the_page_does_not_scroll_sideways(page, width):
         open_tab(page, tab)
         wide = page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width
+
+
+def test_nothing_that_was_sent_stands_in_the_log_and_no_other_site_does_anything(app):
+    sender = Sender(app, secret := secrets.token_hex(16))
+    for event in sender.events:
+        if not event["queue"] and event["api_visibility"] != "public":
+            sender.direct(event, [secret] * len(event["inputs"]))
+    log = app.log.read_text()
+    assert secret not in log
+    assert not [each.name for each in (app.home / "workspaces").iterdir() if each.name in log]
+    elsewhere = {"origin": "https://elsewhere.example"}
+    files = {"files": ("a.png", b"1" * 100)}
+    assert sender.client.post("/upload", files=files, headers=elsewhere).status_code == 403
+    assert sender.client.post("/upload", files=files).status_code == 200  # a program
+    told = sender.client.get(f"{app.url}/monitoring/summary")
+    assert told.status_code in (403, 404), "what was done, and how often, is told to nobody"
 
 
 def readable_by_others(folder: Path) -> list[Path]:

@@ -63,6 +63,21 @@ def test_what_the_documents_link_to_is_there():
     assert missing == set()
 
 
+def test_the_tests_that_the_documents_name_are_there():
+    named = {
+        (file, test)
+        for path in DOCUMENTS
+        for file, test in re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", path.read_text())
+    }
+    assert len(named) > 20
+    missing = {
+        f"{file}::{test}"
+        for file, test in named
+        if not (ROOT / file).exists() or f"def {test}" not in (ROOT / file).read_text()
+    }
+    assert missing == set()
+
+
 def test_the_lines_for_spaces_are_those_of_the_configuration_reference():
     front = yaml.safe_load(README.split("---")[1])
     assert set(front) <= REFERENCE

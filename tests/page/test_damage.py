@@ -1,23 +1,32 @@
-"""A damaged file in a workspace costs what it holds; the page opens with all the rest."""
+"""A damaged file in a workspace costs what it holds; the page opens with the rest, and says so."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from html import escape
 from pathlib import Path
 
 import gradio as gr
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from safetensors.torch import load_file, save_file
 
+from personalization.adapters.adapter import HEADER
 from personalization.bases.catalog import ASSETS
 from personalization.data.concept import Concept
 from personalization.data.photos import Photo
 from personalization.errors import RunError
+from personalization.evaluation.report import FORMAT
+from personalization.files import read_header
+from personalization.page import things_html
 from personalization.page.session import workspaces
 from personalization.recipe import LearnedEmbedding, Recipe
+from personalization.sampling.picture_record import KEY, read_record
 from personalization.training.run import LossRow, Run, State
 from personalization.workspaces.belongings import belongings
 from personalization.workspaces.workspace import Workspace
@@ -112,11 +121,39 @@ def whole() -> Iterator[Workspace]:
     PHOTOS[0].image.save(folder / "pictures" / "0.png")
     PHOTOS[0].image.save(folder / "previews" / "step-000001-0.png")
     shutil.copy(READY.with_suffix("") / "0.png", workspace.pictures / "a.png")
-    (folder / "report.json").write_text("{}")
+    (folder / "report.json").write_text(json.dumps({"format": FORMAT, "verdict": "It knows it."}))
     (folder / "report.html").write_text("<p>")
     workspace.presets.keep("a", recipe)
     yield workspace
     workspace.delete()
+
+
+# What is said of it under “Your things”, in the row of the piece that it belongs to: what is wrong
+# with it, and what can be done. Of what a kill may leave as well nothing can be said.
+SAID: dict[str, tuple[str, str]] = {
+    "run.json": ("run", "can be read .*Delete it, and start a new one"),
+    "run.json of a later version": ("run", "later version of the app. Update the app"),
+    "a later recipe": ("run", "can be read .*Delete it, and start a new one"),
+    "state.json": ("run", "can be read .*Delete it, and start a new one"),
+    "state.json of a later version": ("run", "later version of the app. Update the app"),
+    "the log": ("run", "Its log is damaged after step 0 of 1: the curve ends there"),
+    "the checkpoint": ("run", "Its checkpoint is damaged: .* start it anew"),
+    "the run's adapter": ("run", "Its adapter is damaged: take the copy .*start it anew"),
+    "the run's photo": ("run", "1 of its photos is damaged or gone: start it anew"),
+    "the run's picture": ("run", "1 of its pictures is damaged or gone: the others are shown"),
+    "a preview": ("run", "1 of its pictures is damaged or gone: the others are shown"),
+    "the report": ("run", "Its report is damaged: measure again"),
+    "the report of a later version": ("run", "Its report is of a later version .*measure again"),
+    "the library's file": ("adapter", "mine.safetensors .*(Download it again|again)"),
+    "a drawn picture": ("picture", "This picture is damaged, .*draw it again"),
+    "a photo": ("photo", "This photo is damaged. Add it again"),
+    "a preset": ("preset", "not a recipe that the app wrote. Save one here"),
+    "a preset of a later version": (
+        "preset",
+        "saved by a later version of the app. Update the app",
+    ),
+}
+UNSEEN = ("gone", "the report's page", "in the trash", "among the")
 
 
 @pytest.mark.parametrize("what", DAMAGE)
@@ -124,6 +161,7 @@ def test_the_page_opens_and_says_what_is_damaged(whole: Workspace, what: str):
     import app
 
     (key, *others) = whole.photo_keys()
+    assert not [each for each in belongings(whole) if each.error]
     before = {path for path in whole.folder.rglob("*") if path.is_file()}
     DAMAGE[what](whole.folder)
     left = {path for path in whole.folder.rglob("*") if path.is_file()} & before
@@ -132,21 +170,31 @@ def test_the_page_opens_and_says_what_is_damaged(whole: Workspace, what: str):
     values |= {app.kept_list: [["mine", 1.0, None, None]]}
     reply = app.arrive(values, AT_THE_DOOR)
     assert reply[app.word_tab.photos.keys] == [key, *others]
-    found = {each.kind for each in belongings(whole)}
-    assert "photo" in found
+    found = belongings(whole)
+    assert "photo" in {each.kind for each in found}
     assert all(path.exists() for path in left), "what is damaged is not deleted by itself"
+    kind, said = SAID.get(what) or SAID.get(what.partition(" is ")[0], ("", ""))
+    wrong = {each.kind: each.error for each in found if each.error}
+    if not any(sign in what for sign in UNSEEN):
+        assert wrong.keys() == {kind}, wrong
+        assert re.search(said, wrong[kind]), wrong
+        shown = things_html.listing(found, found, (), 0.0)
+        assert escape(wrong[kind]) in shown
 
 
-def test_a_photo_of_the_form_that_is_damaged_is_left_out(whole: Workspace):
+@pytest.mark.parametrize("damage", [cut, zeroed])
+def test_a_photo_of_the_form_that_is_damaged_is_left_out(whole: Workspace, damage):
     import app
 
     keys = whole.photo_keys()
-    (whole.folder / "photos" / f"{keys[0]}.png").write_bytes(b"")
+    damage(f"photos/{keys[0]}.png")(whole.folder)
     values = {part: part.default_value for part in app.stored}
     values |= {app.browser: whole.id, app.kept_word.keys: keys}
     reply = app.arrive(values, AT_THE_DOOR)
     assert reply[app.word_tab.photos.keys] == keys[1:]
-    assert [each.error for each in belongings(whole) if each.kind == "photo" and each.error]
+    wrong = {each.kind: each.error for each in belongings(whole) if each.error}
+    assert wrong.keys() == {"photo"}
+    assert re.search(SAID["a photo"][1], wrong["photo"])
 
 
 @pytest.mark.parametrize("damage", [cut, zeroed])
@@ -160,3 +208,19 @@ def test_a_thing_of_a_later_version_says_that_the_app_is_to_be_updated(whole: Wo
     DAMAGE["run.json of a later version"](whole.folder)
     (run,) = (each for each in belongings(whole) if each.kind == "run")
     assert "a later version of the app. Update the app" in run.error
+
+
+def test_what_a_later_version_adds_to_log_picture_and_adapter_is_passed_over(whole: Workspace):
+    drawn, mine = whole.pictures / "a.png", whole.folder / "adapters" / "mine.safetensors"
+    log = whole.folder / FILES["the log"]
+    log.write_text(json.dumps(json.loads(log.read_text()) | {"new": 1}) + "\n")
+    record, info = read_record(drawn), PngInfo()
+    assert record
+    info.add_text(KEY, json.dumps(record.to_dict() | {"new": 1}))
+    Image.open(drawn).save(drawn, pnginfo=info)
+    header, tensors = read_header(mine).metadata, load_file(mine)
+    header[HEADER] = json.dumps(json.loads(header[HEADER]) | {"new": 1})
+    save_file(tensors, mine, metadata=header)
+    assert not [each for each in belongings(whole) if each.error]
+    assert read_record(drawn) == record
+    assert whole.runs()[0].losses() == [LossRow(1, 0.5, None, 1.0)]

@@ -27,9 +27,13 @@ async def say_cookies(request: Request) -> JSONResponse:
     return answer
 
 
+async def stumble(request: Request) -> JSONResponse:
+    raise KeyError(request.query_params["said"])
+
+
 @pytest.fixture
 def site() -> Iterator[TestClient]:
-    routes = [Route("/act", say_cookies, methods=["GET", "POST"])]
+    routes = [Route("/act", say_cookies, methods=["GET", "POST"]), Route("/stumble", stumble)]
     with TestClient(Starlette(routes=routes, lifespan=behind_the_door), PUBLIC) as client:
         client.cookies.set("session", "signed in")
         yield client
@@ -101,3 +105,11 @@ def test_addresses_of_a_network_of_ones_own_are_private():
 @pytest.mark.parametrize("path", ["/act%00", "/%00", "/stream/%00/a"])
 def test_a_name_with_a_nul_is_that_of_nothing(site: TestClient, path: str):
     assert site.get(path).status_code == 404
+
+
+def test_what_the_server_stumbles_over_is_logged_by_its_place_alone(site: TestClient, caplog):
+    answer = site.get("/stumble", params={"said": "a secret"})
+    assert (answer.status_code, answer.text) == (500, "Internal Server Error")
+    assert "KeyError" in caplog.text
+    assert "test_door.py" in caplog.text
+    assert "secret" not in caplog.text

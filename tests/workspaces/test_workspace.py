@@ -18,6 +18,7 @@ from personalization.data.photos import Photo
 from personalization.errors import PhotoError, RunError, WorkspaceError
 from personalization.recipe import LowRank, Recipe
 from personalization.training.run import Run
+from personalization.workspaces.belongings import belongings
 from personalization.workspaces.workspace import Workspace, Workspaces, default_root
 from tests.support import tiny
 
@@ -274,6 +275,20 @@ def test_a_disk_that_keeps_nothing_is_said_and_nothing_half_made_is_left(
         Run.create(workspace.new_run_folder("sks dog"), concept, RECIPE, "pocket")
     assert not list((workspace.folder / "runs").iterdir())
     assert not workspace.photo_keys()
+
+
+def test_a_home_that_cannot_be_written_can_be_looked_at(workspaces, workspace, monkeypatch):
+    (key,) = workspace.save_photos([photo()])
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for name in ("utime", "fsync", "mkdir", "open", "rename", "replace"):
+        monkeypatch.setattr(os, name, refuse)
+    again = workspaces.open(workspace.id)
+    assert again.photo_keys() == [key]
+    assert [each.name for each in belongings(again)] == [f"{key}.png"]
+    assert again.library.list()
 
 
 def test_a_home_that_cannot_be_made_names_the_variable_to_set(tmp_path):
