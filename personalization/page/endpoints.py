@@ -20,7 +20,7 @@ from personalization.training import presets
 from personalization.training.base_selection import options
 from personalization.training.presets import Purpose
 from personalization.training.run import Run
-from personalization.training.start import check_new
+from personalization.training.start import check_new, fitted
 from personalization.workspaces.workspace import Workspace
 
 from . import html
@@ -74,7 +74,8 @@ def confirmed(base: str, recipe: Recipe, confirm: bool) -> Recipe:
     """The recipe, where it takes less than ten minutes or is confirmed. Raises `RecipeError`."""
     from personalization.training.estimate import outlook
 
-    check_confirmed(outlook(loaded(base), recipe).seconds, confirm)
+    taken = fitted(loaded(base), recipe, shared=ON_ZERO)
+    check_confirmed(outlook(loaded(base), taken).seconds, confirm)
     return recipe
 
 

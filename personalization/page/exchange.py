@@ -126,7 +126,7 @@ class FromHub:
         chosen = {*self.adapter_list.inputs, self.found, self.choice}
         then(self.add.click(self.take, chosen, [*outputs, self.notes], **BUSY))
         inputs = set(self.adapter_list.inputs)
-        then(self.ready.click(self.take_ready, inputs, [*outputs, self.notes], **BUSY))
+        then(self.ready.click(self.take_ready, inputs, outputs, **BUSY))
 
     def for_base(self, spec: BaseSpec) -> dict:
         """What others made for it."""
@@ -139,10 +139,9 @@ class FromHub:
             visit = listed.visit(values)
             every = {each.key: each for each in ready_for(spec_of(visit.base))}
             entry = take_known(visit, every[event.key])
-            shown = listed.with_row(visit, listed.rows_in(values), entry.name)
-        except PersonalizationError as error:
-            return {self.notes: html.problems([user_message(error)])}
-        return {**shown, self.notes: ""}
+            return listed.with_row(visit, listed.rows_in(values), entry.name)
+        except PersonalizationError as error:  # beside the list: the part on the Hub is folded
+            return {listed.notes: html.problems([user_message(error)])}
 
     def list_files(self, name: str, token: gr.OAuthToken | None) -> dict:
         """What the repository has, each file as its header describes it."""

@@ -239,6 +239,7 @@ class TrainingTab:
         """What to ask before a run that takes long; None for one that does not."""
         from personalization.training.estimate import outlook, quicker
 
+        recipe = fitted(loaded(base), recipe, shared=ON_ZERO)  # as the estimate has it
         seconds = outlook(loaded(base), recipe).seconds
         if ON_ZERO or seconds is None or seconds <= LONG:
             return None

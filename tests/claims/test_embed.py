@@ -6,10 +6,13 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import FrameLocator, Page, expect
 
+from personalization.bases.ready import READY
+from tests.support import random_adapters, real_base
 from tests.support.browser import FRAME, LONG, chromium, open_tab, visiting
 from tests.support.hub_server import Repository, hub
 from tests.support.server import ROOT, running
@@ -18,10 +21,24 @@ pytestmark = pytest.mark.browser
 DOGS = (ROOT / "assets" / "adapters" / "crowned-dog.safetensors").read_bytes()
 
 
+def with_ready_adapter(folder: Path) -> dict[str, Repository]:
+    """A real base, and the first of the adapters that are ready for it; the second is gone."""
+    pixels, _ = READY["sd1"]
+    made = random_adapters.make(rank=4).described(family="sd1", placeholder_token="PIXARFK")
+    made.save(folder / pixels.file)
+    content = {pixels.file: (folder / pixels.file).read_bytes()}
+    return {
+        real_base.NAME: real_base.repository(folder / "base"),
+        pixels.checkpoint.source: Repository(content, revisions=None),
+    }
+
+
 @pytest.fixture(scope="module")
 def app(tmp_path_factory):
+    served = with_ready_adapter(tmp_path_factory.mktemp("served"))
+    served["someone/dogs"] = Repository({"dog.safetensors": DOGS})
     with (
-        hub({"someone/dogs": Repository({"dog.safetensors": DOGS})}) as server,
+        hub(served) as server,
         running(tmp_path_factory.mktemp("app"), HF_ENDPOINT=server.url, HF_HUB_OFFLINE="0") as app,
     ):
         yield app
@@ -109,6 +126,24 @@ def test_a_copied_link_opens_the_same_stack_for_somebody_else(app, browser):
         page.locator("#stack-advanced").get_by_text("Advanced").click()
         expect(page.locator("#stack-seed input")).to_have_value("7")
         open_tab(page, "Teach a word")  # the tabs are all there
+
+
+def test_on_a_real_base_a_ready_adapter_is_a_click_away_and_what_is_gone_is_said(app, browser):
+    with visiting(browser, app.url, app.url) as page:
+        page.locator("#base").get_by_text("Choose the base").click()
+        page.locator("#base-own textarea, #base-own input").first.fill(real_base.NAME)
+        page.locator("#base-load").click()
+        expect(page.locator("#head")).to_contain_text("real-one", timeout=LONG)
+        open_tab(page, "Stack adapters")
+        chips = page.locator("#stack-ready button.chip")
+        expect(chips).to_have_count(2, timeout=LONG)
+        chips.filter(has_text="LCM-LoRA").click()
+        expect(page.locator("#stack-list-notes")).to_contain_text(
+            "latent-consistency", timeout=LONG
+        )
+        chips.filter(has_text="Pixel art").click()
+        # Beneath the pocket's own two, of which it says that they are for another base.
+        expect(page.locator("#slot-2")).to_contain_text("PIXARFK", timeout=LONG)
 
 
 def test_the_post_shows_the_recording_and_draws_with_its_stacks(app, browser, post):

@@ -13,6 +13,8 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 
 from personalization.adapters.adapter import read
+from tests.support import real_base
+from tests.support.hub_server import hub
 from tests.support.scheduler import Scheduler, scheduler, token
 from tests.support.server import ROOT, App, running
 
@@ -30,10 +32,15 @@ def space(tmp_path_factory):
         "HOME": str(home),
         "PERSONALIZATION_BASE": "pocket",
         "PERSONALIZATION_REPORT": "1",
+        "HF_HUB_OFFLINE": "0",
     }
+    served = {real_base.NAME: real_base.repository(home / "base")}
     with (
         scheduler() as lending,
-        running(home, SPACES_ZERO_DEVICE_API_URL=lending.url, **environment) as app,
+        hub(served) as server,
+        running(
+            home, SPACES_ZERO_DEVICE_API_URL=lending.url, HF_ENDPOINT=server.url, **environment
+        ) as app,
     ):
         yield app, lending
 
@@ -70,6 +77,23 @@ def test_a_word_is_taught_and_the_main_process_does_nothing_that_it_must_not(spa
     assert all(22 <= int(entry["durationSeconds"]) <= 90 for entry in asked)
     assert lending.released
     assert {entry["fail"] for entry in lending.released} == {"false"}
+    log = app.log.read_text()
+    assert not [mark for mark in FORBIDDEN if mark in log]
+
+
+def test_a_base_that_is_loaded_after_the_launch_is_packed_and_draws_in_a_worker(space):
+    app, lending = space
+    who = token("later")
+    client = visitor(app, who)
+    told = client.predict("<w>", real_base.NAME, api_name="/check_placeholder_token")
+    drawn, records = client.predict(
+        [], "a dog", steps=2, base=real_base.NAME, api_name="/draw_stack"
+    )
+    client.close()
+    assert told["error"] == ""
+    assert len(drawn) == 1
+    assert records[0]["base"] == real_base.NAME
+    assert [entry.get("token") for entry in lending.asked].count(who) == 1
     log = app.log.read_text()
     assert not [mark for mark in FORBIDDEN if mark in log]
 
