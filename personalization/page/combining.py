@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from personalization.errors import PersonalizationError
+from personalization.stacking.advice import advice
 from personalization.stacking.stack import COMBINATIONS, Stack
 from personalization.training.base_selection import POCKET
 from personalization.workspaces.library import Entry
@@ -58,12 +59,14 @@ class Combining:
         self.hint = gr.HTML(
             html.hint(COMBINATIONS["sum"]), visible=False, elem_id="stack-combine-hint"
         )
+        self.advice = gr.HTML(elem_id="stack-combine-advice")
         with gr.Accordion("Advanced", open=False, elem_id="stack-fine"):
             self.build_fine()
         self.how = [self.combine, self.density, self.rank]
         self.inputs: set[Any] = {*adapter_list.inputs, *self.how}
         # What `show` updates.
-        self.parts = [self.suggest, self.suggestion, self.combine, self.hint, self.fine_for]
+        said = [self.suggestion, self.hint, self.advice]
+        self.parts = [self.suggest, *said, self.combine, self.fine_for]
 
     def build_fine(self) -> None:
         """Weights inside an adapter, and what TIES, DARE and SVD keep."""
@@ -123,11 +126,13 @@ class Combining:
     def show(self, entries: Sequence[Entry]) -> dict:
         """What there is to set with these adapters on the list."""
         several = len(entries) > 1
+        known = [entry.description for entry in entries if entry.description]
         return {
             self.suggest: gr.update(visible=several),
             self.suggestion: "",
             self.combine: gr.update(visible=several),
             self.hint: gr.update(visible=several),
+            self.advice: html.hint(said) if (said := advice(known)) else "",
             self.fine_for: gr.update(
                 choices=[(html.called(entry), entry.name) for entry in entries],
                 value=entries[0].name if entries else None,

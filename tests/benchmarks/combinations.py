@@ -83,8 +83,8 @@ def asked() -> list[tuple[str, tuple[str, ...]]]:
     pairs = [(names[i], styles[k]) for i, k in turns]
     beside = [(names[i], styles[k], names[(i + 1) % 4]) for i, k in turns[:8]]
     found: list[tuple[str, tuple[str, ...]]] = [(GROUPS[0], pair) for pair in pairs]
-    found += [(GROUPS[1], three) for three in beside]
-    return found + [(GROUPS[2], pair) for pair in itertools.combinations(names, 2)]
+    found += [(GROUPS[2], pair) for pair in itertools.combinations(names, 2)]
+    return found + [(GROUPS[1], three) for three in beside]
 
 
 def ways_of(group: str) -> list[str]:
