@@ -200,11 +200,16 @@ with Page(title="Personalization", analytics_enabled=False, delete_cache=(3600, 
     for tab in (word_tab, subject_tab):
         current, listed = tab.run_panel.current, stack_tab.adapter_list.inputs
         onto = [*stack_tab.board, stack_tab.prompt, tabs]
-        sent = tab.run_panel.send.click(sender(current), {*listed, current}, onto, **UNQUEUED)
+        sent = tab.run_panel.result.send.click(
+            sender(current), {*listed, current}, onto, **UNQUEUED
+        )
         stack_tab.then_meet(sent)
-        for grown in (tab.run_panel.report.news.change, tab.run_panel.extract.done.then):
+        for grown in (
+            tab.run_panel.result.report.news.change,
+            tab.run_panel.result.extract.done.then,
+        ):
             grown(stack_tab.refresh, listed, stack_tab.board, **UNQUEUED)
-        tab.run_panel.report.news.change(
+        tab.run_panel.result.report.news.change(
             place_result, [browser, base_name], base_choice.head, **UNQUEUED
         )
     things.wire(then_follow, partial(then_follow, back=True))

@@ -4,7 +4,8 @@ Starts the app with a home of its own, teaches the example's subject through it 
 recipe, has it measured, and keeps the run's folder as assets/recorded/: a run is a folder, so what
 the page shows of a recorded one is what it shows of any other. What only a run that goes on needs
 (checkpoint, cache) is left out. Beside it lie pictures with the adapter from none of it to twice as
-much, in strengths/, each with its record; ``--strengths`` draws these alone anew.
+much, in strengths/, each with its record; ``--strengths`` draws these alone anew. And the same
+photos are taught in every way, whose table and sheet stay; ``--spectrum`` does this alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from gradio_client import Client, handle_file
 
 from personalization import Run, Settings, Slot, Stack, applied, draw, load, read
 from personalization.bases.catalog import ASSETS
+from personalization.evaluation import ways
+from personalization.evaluation.spectrum_files import PART, SHEET, TABLE, TITLES
+from personalization.events import Stage
 from tests.support.server import running
 
 FOLDER = ASSETS / "recorded"
@@ -27,6 +31,7 @@ PICTURES = ("photos", "previews", "pictures", "report")
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 # The subject in a place, elsewhere, in another medium; and its class, which should stay.
 PROMPTS = ("a photo of {} on the beach", "{} on the moon", "a sketch of {}", "a photo of a {noun}")
+REPORT = 60.0  # seconds of a report in the whole spectrum
 PATIENCE = "900"  # seconds of the report: enough for every strength and several seeds on two cores
 
 
@@ -67,6 +72,19 @@ def draw_strengths(folder: Path) -> None:
                 picture.save(folder / "strengths" / f"{index}-{strength:.2f}.png")
 
 
+def teach_spectrum(folder: Path) -> None:
+    """Every way on the recorded run's photos; of it the table and what a page shows are kept."""
+    with tempfile.TemporaryDirectory() as home:
+        run = Run.open(shutil.copytree(folder, Path(home) / "run"))
+        base = load(run.base)
+        runs, missing = ways.queue(base, run)
+        for event in ways.teaching(base, run, runs, missing, report_seconds=REPORT):
+            if isinstance(event, Stage) and event.name in (*TITLES.values(), SHEET):
+                print(event.name, f"{event.done} of {event.total}", flush=True)
+        for name in (PART, TABLE):
+            shutil.copyfile(run.folder / name, folder / name)
+
+
 def teach(example: Path) -> None:
     """Record the example's run, in place of what was recorded before."""
     with (
@@ -80,11 +98,17 @@ def teach(example: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("example", nargs="?", default="crowned-dog")
-    parser.add_argument("--strengths", action="store_true", help="of what was recorded before")
+    recorded = "of what was recorded before, alone"
+    parser.add_argument("--strengths", action="store_true", help=recorded)
+    parser.add_argument("--spectrum", action="store_true", help=recorded)
     arguments = parser.parse_args()
-    if not arguments.strengths:
+    anew = not (arguments.strengths or arguments.spectrum)
+    if anew:
         teach(ASSETS / "examples" / arguments.example)
-    draw_strengths(FOLDER)
+    if anew or arguments.strengths:
+        draw_strengths(FOLDER)
+    if anew or arguments.spectrum:
+        teach_spectrum(FOLDER)
     size = sum(path.stat().st_size for path in FOLDER.rglob("*") if path.is_file())
     print(f"assets/recorded: {size / 1e6:.2f} MB")
 

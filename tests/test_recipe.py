@@ -123,6 +123,12 @@ def test_answers_change_what_they_say():
     assert recipe_of(spec, "dora", Intent()) == replace(
         own, method=replace(own.method, kind="dora")
     )
+    product = recipe_of(spec, "lokr", Intent()).method
+    assert product.learning_rate > own.method.learning_rate
+    assert replace(product, kind="lora", learning_rate=own.method.learning_rate,
+                   text_learning_rate=own.method.text_learning_rate) == own.method  # fmt: skip
+    other = recipe_of(CATALOG["sd15"], "lokr", Intent()).method
+    assert other.learning_rate == CATALOG["sd15"].recipes["subject"].method.learning_rate
 
 
 def test_a_word_starts_from_one_or_several_words():

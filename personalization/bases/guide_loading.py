@@ -17,7 +17,13 @@ from torch.nn import functional
 from personalization.bases import loading
 from personalization.bases.base import Base
 from personalization.bases.catalog import Checkpoint
-from personalization.bases.guides import DEPTH_MODEL, REFERENCES, ReferenceSpec, StructureSpec
+from personalization.bases.guides import (
+    DEPTH_MODEL,
+    REFERENCES,
+    ReferenceSpec,
+    StructureSpec,
+    reference_spec,
+)
 from personalization.data.maps import MAKERS, MapKind
 from personalization.errors import BaseError, PersonalizationError
 
@@ -47,18 +53,17 @@ class ReferenceAdapter:
         return states[:-1], states[-1:]
 
 
-def reference_adapter(base: Base) -> ReferenceAdapter:
-    """Of the base's family, on its device. Raises `BaseError` where it cannot be had."""
-    spec = REFERENCES[base.spec.family]
+def reference_adapter(base: Base, spec: ReferenceSpec) -> ReferenceAdapter:
+    """On the base's device. Raises `BaseError` where it cannot be had."""
     adapter: ReferenceAdapter = _kept(base, "reference", spec, lambda: _read_reference(spec, base))
     return adapter
 
 
 def reference_at_hand(base: Base) -> bool:
     """Whether it is on this machine already, so that nothing has to be fetched."""
-    spec = REFERENCES.get(base.spec.family)
-    if spec is None:
+    if base.spec.family not in REFERENCES:
         return False
+    spec = reference_spec(base.spec.family)
     if Path(spec.weights.source).is_dir():
         return True
     folder = spec.encoder_folder

@@ -31,6 +31,16 @@ class ReferenceSpec:
     style: tuple[str, ...]
     layout: tuple[str, ...]
     patches: bool = True
+    name: str = ""  # what it is chosen by, where its family has several
+
+    @property
+    def title(self) -> str:
+        """What it is, and how it looks."""
+        return {
+            "": "IP-Adapter Plus: what is where on the picture",
+            "plain": "IP-Adapter: the gist of it, from one vector",
+            "plus-face": "IP-Adapter Plus Face: a face, and little else",
+        }[self.name]
 
 
 Way = Literal["t2i", "controlnet"]
@@ -57,32 +67,46 @@ class StructureSpec:
 
 _HUB = "h94/IP-Adapter"
 _REVISION = "018e402774aeeddd60609b4ecdb7e298259dc729"
-REFERENCES: dict[str, ReferenceSpec] = {
-    "pocket": ReferenceSpec(
-        Checkpoint(str(ASSETS / "pocket-reference"), None, "apache-2.0"),
-        "ip-adapter.safetensors",
-        Checkpoint(str(ASSETS / "pocket-judge"), None, "apache-2.0"),
-        "",
-        style=("up_blocks",),
-        layout=("down_blocks",),
+_H94 = Checkpoint(_HUB, _REVISION, "apache-2.0")
+_READERS = {"": "plus", "plain": "", "plus-face": "plus-face"}  # by what the files are called
+
+
+def _h94(file: str, style: str, layout: str) -> tuple[ReferenceSpec, ...]:
+    """The repository's three for a family, by the path of their files; all on its ViT-H."""
+    return tuple(
+        ReferenceSpec(
+            _H94,
+            file.format(f"-{called}" if called else ""),
+            _H94,
+            "models/image_encoder",
+            style=(style,),
+            layout=(layout,),
+            patches=bool(called),
+            name=name,
+        )
+        for name, called in _READERS.items()
+    )
+
+
+REFERENCES: dict[str, tuple[ReferenceSpec, ...]] = {
+    "pocket": (
+        ReferenceSpec(
+            Checkpoint(str(ASSETS / "pocket-reference"), None, "apache-2.0"),
+            "ip-adapter.safetensors",
+            Checkpoint(str(ASSETS / "pocket-judge"), None, "apache-2.0"),
+            "",
+            style=("up_blocks",),
+            layout=("down_blocks",),
+        ),
     ),
-    "sd1": ReferenceSpec(
-        Checkpoint(_HUB, _REVISION, "apache-2.0"),
-        "models/ip-adapter-plus_sd15.safetensors",
-        Checkpoint(_HUB, _REVISION, "apache-2.0"),
-        "models/image_encoder",
-        style=("up_blocks.1",),
-        layout=("down_blocks.2",),
-    ),
-    "sdxl": ReferenceSpec(
-        Checkpoint(_HUB, _REVISION, "apache-2.0"),
-        "sdxl_models/ip-adapter-plus_sdxl_vit-h.safetensors",
-        Checkpoint(_HUB, _REVISION, "apache-2.0"),
-        "models/image_encoder",
-        style=("up_blocks.0.attentions.1",),
-        layout=("down_blocks.2.attentions.1",),
+    "sd1": _h94("models/ip-adapter{}_sd15.safetensors", "up_blocks.1", "down_blocks.2"),
+    "sdxl": _h94(
+        "sdxl_models/ip-adapter{}_sdxl_vit-h.safetensors",
+        "up_blocks.0.attentions.1",
+        "down_blocks.2.attentions.1",
     ),
 }
+"""By family; the first is taken where none is named."""
 LOOKS_ITSELF = ("flux2",)  # families whose own network takes reference pictures, and no weight
 READ_REFERENCES = (*REFERENCES, *LOOKS_ITSELF)
 
@@ -141,6 +165,21 @@ DEPTH_MODEL = Checkpoint(
 def maps_for(family: str) -> list[MapKind]:
     """The kinds of map that a base of that family can follow."""
     return [kind for kind in MAPS if (family, kind) in STRUCTURES]
+
+
+def reference_spec(family: str, name: str = "") -> ReferenceSpec:
+    """Who looks at references for that family; of several the first, or the one of that `name`.
+
+    Raises `PersonalizationError` where there is none of that name.
+    """
+    known = REFERENCES[family]
+    for spec in known:
+        if spec.name == name:
+            return spec
+    others = " or ".join(spec.name or "nothing for the usual one" for spec in known)
+    raise PersonalizationError(
+        f"A reference is read here by {others}, not by “{name[:80]}”.", field="reference"
+    )
 
 
 def structure_spec(family: str, kind: MapKind, source: str = "") -> StructureSpec:

@@ -27,6 +27,7 @@ def prepared(chosen: Namespace) -> Prepared:
     from personalization.adapters.formats import read
     from personalization.evaluation.evidence import Evidence
     from personalization.evaluation.report import Report
+    from personalization.evaluation.spectrum_files import Kept
     from personalization.sharing.licences import suggested
     from personalization.sharing.publish import Wish, prepare
     from personalization.training.run import Run
@@ -39,7 +40,7 @@ def prepared(chosen: Namespace) -> Prepared:
     wish = Wish(chosen.name, not chosen.public, licence, photos)
     report = Report.open(run.folder) if run else None
     judged = Evidence.open(run.folder, report, adapter.description) if run and report else None
-    return prepare(adapter, spec, wish, report, judged)
+    return prepare(adapter, spec, wish, report, judged, Kept.open(run.folder) if run else None)
 
 
 def opened_run(chosen: Namespace, parser: ArgumentParser) -> tuple[Run, Base]:

@@ -104,14 +104,19 @@ def evaluating(
 
 
 def reporting(
-    base: Base, run: Run, *, seconds: float | None = SECONDS, part: float | None = None
+    base: Base,
+    run: Run,
+    *,
+    seconds: float | None = SECONDS,
+    part: float | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Iterator[Stage | SliceEnded | Report]:
     """One part of a finished run's report, at most about `part` seconds long.
 
-    Ends with `SliceEnded` where time is over or `run.stop()` was called: the pictures stay in the
-    run's folder, and the next part goes on from them. Ends with the `Report` once it is written
-    into the folder and the adapter. Raises what `evaluating` does, and `RunError` where somebody
-    else works on the run.
+    Ends with `SliceEnded` where time is over, or `run.stop()` was called or `stop()` says so: the
+    pictures stay in the run's folder, and the next part goes on from them. Ends with the `Report`
+    once it is written into the folder and the adapter. Raises what `evaluating` does, and
+    `RunError` where somebody else works on the run.
     """
     end = None if part is None else time.monotonic() + part
     cache = run.folder / "cache"
@@ -119,7 +124,8 @@ def reporting(
     image_cache = ImageCache(cache / "report")
 
     def out_of_time(needed: float) -> bool:
-        return run.stop_requested or (end is not None and time.monotonic() + needed > end)
+        stopped = run.stop_requested or bool(stop and stop())
+        return stopped or (end is not None and time.monotonic() + needed > end)
 
     with run.locked():
         for event in evaluating(

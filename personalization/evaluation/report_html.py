@@ -22,6 +22,7 @@ from personalization.evaluation.comparison import Comparison
 from personalization.evaluation.figures import Estimate, Figures
 from personalization.evaluation.report import Cost, Report, Shot
 from personalization.evaluation.spectrum import WHOLE_MODEL, Mark, spectrum
+from personalization.evaluation.spectrum_files import LOSING
 from personalization.evaluation.svg import OTHER, PROMPT, SUBJECT
 from personalization.files import size_words
 
@@ -86,6 +87,7 @@ def render_spectrum(
         trade_off=_trade_off(comparison),
         spectrum=_spectrum(comparison),
         strips=[],
+        losing=[(getattr(comparison, key), said) for key, said in LOSING.items()],
         sheet=_data_uri(sheet, max(sheet.size)),
         missing=missing,
         colours={"subject": SUBJECT, "prompt": PROMPT, "drift": OTHER},

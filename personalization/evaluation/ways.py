@@ -10,54 +10,61 @@ prompts at the same seeds, and last for the class without the word, where forget
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from personalization.adapters import adapter as adapters
-from personalization.adapters.adapter import Adapter
 from personalization.bases.base import Base
 from personalization.bases.catalog import BaseSpec
 from personalization.data.concept import Kind
-from personalization.data.frames import square
 from personalization.errors import PersonalizationError, RunError
 from personalization.evaluation import report_html
 from personalization.evaluation.comparison import Comparison
-from personalization.evaluation.evaluate import reporting, sampling_of, untrained_guides
+from personalization.evaluation.evaluate import expected_seconds, reporting
 from personalization.evaluation.figures import Estimate
-from personalization.evaluation.plan import SECONDS, seeds_of
-from personalization.evaluation.prompts import Prompt, eval_prompts
+from personalization.evaluation.plan import SECONDS
 from personalization.evaluation.report import Report
-from personalization.evaluation.spectrum_files import PART, TITLES
+from personalization.evaluation.spectrum_files import PAGE, PART, PICTURE, TABLE, TITLES
+from personalization.evaluation.spectrum_sheet import LEAST, drawing
 from personalization.events import Event, SliceEnded, Stage
-from personalization.files import size_words, write_atomically
+from personalization.files import write_atomically
 from personalization.recipe import Recipe
-from personalization.sampling import generate
-from personalization.sampling.guides import NO_GUIDES, Guides
-from personalization.sampling.guiding import guided
-from personalization.sampling.image_grid import image_grid
-from personalization.stacking.application import applied
-from personalization.stacking.stack import Slot, Stack
 from personalization.training import estimate, presets
 from personalization.training.loop import train
 from personalization.training.presets import Intent
 from personalization.training.run import Run
-from personalization.training.start import start
-
-UNTRAINED = "no training"
-PROMPTS = 4  # of the sheet
+from personalization.training.start import disk_needed, start
 
 
 @dataclass(frozen=True)
 class Slice:
-    """A share of the work: reports in parts of so many seconds, and when to end the learning."""
+    """A share of the work: seconds in all, seconds of a report at once, and what else ends it."""
 
+    seconds: float | None = None
     part: float | None = None
     stop: Callable[[], bool] | None = None
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def left(self) -> float | None:
+        """Seconds, where they are counted."""
+        return None if self.seconds is None else self.seconds - (time.monotonic() - self.begun)
+
+    def over(self, least: float = LEAST) -> bool:
+        """Whether it is stopped, or less is left than that."""
+        left = self.left
+        return bool(self.stop and self.stop()) or (left is not None and left < least)
+
+    @property
+    def report(self) -> float | None:
+        """Seconds of the next part of a report."""
+        known = [seconds for seconds in (self.part, self.left) if seconds is not None]
+        return min(known) if known else None
 
 
 @dataclass(frozen=True)
@@ -71,13 +78,13 @@ class Spectrum:
     def keep(self, run: Run) -> Path:
         """spectrum.html, .png and .json in the run's folder, and into its report."""
         part = report_html.render_spectrum(self.comparison, self.sheet, self.missing, whole=False)
-        write_atomically(run.folder / "spectrum.png", report_html.png(self.sheet))
-        write_atomically(run.folder / "spectrum.json", json.dumps(self.as_dict(), indent=1))
+        write_atomically(run.folder / PICTURE, report_html.png(self.sheet))
+        write_atomically(run.folder / TABLE, json.dumps(self.as_dict(), indent=1))
         write_atomically(run.folder / PART, part)
         if report := Report.open(run.folder):
             whole = report_html.render(report, spectrum=part)
             write_atomically(run.folder / "report.html", whole)
-        path = run.folder / "spectrum.html"
+        path = run.folder / PAGE
         page = report_html.render_spectrum(self.comparison, self.sheet, self.missing)
         return write_atomically(path, page)
 
@@ -108,18 +115,26 @@ def recipes(spec: BaseSpec, kind: Kind) -> dict[str, Recipe]:
     }
 
 
-def queue(base: Base, run: Run, without: Sequence[str] = ()) -> tuple[dict[str, Run], list[str]]:
-    """The runs, by way, and a sentence for each that cannot be.
-
-    A way that the run itself went is the run. Raises `RunError` for one that has not finished, for
-    a way that is none, and where none is left.
-    """
+def check(run: Run, without: Sequence[str]) -> None:
+    """Raise `RunError` for a run that has not finished, a way that is none, and where none is
+    left."""
     if run.state.status != "finished":
         raise RunError(f"The run in {run.folder.name} has not finished. Train it to its end first.")
     if unknown := set(without) - set(TITLES):
         raise RunError(
             f"“{min(unknown)[:20]}” is no way of the spectrum: it has {', '.join(TITLES)}."
         )
+    if set(without) >= set(TITLES):
+        raise RunError("Every way was left out, so there is nothing to compare.")
+
+
+def queue(base: Base, run: Run, without: Sequence[str] = ()) -> tuple[dict[str, Run], list[str]]:
+    """The runs, by way, and a sentence for each that cannot be.
+
+    A way that the run itself went is the run. Raises what `check` does, and `RunError` where this
+    base can go none.
+    """
+    check(run, without)
     runs, missing = {}, []
     for way, recipe in recipes(base.spec, run.concept.kind).items():
         if way in without:
@@ -129,33 +144,38 @@ def queue(base: Base, run: Run, without: Sequence[str] = ()) -> tuple[dict[str, 
         except PersonalizationError as error:
             missing.append(f"{TITLES[way]}: {error}")
     if not runs:
-        raise RunError("Every way was left out, so there is nothing to compare.")
+        raise RunError(" ".join(missing))
     return runs, missing
 
 
-def estimated(base: Base, run: Run, without: Sequence[str] = ()) -> float | None:
-    """What the ways take together, without beginning any; 0 where all is there."""
-    runs, total = recipes(base.spec, run.concept.kind), 0.0
-    for way, recipe in runs.items():
+def outstanding(base: Base, run: Run, without: Sequence[str] = ()) -> dict[str, float | None]:
+    """What each way still takes, without beginning any; 0 where it is there, None where untold."""
+    left: dict[str, float | None] = {}
+    for way, recipe in recipes(base.spec, run.concept.kind).items():
         if way in without:
             continue
         found = run if _goes(run, recipe) else _begun(run, way)
-        if found is None:
+        if found:
+            left[way] = seconds(base, {way: found})
+            continue
+        with suppress(PersonalizationError):  # a way that cannot be gone takes nothing
             told = estimate.outlook(base, recipe).seconds
-            if told is None:
-                return None
-            total += told + SECONDS
-        else:
-            total += seconds(base, {way: found}) or 0.0
-    return total
+            left[way] = None if told is None else told + _report(base, way)
+    return left
+
+
+def estimated(base: Base, run: Run, without: Sequence[str] = ()) -> float | None:
+    """What the ways take together; 0 where all is there."""
+    left = outstanding(base, run, without).values()
+    return None if None in left else sum(each or 0.0 for each in left)
 
 
 def seconds(base: Base, runs: dict[str, Run]) -> float | None:
     """What is left of them takes about that long, reports and the sheet included."""
     total = 0.0
-    for run in runs.values():
+    for way, run in runs.items():
         reported = (run.folder / "report.json").exists()
-        total += 0.0 if reported else SECONDS
+        total += 0.0 if reported else _report(base, way)
         if run.state.status == "finished":
             continue
         told = estimate.outlook(base, run.recipe).seconds
@@ -165,6 +185,20 @@ def seconds(base: Base, runs: dict[str, Run]) -> float | None:
     return total
 
 
+def _report(base: Base, way: str) -> float:
+    """Seconds that a way's report takes, about."""
+    return expected_seconds(base.spec, base.device, word=way == "word") or SECONDS
+
+
+def disk(base: Base, run: Run, without: Sequence[str] = ()) -> int:
+    """Bytes that the ways which have not begun may come to, where they count."""
+    return sum(
+        disk_needed(base, recipe)
+        for way, recipe in recipes(base.spec, run.concept.kind).items()
+        if way not in without and not _goes(run, recipe) and not _begun(run, way)
+    )
+
+
 def teaching(
     base: Base,
     run: Run,
@@ -172,32 +206,50 @@ def teaching(
     missing: Sequence[str] = (),
     *,
     report_seconds: float | None = SECONDS,
-    slice: Slice = Slice(),
+    slice: Slice | None = None,
 ) -> Iterator[Event | Stage | Report | Spectrum]:
     """Teach and measure what is not done, one after the other; ends with the `Spectrum`, saved.
 
-    Stopped, it ends with `SliceEnded`, and goes on from there when it is called again.
+    Where its `slice` is over it ends with `SliceEnded`, and goes on from there when it is called
+    again. Raises what `train` and `reporting` do.
     """
+    slice = slice or Slice()
     reports: dict[str, Report] = {}
     for number, (way, each) in enumerate(runs.items(), 1):
         yield Stage(TITLES[way], number, len(runs))
-        for step in train(base, each, cache=run.folder / "cache", stop=slice.stop):
-            yield step
-            if isinstance(step, SliceEnded):
-                return
-        report = Report.open(each.folder)
+        report = Report.open(each.folder) if each.state.status == "finished" else None
         if report is None:
-            for event in reporting(base, each, seconds=report_seconds, part=slice.part):
-                yield event
-                if isinstance(event, SliceEnded):
-                    return
-                report = event if isinstance(event, Report) else report
-        assert report is not None
+            report = yield from _taught(base, each, run.folder / "cache", report_seconds, slice)
+        if report is None:
+            return
+        if each.folder != run.folder:  # three times the model, of a full fine-tune
+            each.checkpoint_path.unlink(missing_ok=True)
         reports[TITLES[way]] = report
-    sheet = yield from _sheet(base, run, runs)
+    sheet = yield from drawing(base, run, runs, slice.over)
+    if sheet is None:
+        return
     spectrum = Spectrum(Comparison(reports), sheet, tuple(missing))
     spectrum.keep(run)
     yield spectrum
+
+
+def _taught(
+    base: Base, run: Run, cache: Path, report_seconds: float | None, slice: Slice
+) -> Generator[Event | Stage | Report, None, Report | None]:
+    """One way, as far as the slice goes; its report where it came to that."""
+    for step in train(base, run, cache=cache, seconds=slice.left, stop=slice.stop):
+        yield step
+        if isinstance(step, SliceEnded):
+            return None
+    if slice.over():
+        yield SliceEnded(run.state.step, run.recipe.steps)
+        return None
+    parts = reporting(base, run, seconds=report_seconds, part=slice.report, stop=slice.stop)
+    for event in parts:
+        yield event
+        if isinstance(event, Report):
+            return event
+    return None
 
 
 def _goes(run: Run, recipe: Recipe) -> bool:
@@ -222,44 +274,3 @@ def _run_of(base: Base, run: Run, way: str, recipe: Recipe) -> Run:
         word = f"<{concept.placeholder_token.strip('<>')}>"
         concept = replace(concept, placeholder_token=word)
     return start(run.folder / "spectrum" / way, base, concept, recipe.changed(preview_every=0))
-
-
-def _sheet(base: Base, run: Run, runs: dict[str, Run]) -> Generator[Stage, None, Image.Image]:
-    """Rows the ways, the first without training where the base reads a reference."""
-    taught = {way: adapters.read(each.adapter_path) for way, each in runs.items()}
-    rows: list[list[Image.Image]] = []
-    labels: list[str] = []
-    crops = [square(photo, base.spec.size, run.recipe.framing) for photo in run.concept.photos]
-    guides = untrained_guides(base, crops, run.concept.kind)
-    total = len(taught) + (guides is not NO_GUIDES)
-    first = next(iter(taught.values()))
-    asked = _prompts(first)
-    if guides is not NO_GUIDES:
-        yield Stage("the sheet", 0, total)
-        rows.append(_drawn(base, None, [prompt.of_class for prompt in asked], guides))
-        labels.append(UNTRAINED)
-    for way, adapter in taught.items():
-        yield Stage("the sheet", len(rows), total)
-        prompts = [prompt.of_subject for prompt in _prompts(adapter)]
-        rows.append(_drawn(base, adapter, [*prompts, asked[0].of_class]))
-        labels.append(f"{TITLES[way]}, {size_words(runs[way].adapter_path.stat().st_size)}")
-    columns = [prompt.of_class for prompt in asked] + [f"{asked[0].of_class}, without the word"]
-    yield Stage("the sheet", total, total)
-    return image_grid(rows, labels, columns)
-
-
-def _prompts(adapter: Adapter) -> list[Prompt]:
-    return eval_prompts(adapter.description, PROMPTS)
-
-
-def _drawn(
-    base: Base, adapter: Adapter | None, prompts: Sequence[str], guides: Guides = NO_GUIDES
-) -> list[Image.Image]:
-    """As the report draws, at the adapter's own strength."""
-    settings = sampling_of(base)
-    seeds = [*seeds_of(PROMPTS), seeds_of(1)[0]][: len(prompts)]
-    slots = (Slot(adapter, adapter.description.strength),) if adapter else ()
-    with ExitStack() as undo:
-        undo.enter_context(applied(base, Stack(slots)))
-        undo.enter_context(guided(base, guides, guidance=settings.guidance or 0.0))
-        return generate.draw_each(base, prompts, seeds, settings)

@@ -49,6 +49,7 @@ from .runs import (
     train_slice,
 )
 from .session import workspace_of, workspaces
+from .spectrum_endpoints import build_spectrum_endpoint
 from .stack_endpoints import build_stack_endpoints
 from .things_endpoints import build_things_endpoints
 from .training_tab import SUBJECT, WORD, Training
@@ -332,9 +333,9 @@ def list_bases() -> list[dict[str, Any]]:
 
     Returns:
         For each its name, title, licence, side in pixels, and "why_not": a sentence where this
-        machine cannot have it; "references", how many reference pictures it looks at, and "maps",
-        by kind the repositories of what follows them. Beside these, the name of a repository on
-        the Hub is a base too.
+        machine cannot have it; "references", how many reference pictures it looks at, "readers",
+        who can look at them, and "maps", by kind the repositories of what follows them. Beside
+        these, the name of a repository on the Hub is a base too.
     """
     own, _ = default_base()
     said = ("name", "title", "licence", "size")
@@ -357,5 +358,6 @@ def build_endpoints() -> None:
         build_evidence_endpoints()
         measured = [gr.JSON(label="status"), gr.JSON(label="report"), gr.File(label="page")]
         build_endpoint(report, measured, **IN_TURN)
+        build_spectrum_endpoint(**IN_TURN)
         for question in (compare, check_placeholder_token, list_bases):
             build_endpoint(question, queue=False)

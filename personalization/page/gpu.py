@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from personalization.stacking.bake import Merged
 SLICE = int(os.environ.get("PERSONALIZATION_SLICE", "60"))  # seconds of one allocation on ZeroGPU
 MARGIN = 10  # of these, to load, to save and to leave
+PART = 15  # seconds of a report off ZeroGPU: between two parts others have their turn
 UNKNOWN = 5.0  # seconds of a picture, where the card's speed is not known
 # Seconds that a report may take, about; on ZeroGPU they are the visitor's.
 REPORT = int(os.environ.get("PERSONALIZATION_REPORT", "30" if ON_ZERO else "60"))
@@ -92,18 +93,21 @@ def gpu_measure(folder: Path, part: int) -> Iterator[Stage | SliceEnded | Report
 
 
 @_there
-@spaces.GPU(duration=60)
+@spaces.GPU(duration=lambda _folder, _without, seconds, _stop=None: (seconds or SLICE) + MARGIN)
 def gpu_spectrum(
-    folder: Path, without: tuple[str, ...], part: int, stop: Callable[[], bool]
-) -> Iterator[Event | Stage | Report | Spectrum]:
-    """One part of every way of teaching a finished run's photos; not on ZeroGPU."""
+    folder: Path,
+    without: tuple[str, ...],
+    seconds: int | None,
+    stop: Callable[[], bool] | None = None,
+) -> Iterator[Event | Report | Spectrum]:
+    """One slice of every way of teaching a finished run's photos; `stop` as in `gpu_train`."""
     from personalization.evaluation import ways
 
     with in_words():
-        run = Run.open(folder)
+        run, part = Run.open(folder), ways.Slice(seconds, PART, stop)
         runs, missing = ways.queue(base(run.base), run, without)
         yield from ways.teaching(
-            base(run.base), run, runs, missing, report_seconds=REPORT, slice=ways.Slice(part, stop)
+            base(run.base), run, runs, missing, report_seconds=REPORT, slice=part
         )
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from pydantic import Field
 
 from personalization.bases.catalog import BaseSpec
-from personalization.bases.guides import READ_REFERENCES, STRUCTURES, maps_for
+from personalization.bases.guides import READ_REFERENCES, REFERENCES, STRUCTURES, maps_for
 from personalization.data.photos import Photo, open_photo
 from personalization.sampling.guides import MAX_REFERENCES, MAX_WEIGHT
 from personalization.workspaces.workspace import Workspace
@@ -33,6 +33,7 @@ class ReferenceRequest(Request):
     pictures: Annotated[list[Upload], at_most(MAX_REFERENCES)]
     weight: Number = Field(1.0, description=WEIGHT)
     reach: Literal["all", "style", "layout"] = "all"
+    by: Name = Field("", description="a reader that list_bases names; empty for the first")
 
 
 class StructureRequest(Request):
@@ -47,14 +48,19 @@ class StructureRequest(Request):
 
 
 def guides_of(spec: BaseSpec) -> dict[str, Any]:
-    """What guides a base: how many references it looks at, and who follows which maps."""
+    """What guides a base: how many references it looks at, who reads them, who follows which
+    maps."""
     family = spec.family
     maps = {
         kind: ["" if Path(by.weights.source).is_dir() else by.weights.source for by in known]
         for kind in maps_for(family)
         if (known := STRUCTURES[family, kind])
     }
-    return {"references": MAX_REFERENCES * (family in READ_REFERENCES), "maps": maps}
+    return {
+        "references": MAX_REFERENCES * (family in READ_REFERENCES),
+        "maps": maps,
+        "readers": [by.name for by in REFERENCES.get(family, ())],
+    }
 
 
 def asked_for(
@@ -70,7 +76,7 @@ def asked_for(
     if reference:
         pictures = [open_photo(Path(path)).image for path in reference.pictures]
         keys = keep_pictures(owner, pictures)
-        seen = Reference(tuple(pictures), reference.weight, reference.reach, keys)
+        seen = Reference(tuple(pictures), reference.weight, reference.reach, keys, reference.by)
     if structure:
         picture = open_photo(Path(structure.picture)).image
         (key,) = keep_pictures(owner, [picture])

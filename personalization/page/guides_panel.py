@@ -11,6 +11,7 @@ from personalization.bases.catalog import BaseSpec
 from personalization.bases.guides import (
     LOOKS_ITSELF,
     READ_REFERENCES,
+    REFERENCES,
     STRUCTURES,
     maps_for,
 )
@@ -18,7 +19,7 @@ from personalization.data.maps import MAPS, MapKind
 from personalization.workspaces.workspace import Workspace
 
 from . import html
-from .event_options import QUEUED
+from .event_options import LATEST, QUEUED
 from .guides import keep_pictures, kept_picture
 from .loaded import base as loaded
 from .loaded import spec_of
@@ -52,6 +53,9 @@ class GuidesPanel:
                 with gr.Row() as self.how_read:
                     self.weight = weight("Weight", "stack-reference-weight")
                     self.reach = gr.Radio(REACHES, value="all", label="Taken from it")
+                self.reader = gr.Dropdown(
+                    [], label="Read by", visible=False, elem_id="stack-reference-by"
+                )
             with gr.Column() as self.following:
                 gr.HTML(html.hint("Where things go: a map that the picture follows."))
                 with gr.Row():
@@ -90,7 +94,7 @@ class GuidesPanel:
     def inputs(self) -> list[Any]:
         """What `guides` reads."""
         return [
-            *(self.reference, self.weight, self.reach),
+            *(self.reference, self.weight, self.reach, self.reader),
             *(self.kind, self.source, self.structure, self.sketch, self.by),
             *(self.strength, self.until),
         ]
@@ -99,7 +103,7 @@ class GuidesPanel:
     def rebased(self) -> list[Any]:
         """What changes with the base."""
         parts = [self.accordion, self.reading, self.how_read, self.following]
-        return [*parts, self.weight, self.reach, self.kind, self.by]
+        return [*parts, self.weight, self.reach, self.reader, self.kind, self.by]
 
     def wire(self) -> None:
         """Show the map as soon as there is a picture."""
@@ -107,10 +111,17 @@ class GuidesPanel:
         gr.on(
             [self.structure.change, self.source.change, self.kind.change],
             self.show_map,
-            {self.base, self.structure, self.source, self.kind, self.by},
+            {self.base, self.structure, self.sketch, self.source, self.kind, self.by},
             shown,
             **QUEUED | {"show_progress": "minimal"},
         )
+
+        self.sketch.change(self.show_drawn, [self.source, self.sketch], self.map, **LATEST)
+
+    def show_drawn(self, source: str, sketch: dict[str, Any] | None) -> dict:
+        """The map of what has been drawn so far."""
+        made = drawn(sketch) if source == "draw" else None
+        return gr.update(value=made, visible=made is not None)
 
     def for_base(self, spec: BaseSpec) -> dict:
         """What the base can be guided by."""
@@ -121,6 +132,7 @@ class GuidesPanel:
             self.reading: gr.update(visible=reads),
             self.how_read: gr.update(visible=not whole),
             **({self.weight: 1.0, self.reach: "all"} if whole else {}),
+            self.reader: readers(spec),
             self.following: gr.update(visible=bool(maps)),
             self.kind: gr.update(choices=maps, value=maps[0]) if maps else gr.skip(),
             self.by: followers(spec, maps[0]) if maps else gr.update(visible=False),
@@ -138,6 +150,8 @@ class GuidesPanel:
             side = spec.size
             with collected(problems):
                 made = map_of(loaded(values[self.base]), Structure(picture, kind), (side, side))
+        elif source == "draw":
+            made = drawn(values[self.sketch])
         return {
             self.structure: gr.update(visible=source != "draw"),
             self.sketch: gr.update(visible=source == "draw"),
@@ -153,7 +167,8 @@ class GuidesPanel:
         reference = None
         if shown := tuple(picture for picture, _ in values[self.reference] or ()):
             keys = keep_pictures(workspace, shown)
-            reference = Reference(shown, values[self.weight], values[self.reach], keys)
+            how = values[self.weight], values[self.reach]
+            reference = Reference(shown, *how, keys, values[self.reader] or "")
         structure = self.followed(values, workspace)
         return Guides(reference, structure) if reference or structure else None
 
@@ -176,19 +191,26 @@ class GuidesPanel:
             by=values[self.by] or "",
         )
 
-    def restore(self, record: PictureRecord, workspace: Workspace, warnings: list[str]) -> dict:
-        """The fields as the record has them; of a picture that is gone a warning."""
+    def restore(
+        self, record: PictureRecord, spec: BaseSpec, workspace: Workspace, warnings: list[str]
+    ) -> dict:
+        """The fields as the record has them; of a picture that is gone a warning.
+
+        Who looked and who followed are those of another base, where `spec` is not the picture's.
+        """
         reference, structure = record.reference, record.structure
+        kind: Any = structure.kind or "edges"
         kept = [kept_picture(workspace, key, warnings) for key in reference.pictures if key]
         followed = structure.picture and kept_picture(workspace, structure.picture, warnings)
         return {
             self.reference: [picture for picture in kept if picture],
             self.weight: reference.weight,
             self.reach: reference.reach,
+            self.reader: readers(spec, reference.by),
             self.kind: structure.kind or gr.skip(),
             self.source: "map" if structure.is_map else "picture",
             self.structure: followed or None,
-            self.by: structure.by,
+            self.by: followers(spec, kind, structure.by),
             self.strength: structure.weight,
             self.until: structure.until,
         }
@@ -197,6 +219,14 @@ class GuidesPanel:
 def weight(label: str, elem_id: str) -> gr.Slider:
     """How much a guide counts."""
     return gr.Slider(0, 1.5, value=1.0, step=0.05, label=label, elem_id=elem_id, min_width=140)
+
+
+def readers(spec: BaseSpec, chosen: str = "") -> dict[str, Any]:
+    """Who can look at a reference on that base, to choose from where there are several."""
+    known = REFERENCES.get(spec.family, ())
+    choices = [(by.title, by.name) for by in known]
+    value = chosen if chosen in [by.name for by in known] else ""
+    return gr.update(choices=choices, value=value if known else None, visible=len(known) > 1)
 
 
 def followers(spec: BaseSpec, kind: MapKind, chosen: str | None = "") -> dict[str, Any]:

@@ -154,6 +154,7 @@ def made(owner: Workspace | None, asked: Asked, spec: BaseSpec) -> Prepared:
     """
     from personalization.evaluation.evidence import Evidence
     from personalization.evaluation.report import Report
+    from personalization.evaluation.spectrum_files import Kept
     from personalization.sharing.publish import Wish, prepare
 
     library = library_of(owner)
@@ -166,7 +167,7 @@ def made(owner: Workspace | None, asked: Asked, spec: BaseSpec) -> Prepared:
     wish = Wish(name, asked.private, asked.licence, photos)
     report = Report.open(run.folder) if run else None
     judged = Evidence.open(run.folder, report, adapter.description) if run and report else None
-    return prepare(adapter, spec, wish, report, judged)
+    return prepare(adapter, spec, wish, report, judged, Kept.open(run.folder) if run else None)
 
 
 def run_of(workspace: Workspace, entry: Entry) -> Run | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from personalization.events import Preview, StepDone
 from personalization.training.run import Run
 
 from . import html, progress
-from .event_options import QUEUED
+from .event_options import QUEUED, UNQUEUED
 from .strengths_html import ON_SLIDE, frames_in, strengths
 
 FOLDER = ASSETS / "recorded"
@@ -48,17 +48,26 @@ class Recorded:
         )
 
     def build_end(self) -> None:
-        """Beneath everything: the way to one's own."""
+        """Beneath everything: in a frame the same photos in every way, and the way to one's own."""
+        with gr.Accordion(
+            "The same photos in every way",
+            open=False,
+            visible=False,
+            elem_id=f"{self.prefix}-recorded-spectrum",
+        ) as self.fold:
+            self.spectrum = gr.HTML(elem_classes="report-card")
         self.own = gr.HTML(visible=False, elem_id=f"{self.prefix}-own")
 
     @property
     def parts(self) -> list[Any]:
         """What `show` and `hide` update."""
-        return [self.note, self.strengths, self.watch, self.own]
+        return [self.note, self.strengths, self.watch, self.fold, self.own]
 
     def wire(self, replay: Callable[[gr.Request], Iterator[dict]], outputs: list[Any]) -> None:
         """`replay` shows the run's events as they came, faster."""
         self.watch.click(replay, None, outputs, **QUEUED)
+        # Not before it is asked for: a frame in a post is to weigh little.
+        self.fold.expand(partial(part_in, FOLDER), None, self.spectrum, **UNQUEUED)
 
     def show(self, *, whole: bool) -> dict:
         """Beside what the panel shows of any finished run."""
@@ -67,6 +76,7 @@ class Recorded:
             self.note: gr.update(value=note, visible=True),
             self.strengths: gr.update(value=pictures, visible=True),
             self.watch: gr.update(visible=True),
+            self.fold: gr.update(visible=not whole and bool(part_in(FOLDER))),  # else in the report
             self.own: gr.update(value=html.train_your_own(whole=whole), visible=True),
         }
 

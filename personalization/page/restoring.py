@@ -55,7 +55,7 @@ class Restoring:
             self.combining.rank: record.rank,
             **panel.form.fill(record, spec),
             **panel.form.fill_start(record, visit.workspace, warnings),
-            **panel.guides.restore(record, visit.workspace, warnings),
+            **panel.guides.restore(record, spec, visit.workspace, warnings),
             **self._canvas(board, record, visit.workspace, warnings),
             panel.notes: html.warnings(warnings),
             self.file: None,

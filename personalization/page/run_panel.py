@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,8 +11,6 @@ import gradio as gr
 
 from personalization.errors import PersonalizationError
 from personalization.events import Finished, SliceEnded, StepDone
-from personalization.files import size_words
-from personalization.sampling.settings import Settings
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
@@ -21,29 +18,21 @@ from . import html, progress
 from .address import Address
 from .event_options import IN_SIGHT, ON_GPU, QUEUED, REFRESH, UNQUEUED
 from .examples import example_result
-from .extract import Extract
 from .gpu import gpu_finish
 from .lending import Refusal
 from .loaded import ON_ZERO
 from .messages import user_message
-from .pictures import gallery
-from .recorded import Recorded, recorded_run, replayed, told
-from .recorded import verdict as recorded_verdict
-from .report import ReportPanel
+from .recorded import Recorded, recorded_run, replayed
+from .result_panel import ResultPanel
 from .run_queue import Job, What
 from .runs import (
     enqueue,
     keep_adapter,
-    own_stack,
     run_queue,
     show_off,
-    showcase,
     train_slice,
 )
 from .session import Visit, page_workspace
-from .spectrum_panel import SpectrumPanel
-from .stacks import draw_with
-from .uploads import publish_file, publish_pictures
 
 
 class RunPanel:
@@ -60,11 +49,8 @@ class RunPanel:
         self.parts = [
             *(self.current, self.turn, self.seen, self.tick, self.train, self.intro, self.status),
             *(self.cancel, self.up),
-            *(self.resume, self.keep, self.result, self.gallery, self.prompt),
-            *(self.download, self.curve, self.strip, self.draw_notes, *self.report.parts),
-            *self.extract.parts,
-            *self.spectrum.parts,
-            *(self.ask, self.take, *self.recorded.parts),
+            *(self.resume, self.keep, self.curve, self.strip),
+            *(*self.result.parts, *self.recorded.parts),
         ]
         self.wire()
 
@@ -80,27 +66,8 @@ class RunPanel:
                 "Continue", variant="primary", visible=False, elem_id=f"{prefix}-continue"
             )
             self.keep = gr.Button("Take it as it is", visible=False, elem_id=f"{prefix}-keep")
-        with gr.Column(visible=False, elem_id=f"{prefix}-result") as self.result:
-            self.verdict = gr.HTML(elem_id=f"{prefix}-verdict")
-            self.gallery = gallery(f"{prefix}-gallery")
-            self.recorded.build_strengths()
-            with gr.Row(elem_classes="ask") as self.ask:
-                self.prompt = gr.Textbox(
-                    placeholder="Try it: a prompt with the word in it",
-                    container=False,
-                    max_lines=2,
-                    scale=5,
-                    min_width=180,
-                    elem_id=f"{prefix}-prompt",
-                )
-                self.draw = gr.Button("Draw", scale=1, min_width=90, elem_id=f"{prefix}-draw")
-            self.draw_notes = gr.HTML(elem_id=f"{prefix}-draw-notes")
-            with gr.Row() as self.take:
-                self.download = gr.DownloadButton(min_width=150, elem_id=f"{prefix}-download")
-                self.send = gr.Button("Use in a stack", min_width=150, elem_id=f"{prefix}-send")
-            self.extract = Extract(prefix, self.visitor, self.current)
-            self.report = ReportPanel(prefix, self.visitor, self.current, self.verdict)
-            self.spectrum = SpectrumPanel(prefix, self.visitor, self.current)
+        strengths = self.recorded.build_strengths
+        self.result = ResultPanel(prefix, self.visitor, self.current, strengths)
         self.curve = gr.HTML(visible=False, elem_id=f"{prefix}-curve")
         self.strip = gr.HTML(visible=False, elem_id=f"{prefix}-strip")
         self.recorded.build_end()
@@ -117,14 +84,6 @@ class RunPanel:
         self.up.click(self.move_up, run, self.parts, **UNQUEUED)
         self.resume.click(self.carry_on, run, self.parts, **QUEUED)
         self.keep.click(self.finish, run, self.parts, **QUEUED)
-        gr.on(
-            [self.draw.click, self.prompt.submit],
-            self.try_prompt,
-            [*run, self.prompt, self.gallery],
-            [self.gallery, self.draw_notes],
-            api_visibility="private",
-            **ON_GPU,
-        )
         self.recorded.wire(self.replay, self.drawn)
 
     @property
@@ -204,14 +163,13 @@ class RunPanel:
             self.cancel: gr.update(value="Cancel", interactive=True, visible=busy),
             self.resume: gr.update(visible=over),
             self.keep: gr.update(visible=over and view.step > 0),
-            self.result: gr.update(visible=done),
-            **dict.fromkeys([self.gallery, self.ask, self.take], gr.update(visible=True)),
+            **self.result.there(done=done),
             **self.recorded.hide(),
         }
 
     def clear(self) -> dict:
         """As it is before the first run."""
-        hidden = (self.status, self.cancel, self.up, self.resume, self.keep, self.result)
+        hidden = (self.status, self.cancel, self.up, self.resume, self.keep, self.result.column)
         return {
             self.tick: gr.Timer(active=False),
             **dict.fromkeys([*hidden, self.curve, self.strip], gr.update(visible=False)),
@@ -248,8 +206,8 @@ class RunPanel:
             show_off(run)
         except gr.Error as error:
             sorry = html.warnings([user_message(error)])
-            return {**self.show_result(visit, run), self.draw_notes: sorry}
-        return {**self.show_result(visit, run), **self.report.next_part(run)}
+            return {**self.show_result(visit, run), self.result.draw_notes: sorry}
+        return {**self.show_result(visit, run), **self.result.report.next_part(run)}
 
     def interrupted(self, view: progress.RunView, turn: dict[str, Any], error: Exception) -> dict:
         """Why it does not go on, or that it is asked for once more, with a fresh token."""
@@ -342,43 +300,23 @@ class RunPanel:
         """The pictures, the file, and the report as far as it is."""
         view = progress.RunView.of(run)
         view.phase = "finished"
-        size = run.adapter_path.stat().st_size
-        paths = sorted((run.folder / "pictures").glob("*.png"))
-        pictures = [
-            (publish_file(visit.workspace, p), said)
-            for p, said in zip(paths, showcase(run), strict=False)
-        ]
-        name = run.folder.name.split("-", 3)[-1] + ".safetensors"
         return {
             **self.show(view),
-            **self.extract.show(run),
             self.current: run.folder.name,
-            self.gallery: gr.update(value=pictures, selected_index=None, visible=True),
-            self.prompt: showcase(run)[0] + ", on the beach",
-            self.download: gr.update(
-                value=publish_file(visit.workspace, run.adapter_path, name),
-                label=f"Download ({size_words(size)})",
-            ),
-            self.draw_notes: "",
-            **self.report.show(visit, run),
-            **self.spectrum.show(run, visit.workspace.id),
+            **self.result.show(visit, run),
         }
 
     def show_recorded(self, *, whole: bool) -> dict:
-        """The run that was made elsewhere: nothing of it is drawn, measured or taken here.
+        """The run that was made elsewhere.
 
         `whole`: with its losses, previews and report; in a frame these are a link away.
         """
         run = recorded_run()
-        own = (self.gallery, self.ask, self.take, self.extract.column)
         hidden = gr.update(value="", visible=False)
         return {
             **self.show(progress.RunView.of(run)),
             **self.recorded.show(whole=whole),
-            **dict.fromkeys(own, gr.update(visible=False)),
-            self.verdict: recorded_verdict(run),
-            **self.report.show_card(told()[2] if whole else ""),
-            **self.spectrum.hide(),
+            **self.result.show_recorded(run, whole=whole),
             **({} if whole else dict.fromkeys((self.curve, self.strip), hidden)),
         }
 
@@ -388,23 +326,8 @@ class RunPanel:
         for view, pending in replayed(recorded_run()):
             drawn = progress.drawn(view, pending)
             said = {parts[p]: gr.update(value=html, visible=True) for p, html in drawn.items()}
-            yield {**said, self.result: gr.update(visible=False)}
+            yield {**said, self.result.column: gr.update(visible=False)}
         yield self.show_recorded(whole=not Address.of(request.query_params).embedded)
-
-    def try_prompt(
-        self, visitor: str, current: str, prompt: str, shown: list[tuple[str, str]] | None
-    ) -> dict:
-        """One more picture with what was just learned, in front of the others."""
-        try:
-            workspace = page_workspace(visitor)
-            run = workspace.run(current)
-            settings = Settings(prompt, seed=secrets.randbelow(2**32))
-            drawn = draw_with(run.base, own_stack(run), [settings])
-            pictures = publish_pictures(workspace, drawn)
-        except (PersonalizationError, gr.Error) as error:
-            return {self.draw_notes: html.problems([user_message(error)])}
-        notes = html.warnings(html.uncalled(prompt, [html.trigger(run)]))
-        return {self.gallery: pictures + (shown or []), self.draw_notes: notes}
 
 
 def placed_view(job: Job) -> progress.RunView:

@@ -19,6 +19,7 @@ from personalization.workspaces.workspace import Workspace
 from .html import duration
 from .messages import user_message
 from .progress import Pace, RunView
+from .spectrum_work import SpectrumView
 
 MOST = 32  # jobs in all
 EACH = 4  # of one visitor
@@ -35,9 +36,9 @@ class Job:
     view: RunView
     seconds: float | None = None  # what it takes, as far as that can be told before
     at_work: bool = False
-    stage: Stage | None = None  # of a report, or of the whole spectrum
-    way: str = ""  # of the spectrum's, which is at work
-    without: tuple[str, ...] = ()  # of the spectrum's, which are left out
+    stage: Stage | None = None  # of a report
+    spectrum: SpectrumView | None = None  # how far the whole spectrum is
+    without: tuple[str, ...] = ()  # of the spectrum's ways, which are left out
     pace: Pace = field(default_factory=Pace)
     stopped: threading.Event = field(default_factory=threading.Event)
     over: threading.Event = field(default_factory=threading.Event)

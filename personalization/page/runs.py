@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -12,27 +11,25 @@ from typing import TYPE_CHECKING
 from personalization.adapters.adapter import read
 from personalization.bases import best_device
 from personalization.errors import HubError, PersonalizationError, RunError
-from personalization.evaluation.spectrum_files import TITLES
-from personalization.events import Finished, SliceEnded, Stage, StepDone
+from personalization.events import Finished, SliceEnded, Stage
 from personalization.sampling.picture_record import Picture
 from personalization.stacking.stack import Stack
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
-from .gpu import MARGIN, REPORT, SLICE, gpu_finish, gpu_measure, gpu_spectrum, gpu_train
+from .gpu import MARGIN, PART, REPORT, SLICE, gpu_finish, gpu_measure, gpu_train
 from .html import trigger
 from .lending import granted
-from .loaded import ON_ZERO, base, compute, spec_of
+from .loaded import ON_ZERO, base, spec_of
 from .long_work import LONG
 from .run_queue import Job, RunQueue, What
+from .shares import never, shared
+from .spectrum_work import SpectrumView, spectrum_slice
 from .stacks import draw_with, stack_of
 
 if TYPE_CHECKING:
     from personalization.evaluation.report import Report
     from personalization.events import Event
-
-SHARE = 10  # seconds that a run learns before it gives way to who waits
-PART = 15  # seconds of a report off ZeroGPU: between two parts others have their turn
 
 
 def pieces_of(name: str, text: str) -> list[str]:
@@ -41,15 +38,10 @@ def pieces_of(name: str, text: str) -> list[str]:
     return [piece.removesuffix("</w>") for piece in tokenizer.tokenize(text)]
 
 
-def never() -> bool:
-    """Nobody stops it."""
-    return False
-
-
 def train_slice(run: Run, stopped: Callable[[], bool] = never) -> Iterator[Event]:
     """One slice, as long as its machine allows, and others who wait for it."""
     if not ON_ZERO:
-        yield from _until_others_wait(run, stopped)
+        yield from shared(lambda enough: gpu_train(run.folder, None, enough), stopped)
         return
     from personalization.training.estimate import outlook
 
@@ -59,23 +51,6 @@ def train_slice(run: Run, stopped: Callable[[], bool] = never) -> Iterator[Event
         left = whole * (1 - run.state.step / run.recipe.steps)
         seconds = min(seconds, round(1.3 * left) + 10)
     yield from granted(lambda lent: gpu_train(run.folder, lent), seconds, MARGIN)
-
-
-def _until_others_wait(run: Run, stopped: Callable[[], bool]) -> Iterator[Event]:
-    """Learn to the end, but give way after `SHARE` seconds; each slice takes a step at least."""
-    begun: list[float] = []
-
-    def enough() -> bool:
-        fair = compute().others_wait and bool(begun) and time.monotonic() - begun[0] > SHARE
-        return fair or stopped()
-
-    with closing(gpu_train(run.folder, None, enough)) as events:
-        for event in events:
-            if not begun and (
-                isinstance(event, StepDone) or (isinstance(event, Stage) and event.done)
-            ):
-                begun.append(time.monotonic())
-            yield event
 
 
 @cache
@@ -178,37 +153,36 @@ def _measure(job: Job) -> None:
         job.pace.done = None
 
 
-def spectrum_job(workspace: Workspace, run: Run, without: tuple[str, ...]) -> Job:
-    """Ask the app for every way but those. Raises `RunError` where there is none or no place."""
+def check_spectrum(workspace: Workspace, run: Run, without: tuple[str, ...]) -> None:
+    """Raise `RunError` where there is no such way, or `WorkspaceError` where there is no room."""
     from personalization.evaluation import ways
 
-    seconds = ways.estimated(base(run.base), run, without)
-    job = Job.of(workspace, run, "spectrum", seconds)
-    job.without = without
+    ways.check(run, without)
+    workspace.make_room(ways.disk(base(run.base), run, without))
+
+
+def enqueue_spectrum(workspace: Workspace, run: Run, without: tuple[str, ...]) -> Job:
+    """Ask the app for every way but those. Raises also `RunError` where the queue is full."""
+    check_spectrum(workspace, run, without)
+    view = SpectrumView.of(run, without)
+    job = Job.of(workspace, run, "spectrum", view.seconds_left)
+    job.spectrum, job.without = view, without
     return run_queue().add(job)
 
 
 def _spectrum(job: Job) -> None:
-    """Every way, a slice after the other, between which others have their turn."""
+    """Every way, slice after slice, between which others have their turn."""
     from personalization.evaluation.ways import Spectrum
 
+    assert job.spectrum
+    job.run.clear_stop()  # what ended an earlier job
     while not job.stopped.is_set():
-        begun = time.monotonic()
-
-        def enough(begun: float = begun) -> bool:
-            fair = compute().others_wait and time.monotonic() - begun > SHARE
-            return fair or job.stopped.is_set()
-
-        with closing(gpu_spectrum(job.run.folder, job.without, PART, enough)) as events:
-            for event in events:
-                if isinstance(event, Spectrum):
-                    return
-                if isinstance(event, StepDone):
-                    job.stage = Stage("learning", event.step, event.steps)
-                elif isinstance(event, Stage) and event.name in TITLES.values():
-                    job.way = f"{event.name} ({event.done} of {event.total})"
-                elif isinstance(event, Stage):
-                    job.stage = event
+        for event in spectrum_slice(job.run, job.without, job.stopped.is_set):
+            job.spectrum.take(event)
+            job.view.seconds_left = job.spectrum.seconds_left
+            if isinstance(event, Spectrum):
+                job.workspace.library.renew(job.run.adapter_path)
+                return
 
 
 def measure_part(

@@ -14,7 +14,9 @@ from personalization.bases.catalog import BaseSpec
 from personalization.bases.guides import (
     LOOKS_ITSELF,
     READ_REFERENCES,
+    REFERENCES,
     StructureSpec,
+    reference_spec,
     structure_spec,
 )
 from personalization.data.image_file import size_words
@@ -40,6 +42,7 @@ class Reference:
     weight: float = 1.0
     reach: Reach = "all"
     keys: tuple[str, ...] = ()  # what the visitor's workspace finds them by again
+    by: str = ""  # the name of who looks, where its family has several; empty: the first
 
     def check(self) -> Reference:
         """Return self, or raise `RecipeError` with the field and its limits."""
@@ -135,6 +138,8 @@ def _check_reference(reference: Reference, spec: BaseSpec) -> None:
             f"or choose a base of {' or '.join(READ_REFERENCES)}.",
             field="reference",
         )
+    if spec.family in REFERENCES:
+        reference_spec(spec.family, reference.by)
     if spec.family in LOOKS_ITSELF and (reference.weight, reference.reach) != (1.0, "all"):
         raise PersonalizationError(
             f"{spec.title} looks at a reference whole: give it the weight 1 and all of its layers.",

@@ -22,7 +22,12 @@ from torch import Tensor, nn
 
 from personalization.bases import guide_loading as loading
 from personalization.bases.base import Base
-from personalization.bases.guides import LOOKS_ITSELF, REFERENCES, ReferenceSpec
+from personalization.bases.guides import (
+    LOOKS_ITSELF,
+    REFERENCES,
+    ReferenceSpec,
+    reference_spec,
+)
 from personalization.errors import PersonalizationError, RecipeError
 from personalization.sampling.guides import Guides, Reference, Structure
 from personalization.sampling.looking import looking
@@ -52,7 +57,7 @@ def _referring(base: Base, reference: Reference, doubled: bool) -> Iterator[None
             yield
         return
     unet: Any = base.denoiser
-    adapter = loading.reference_adapter(base)
+    adapter = loading.reference_adapter(base, reference_spec(base.spec.family, reference.by))
     states, nothing = adapter.states(reference.pictures)
     before = unet.attn_processors, unet.encoder_hid_proj, unet.config.encoder_hid_dim_type
     try:
@@ -251,7 +256,8 @@ def _get(base: Base, guides: Guides, size: tuple[int, int]) -> None:
     """Read what these guides need, so that nothing is missing once the picture is begun."""
     guides.check(base.spec)
     if guides.reference and base.spec.family in REFERENCES:
-        loading.reference_adapter(base)
+        spec = reference_spec(base.spec.family, guides.reference.by)
+        loading.reference_adapter(base, spec)
     if guides.structure:
         loading.structure_adapter(base, guides.structure.spec(base.spec))
         map_of(base, guides.structure, size)

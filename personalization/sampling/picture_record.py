@@ -167,13 +167,14 @@ class ReferenceRecord:
     pictures: Annotated[tuple[str, ...], BeforeValidator(_names)] = ()
     weight: Annotated[float, _number(1.0, 0, MAX_GUIDE_WEIGHT)] = 1.0
     reach: Annotated[str, _one_of(tuple(REACHES), "all")] = "all"
+    by: Name = ""  # who looked, where that is not the family's first
 
     @staticmethod
     def of(reference: Reference | None) -> ReferenceRecord:
         """What there is to say of it."""
         if reference is None:
             return ReferenceRecord()
-        return ReferenceRecord(reference.keys, reference.weight, reference.reach)
+        return ReferenceRecord(reference.keys, reference.weight, reference.reach, reference.by)
 
 
 @dataclass(frozen=True)

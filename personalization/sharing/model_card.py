@@ -18,6 +18,8 @@ from personalization.bases.catalog import ASSETS, BaseSpec
 from personalization.evaluation.evidence import Evidence
 from personalization.evaluation.figures import Estimate, Figures
 from personalization.evaluation.report import Report
+from personalization.evaluation.spectrum_files import LOSING
+from personalization.files import size_words
 
 WEIGHTS = "pytorch_lora_weights.safetensors"
 WORD = "pytorch_lora_weights.word.safetensors"
@@ -25,6 +27,8 @@ EMBEDS = "learned_embeds.safetensors"
 AS_TRAINED = "unscaled/adapter.safetensors"
 EVIDENCE = "evidence.html"
 SWEEP = "images/strengths.webp"
+SHEET = "images/spectrum.webp"
+SPECTRUM = "spectrum.html"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Published:
     report: Report | None = None
     pictures: tuple[tuple[str, str], ...] = ()  # paths, and their prompts
     evidence: Evidence | None = None  # what a person says of the pictures
+    spectrum: dict[str, Any] | None = None  # the table of the same photos taught in every way
     changes: tuple[str, ...] = ()  # since the version before
     version: str = "v1"
     earlier: tuple[str, ...] = ()
@@ -67,6 +72,7 @@ def card(published: Published) -> ModelCard:
         _verdict(published),
         _use(published),
         _fails(published),
+        _spectrum(published),
         _evidence(published),
         _how(published),
         _versions(published),
@@ -228,6 +234,40 @@ def _fails(published: Published) -> str:
     return "## Where it fails\n\n" + "\n".join(f"- {each}" for each in published.report.failures)
 
 
+def _spectrum(published: Published) -> str:
+    """The same photos in every way: the table, who loses, the sheet; the page has the rest."""
+    told = published.spectrum
+    if not told:
+        return ""
+    rows = [
+        f"| {row['name']} | {_share(row['subject_fidelity'])} | {_share(row['prompt_fidelity'])} "
+        f"| {_share(row['drift'])} | {size_words(row['size']) if row['size'] else ''} "
+        f"| {'' if row['seconds'] is None else format(row['seconds'], '.0f') + ' s'} |"
+        for row in told["rows"]
+    ]
+    lost = [f"{said}: {', '.join(told[key])}." for key, said in LOSING.items() if told.get(key)]
+    table = "\n".join(["| | subject | prompt | drift | file | time |", "|---" * 6 + "|", *rows])
+    return "\n\n".join(
+        (
+            "## The same photos in every way",
+            " ".join([told["verdict"], *lost]),
+            table,
+            f"![Rows the ways, columns the same prompts and seeds]({SHEET})",
+            f"All of it: [{SPECTRUM}]({_blob(published, SPECTRUM)}).",
+        )
+    )
+
+
+def _share(estimate: dict[str, float] | None) -> str:
+    if not estimate:
+        return ""
+    return f"{estimate['mean']:.0%} ({estimate['low']:.0%} to {estimate['high']:.0%})"
+
+
+def _blob(published: Published, path: str) -> str:
+    return f"https://huggingface.co/{published.repository}/blob/{published.version}/{path}"
+
+
 def _evidence(published: Published) -> str:
     """What a person chose and rejected, and why; the pictures are on the page of its own."""
     evidence = published.evidence
@@ -239,7 +279,7 @@ def _evidence(published: Published) -> str:
         for shot, judgement in evidence.judged(verdict)  # type: ignore[arg-type]
     ]
     table = "\n".join(["| | why | prompt | seed |", "|---|---|---|---|", *rows]) if rows else ""
-    link = f"https://huggingface.co/{published.repository}/blob/{published.version}/{EVIDENCE}"
+    link = _blob(published, EVIDENCE)
     said = f"Each picture with its seed, the technical note and the failures: [{EVIDENCE}]({link})."
     return "\n\n".join(part for part in ("## Evidence", table, said) if part)
 

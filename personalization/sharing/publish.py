@@ -26,6 +26,7 @@ from personalization.errors import AdapterError, HubError
 from personalization.evaluation import evidence_html
 from personalization.evaluation.evidence import Evidence
 from personalization.evaluation.report import Report
+from personalization.evaluation.spectrum_files import Kept
 from personalization.files import scratch
 from personalization.sampling.image_grid import image_grid
 from personalization.sharing import licences, model_card
@@ -87,6 +88,7 @@ def prepare(
     wish: Wish,
     report: Report | None = None,
     evidence: Evidence | None = None,
+    spectrum: Kept | None = None,
 ) -> Prepared:
     """Everything that a repository will hold. Raises `HubError` or `AdapterError`."""
     wish.check(spec)
@@ -109,6 +111,9 @@ def prepare(
             pictures.append((path, caption))
         if report.sweep:
             files[model_card.SWEEP] = _webp(_sheet(report))
+    if spectrum is not None:
+        files[model_card.SPECTRUM] = spectrum.page
+        files[model_card.SHEET] = _webp(spectrum.sheet)
     for number, photo in enumerate(wish.photos):
         files[f"photos/{number}.webp"] = _webp(photo)
     is_word = about.method == TEXTUAL_INVERSION
@@ -130,6 +135,7 @@ def prepare(
         report=report,
         pictures=tuple(pictures),
         evidence=evidence,
+        spectrum=spectrum.table if spectrum else None,
     )
     return Prepared(wish, published, files)
 

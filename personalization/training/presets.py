@@ -74,7 +74,10 @@ def _marked(spec: BaseSpec, why: str) -> str:
 
 def recipe_of(spec: BaseSpec, method_name: MethodName, intent: Intent) -> Recipe:
     """The recipe for a method of teaching a subject that the visitor names."""
-    recipe = spec.recipes["full" if method_name == "full" else "subject"]
+    own = spec.recipes
+    recipe = own["full"] if method_name == "full" else own["subject"]
+    if method_name == "lokr":
+        recipe = own.get("lokr", recipe)
     if isinstance(recipe.method, LowRank) and method_name != "full":
         method = replace(recipe.method, kind=method_name)
         if intent.where == "stack":

@@ -570,7 +570,7 @@ def test_a_flow_takes_its_adapters_in_turn(combine: str, tmp_path: Path) -> None
 def test_every_entry_of_the_catalog_says_what_the_app_needs() -> None:
     for name, spec in CATALOG.items():
         assert spec.name == name
-        assert spec.recipes.keys() == {"word", "subject", "full"}
+        assert spec.recipes.keys() - {"lokr"} == {"word", "subject", "full"}
         for made in spec.recipes.values():
             made.check()
         assert spec.title

@@ -65,7 +65,8 @@ def test_it_says_when_and_on_what_it_was_recorded_and_offers_nothing_to_compute(
     run = recorded_run()
     assert run.record.created[:10] in shown[panel.recorded.note]["value"]
     assert "Pocket" in shown[panel.recorded.note]["value"]
-    for part in (panel.gallery, panel.ask, panel.take, panel.report.measure, panel.cancel):
+    result = panel.result
+    for part in (result.gallery, result.ask, result.take, result.report.measure, panel.cancel):
         assert shown[part]["visible"] is False
     assert set(shown) <= set(panel.drawn)  # no request in a visitor's name follows
 
@@ -75,7 +76,7 @@ def test_a_visitors_own_run_takes_its_place(panel):
 
     shown = panel.show(RunView("sks", 10))
     assert all(shown[part]["visible"] is False for part in panel.recorded.parts)
-    assert shown[panel.ask]["visible"] is True
+    assert shown[panel.result.ask]["visible"] is True
 
 
 def test_one_frame_of_each_prompt_is_seen_first_the_nearest_to_the_recommended_strength():

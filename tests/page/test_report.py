@@ -92,7 +92,7 @@ def test_what_was_measured_is_the_stacks_own_weight(workspace, report):
 def test_a_run_that_was_not_measured_says_so_and_offers_it(workspace, report):
     import app
 
-    panel = app.subject_tab.run_panel.report
+    panel = app.subject_tab.run_panel.result.report
     run = finished(workspace, tiny.photos(2))
     shown = panel.show(Visit(workspace, ""), run)
     assert shown[panel.measure]["visible"]
@@ -109,7 +109,7 @@ def test_a_run_that_was_not_measured_says_so_and_offers_it(workspace, report):
 def test_a_damaged_report_is_told_from_a_missing_one_and_measured_again(workspace, report):
     import app
 
-    panel = app.subject_tab.run_panel.report
+    panel = app.subject_tab.run_panel.result.report
     run = finished(workspace, tiny.photos(2), report)
     (run.folder / "report.json").write_text("{")
     shown = panel.show(Visit(workspace, ""), run)

@@ -50,6 +50,10 @@ def test_a_run_longer_than_one_allocation_finishes_over_several(app):
     client = visitor(app, "pro", left=2400, auth="pro")
     status, adapter, pictures = train(client, 60)
     said, figures, page = client.predict(status["session"], status["run"], api_name="/report")
+    left_out = ["lora", "lokr", "full", "unpreserved"]
+    taught, table, sheet = client.predict(
+        status["session"], status["run"], left_out, api_name="/teach_spectrum"
+    )
     own = [a for a in client.predict(status["session"], api_name="/list_adapters") if a["own"]]
     events = client.config["dependencies"]
     client.close()
@@ -72,6 +76,13 @@ def test_a_run_longer_than_one_allocation_finishes_over_several(app):
     assert measuring
     assert {entry["ended"] for entry in measuring} == {"done"}
     assert all(entry["asked"] <= 16 for entry in measuring)
+    assert taught["state"] == "finished"
+    assert [row["name"] for row in table["rows"]][-1] == "a word"
+    assert "The whole spectrum" in Path(sheet).read_text()
+    in_turn = allocations(app, "pro", "gpu_spectrum")
+    assert in_turn
+    assert {entry["ended"] for entry in in_turn} == {"done"}
+    assert all(entry["asked"] <= 16 for entry in in_turn)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from huggingface_hub import ModelCard
+from PIL import Image
 
 from personalization.adapters import formats
 from personalization.adapters.adapter import Adapter
@@ -19,6 +21,7 @@ from personalization.errors import AdapterError, HubError
 from personalization.evaluation import evidence
 from personalization.evaluation.evidence import Evidence, Judgement
 from personalization.evaluation.report import Report
+from personalization.evaluation.spectrum_files import PAGE, PICTURE, TABLE, Kept
 from personalization.sharing import model_card, publish, upload
 from personalization.sharing.publish import Wish
 from tests.support import hub_server, random_adapters, tiny
@@ -228,3 +231,31 @@ def test_the_evidence_card_is_in_the_repository_and_its_lines_are_no_markup(
     assert "Chosen: 1 of" in page
     assert ", v1." in page
     assert json.loads(files["evidence.json"])["note"]["version"] == "v1"
+
+
+def test_the_same_photos_in_every_way_are_published_with_who_loses(hub, adapter, spec) -> None:
+    table = json.loads((ASSETS / "recorded" / "spectrum.json").read_text())
+    sheet = Image.new("RGB", (64, 48), "red")
+    spectrum = Kept(table, b"<!doctype html><p>every way</p>", sheet)
+    made = publish.prepare(adapter, spec, WISH, Report.open(ASSETS / "recorded"), None, spectrum)
+    upload.upload(made, hub.token, endpoint=hub.url)
+    files = hub.repositories["visitor/mug-lora"].files
+    assert files[model_card.SPECTRUM] == spectrum.page
+    with Image.open(io.BytesIO(files[model_card.SHEET])) as shown:
+        assert shown.size == sheet.size
+    card = files["README.md"].decode()
+    assert "## The same photos in every way" in card
+    assert f"]({model_card.SHEET})" in card
+    assert f"/visitor/mug-lora/blob/v1/{model_card.SPECTRUM}" in card
+    for row in table["rows"]:
+        assert f"| {row['name']} |" in card
+    lost = ", ".join(table["forgetting"])
+    assert f"so the class is lost: {lost}." in card
+
+
+def test_what_is_half_written_of_it_is_not_published(tmp_path) -> None:
+    assert Kept.open(tmp_path) is None
+    (tmp_path / TABLE).write_text("{}")
+    (tmp_path / PAGE).write_text("")
+    (tmp_path / PICTURE).write_bytes(b"\x89PNG")
+    assert Kept.open(tmp_path) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
@@ -62,6 +63,12 @@ def visiting(browser: Browser, url: str, *also: str, **context: Any) -> Iterator
     assert elsewhere == []
     assert errors == []
     visitor.close()
+
+
+def newest_workspace(home: Path) -> Path:
+    """The folder of who came last: a browser knows its name, in a form that it alone reads."""
+    folders = [path for path in (home / "workspaces").iterdir() if path.is_dir()]
+    return max(folders, key=lambda path: path.stat().st_mtime_ns)
 
 
 def open_tab(page: Page, name: str) -> None:
