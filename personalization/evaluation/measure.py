@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from personalization.errors import PhotoError
-from personalization.evaluation import metrics, verdict
+from personalization.evaluation import metrics, style, verdict
 from personalization.evaluation.encoders import EncoderPair
 from personalization.evaluation.figures import Drift, Figures
 from personalization.evaluation.metrics import interval
@@ -59,6 +59,9 @@ def measuring(
         else:
             plan = yield from _choose_plan(trained, renderer, budget, poses=poses)
             prompts = trained.prompts(plan.prompts, poses=poses)
+            if trained.concept.kind == "style":
+                plain = yield from _plain(renderer, prompts)
+                encoder_pair = style.telling(encoder_pair, photos, plain)
             scorer = Scorer(encoder_pair, photos, prompts)
             yield (yield from _measured(trained, photos, renderer, scorer, plan))
     except OutOfTimeError:
@@ -87,6 +90,14 @@ def _choose_plan(
         renderer.image_cache.agree(plan)
     renderer.total = plan.pictures(word=trained.is_word)
     return plan
+
+
+def _plain(
+    renderer: Renderer, prompts: Sequence[Prompt]
+) -> Generator[Stage, None, list[Image.Image]]:
+    """What the untouched base draws of the prompts; the sweep finds them drawn."""
+    texts = [prompt.of_class for prompt in prompts]
+    return (yield from renderer.draw("the base", 0.0, texts, seeds_of(len(texts))))
 
 
 def _unmeasured(
