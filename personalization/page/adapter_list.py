@@ -116,7 +116,7 @@ class AdapterList:
         ]
         on = [entries[row.name] for row in there]
         free = [entry for entry in entries.values() if entry not in on]
-        hint = "Add from the library" if free else "Nothing else in the library yet"
+        hint = "Add from the library" if free else "Nothing else to add yet"
         choices = [(hint, "")] + [(html.choice(entry), entry.name) for entry in free]
         reply: dict = {
             self.stored: as_json(there),
