@@ -155,11 +155,12 @@ def place_result(visitor: str, base: str) -> str:
     return say_head(Visit.open(visitor, base))
 
 
-def sender(current: gr.State) -> Callable[[Values], dict]:
-    """What puts the `current` run's adapter onto the stack, and leads there."""
+def sender(current: gr.State, publish: bool) -> Callable[[Values], dict]:
+    """What puts the `current` run's adapter onto the stack, and leads there: to `publish` it."""
 
     def send(values: Values) -> dict:
-        return {**stack_tab.take_run(values, values[current]), tabs: gr.Tabs(selected="stack")}
+        board = stack_tab.take_run(values, values[current], publish)
+        return {**board, tabs: gr.Tabs(selected="stack")}
 
     return send
 
@@ -199,19 +200,14 @@ with Page(title="Personalization", analytics_enabled=False, delete_cache=(3600, 
 
     for tab in (word_tab, subject_tab):
         current, listed = tab.run_panel.current, stack_tab.adapter_list.inputs
-        onto = [*stack_tab.board, stack_tab.prompt, tabs]
-        sent = tab.run_panel.result.send.click(
-            sender(current), {*listed, current}, onto, **UNQUEUED
-        )
-        stack_tab.then_meet(sent)
-        for grown in (
-            tab.run_panel.result.report.news.change,
-            tab.run_panel.result.extract.done.then,
-        ):
+        result = tab.run_panel.result
+        onto = [*stack_tab.board, stack_tab.prompt, stack_tab.publishing.fold, tabs]
+        for button in (result.send, result.publish):
+            go = sender(current, button is result.publish)
+            stack_tab.then_meet(button.click(go, {*listed, current}, onto, **UNQUEUED))
+        for grown in (result.report.news.change, result.extract.done.then):
             grown(stack_tab.refresh, listed, stack_tab.board, **UNQUEUED)
-        tab.run_panel.result.report.news.change(
-            place_result, [browser, base_name], base_choice.head, **UNQUEUED
-        )
+        result.report.news.change(place_result, [browser, base_name], base_choice.head, **UNQUEUED)
     things.wire(then_follow, partial(then_follow, back=True))
     forget_me.click(forget, browser, browser, js=ASK_FIRST, **UNQUEUED).then(
         None, browser, None, js=START_ANEW

@@ -2,7 +2,7 @@
 
     python -m tests.screenshots [--steps N]
     python -m tests.screenshots --photographs
-    python -m tests.screenshots --published [--steps N]
+    python -m tests.screenshots --published
     python -m tests.screenshots --things
 
 Starts the app on a free port with a home of its own; as a visitor teaches a subject and draws with
@@ -14,9 +14,10 @@ pocket is not for them; then, on Stable Diffusion 1.5 with weights of noise, wha
 this machine's processor, and the question before it begins. What it says goes by the whole base's
 architecture; the weights that are served have fewer layers, for nothing is drawn with them.
 
---published draws evidence, publishing and versions, and nothing else: who is signed in to a Hub on
-the loopback says which pictures are evidence, publishes twice, and looks at the versions. Without
-either these come after the tabs.
+--published draws evidence, publishing, versions, Jobs and embeds, and nothing else: who is signed
+in to a Hub on the loopback has the recorded run as their own, says which pictures are evidence,
+publishes twice, looks at the versions, and sends a word to Jobs. Without any of these they come
+after the tabs.
 --things draws “Your things” with photos, a word that was taught in 20 steps and a picture.
 """
 
@@ -179,7 +180,7 @@ def main() -> None:
     if not arguments.published:
         shoot_tabs(arguments.steps)
     with chromium() as browser:
-        draw_published(browser, keep, arguments.steps)
+        draw_published(browser, keep)
 
 
 def shoot_tabs(steps: int | None) -> None:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 
 from personalization.adapters.adapter import Description
 from personalization.errors import ReportError
+from personalization.evaluation.recipe_words import method_in_words, settings_in_words
 from personalization.evaluation.report import Report, Shot
 from personalization.files import on_disk, size_words, write_atomically
 
@@ -87,8 +88,8 @@ class Evidence:
         yield "model", self.model
         yield "version", self.version
         rank = f", rank {about.rank}, alpha {about.alpha:g}" if about.rank else ""
-        yield "method", f"{about.method}{rank}"
-        yield "recipe", ", ".join(f"{name} {value}" for name, value in _flat(about.recipe))
+        yield "method", f"{method_in_words(about.method)}{rank}"
+        yield "recipe", ", ".join(map(": ".join, settings_in_words(about.recipe).items()))
         yield "strength", f"{about.strength:g}"
         yield "seconds", f"{cost.seconds:.0f} on {cost.device}" if cost.seconds else ""
         yield "memory", size_words(cost.memory) if cost.memory else ""
@@ -112,20 +113,22 @@ def keep(folder: Path, judgement: Judgement, **said: str) -> Judgement:
     Raises `ReportError` for a verdict that is none and a line that is too long, `WorkspaceError`
     for a disk that is full.
     """
+    said |= {"why": " ".join(said["why"].split())} if "why" in said else {}
     try:
-        new = _ONE.validate_python(asdict(judgement) | said)
+        _ONE.validate_python(asdict(judgement) | said)
     except ValueError as error:
         raise ReportError(
             "A picture is chosen or rejected, or neither; and a line says why.", field="verdict"
         ) from error
-    new = replace(new, why=" ".join(new.why.split()))
-    if len(new.why) > MAX_WHY:
+    if (long := len(said.get("why", ""))) > MAX_WHY:
         raise ReportError(
-            f"The line has {len(new.why)} characters; at most {MAX_WHY} fit. Shorten it.",
-            field="why",
+            f"The line has {long} characters; at most {MAX_WHY} fit. Shorten it.", field="why"
         )
     with _WRITING, on_disk():
-        others = [each for each in _read(folder) if each.key != new.key]
+        kept = {each.key: each for each in _read(folder)}
+        # What was said of it meanwhile counts: a tick and its line come at once.
+        new = _ONE.validate_python(asdict(kept.pop(judgement.key, judgement)) | said)
+        others = kept.values()
         content = [asdict(each) for each in (*others, new) if each.verdict or each.why]
         whole = {"format": FORMAT, "judgements": content}
         write_atomically(folder / FILE, json.dumps(whole, indent=1, ensure_ascii=False))
@@ -144,12 +147,3 @@ def _read(folder: Path) -> tuple[Judgement, ...]:
             f"What was said of the pictures of {folder.name} cannot be read: delete {FILE} in its "
             "folder, or bring back the one from your archive."
         ) from error
-
-
-def _flat(settings: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Settings on one line, those of a part without its name; what is not set is left out."""
-    for name, value in settings.items():
-        if isinstance(value, dict):
-            yield from _flat(value)
-        elif value not in (None, ""):
-            yield name.replace("_", " "), value

@@ -1,5 +1,7 @@
 """Who may come in: what other sites' pages may do here, and how much a request may hold.
 
+And what goes out packed: the page with its configuration, a megabyte that Gradio sends as it is.
+
 A browser sends along with what a page asks where that page is from (`Origin`), and no script can
 change that. A page of another site gets what any stranger gets: its requests come without the
 visitor's cookies, so without their sign-in, and the answers are not for its visitor's eyes alone.
@@ -17,12 +19,14 @@ from urllib.parse import urlsplit
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .messages import log_unforeseen
 
 SAFE = ("GET", "HEAD")
+PACKED = ("/", "/config", "/gradio_api/info")
 MAX_BODY = 64 * 2**20  # bytes of a request
 MAX_UPLOAD = 2**30  # bytes of one with files, each of which Gradio counts
 ELSEWHERE = "This app answers its own page and programs, and no page of another site."
@@ -42,7 +46,7 @@ class Door:
     """Before everything that Gradio serves."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+        self.app, self.packing = app, GZipMiddleware(app)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let in, let in as a stranger, or say no."""
@@ -65,8 +69,9 @@ class Door:
         said = headers.get("origin") or headers.get("referer", "")
         if foreign or not (safe or is_own(said, headers)):
             scope = {**scope, "headers": [h for h in scope["headers"] if h[0] != b"cookie"]}
+        app = self.packing if scope["path"] in PACKED else self.app
         try:
-            await self.app(
+            await app(
                 scope,
                 _counted(receive, MAX_UPLOAD if "/upload" in scope["path"] else MAX_BODY),
                 _to_strangers(send, private=private) if foreign else send,

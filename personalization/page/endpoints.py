@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
@@ -11,43 +10,28 @@ import gradio as gr
 
 from personalization.bases import best_device
 from personalization.data.concept import MAX_PHOTOS, Concept, Kind
-from personalization.data.photo_problems import problems as photo_problems
 from personalization.evaluation.figures import Estimate
 from personalization.evaluation.report import Report
-from personalization.events import Finished, SliceEnded, StepDone
+from personalization.events import SliceEnded
 from personalization.recipe import Recipe
 from personalization.training import presets
 from personalization.training.base_selection import options
-from personalization.training.presets import Purpose
-from personalization.training.run import Run
 from personalization.training.start import check_new, fitted
-from personalization.workspaces.workspace import Workspace
 
-from . import html
-from .event_options import ON_GPU, REFRESH
+from .event_options import REFRESH
 from .evidence_endpoints import build_evidence_endpoints
 from .guides import guides_of
+from .jobs_endpoints import build_jobs_endpoints
 from .loaded import ON_ZERO, default_base, spec_of
 from .loaded import base as loaded
 from .long_work import check_confirmed
-from .messages import collected, user_message
-from .photographs import photograph_notes
+from .messages import collected
 from .progress import Pace
 from .publishing_endpoints import build_publishing_endpoints
 from .report import compared, is_measured
 from .requests import Name, Whole, at_most, build_endpoint
-from .runs import (
-    awaited,
-    enqueue,
-    keep_adapter,
-    measure_part,
-    pieces_of,
-    report_seconds,
-    run_queue,
-    show_off,
-    showcase,
-    train_slice,
-)
+from .run_endpoints import IN_TURN, Trained, continue_run, stop_run, train
+from .runs import awaited, enqueue, measure_part, pieces_of, report_seconds
 from .session import workspace_of, workspaces
 from .spectrum_endpoints import build_spectrum_endpoint
 from .stack_endpoints import build_stack_endpoints
@@ -55,12 +39,9 @@ from .things_endpoints import build_things_endpoints
 from .training_tab import SUBJECT, WORD, Training
 from .uploads import Upload, publish_file, take_uploads
 
-# Off ZeroGPU the run queue says whose turn it is, and who waits there takes no drawing's place.
-IN_TURN: dict[str, Any] = ON_GPU if ON_ZERO else {"concurrency_limit": None}
 Photos = Annotated[list[Upload], at_most(MAX_PHOTOS)]
 FramingName = Literal["", "crop", "shape", "subject"]
 Runs = Annotated[list[Name], at_most(50)]
-Trained = tuple[dict[str, Any], str | None, list[tuple[str, str]] | None]
 
 
 def recipe_for(
@@ -99,70 +80,6 @@ def read_concept(
     return concept, [str(error) for error in errors]
 
 
-def train(
-    session: str, base: str, concept: Concept, recipe: Recipe, notes: list[str]
-) -> Iterator[Trained]:
-    """A whole run in one call: its turn is the app's, on ZeroGPU slice after slice."""
-    workspace = workspace_of(session)
-    if not ON_ZERO:
-        run_queue().check(workspace)
-    run = workspace.start_run(loaded(base), concept, recipe, shared=ON_ZERO)
-    purpose: Purpose = "subject" if recipe.trains_weights else "word"
-    status: dict[str, Any] = {
-        "session": workspace.id,
-        "run": run.folder.name,
-        "state": "waiting",
-        "notes": [
-            *notes,
-            *photo_problems(concept.photos, spec_of(base).canvas(recipe)),
-            *photograph_notes(spec_of(base), concept.photos, purpose),
-        ],
-    }
-    yield status, None, None
-    for _ in _slices(workspace, run, status) if ON_ZERO else _in_turn(workspace, run, status):
-        yield status, None, None
-    drawn = sorted((run.folder / "pictures").glob("*.png"))
-    said = showcase(run)
-    pictures = [(publish_file(workspace, path), said[int(path.stem)]) for path in drawn]
-    status |= {"state": "finished", "seconds": run.state.seconds, "trigger": html.trigger(run)}
-    yield status, publish_file(workspace, run.adapter_path), pictures
-
-
-def _in_turn(workspace: Workspace, run: Run, status: dict[str, Any]) -> Iterator[None]:
-    """Learn when it is its turn; the status tells how far that is."""
-    for job in awaited(enqueue(workspace, run, "learn", then_measure=False), REFRESH):
-        if not job.at_work:
-            status["place"] = run_queue().place(job)[0] + 1
-        elif job.view.rows:
-            status.pop("place", None)
-            latest = job.view.rows[-1]
-            status |= {"state": "learning", "step": latest.step, "steps": job.view.steps}
-            status |= {"loss": latest.loss, "seconds_left": job.view.seconds_left}
-        yield
-    status.pop("place", None)
-
-
-def _slices(workspace: Workspace, run: Run, status: dict[str, Any]) -> Iterator[None]:
-    """Learn now, an allocation after the other."""
-    finished: Finished | None = None
-    shown = 0.0
-    while finished is None:
-        for event in train_slice(run):
-            if isinstance(event, StepDone):
-                status |= {"state": "learning", "step": event.step, "steps": event.steps}
-                status |= {"loss": event.loss, "seconds_left": event.seconds_left}
-                if time.monotonic() - shown > REFRESH:
-                    shown = time.monotonic()
-                    yield
-            elif isinstance(event, Finished):
-                finished = event
-    keep_adapter(workspace, run, finished)
-    try:
-        show_off(run)
-    except gr.Error as error:  # no card for them: what was learned is there all the same
-        status["notes"] = [*status["notes"], user_message(error)]
-
-
 def train_word(  # noqa: PLR0913 - its parameters are the interface
     photos: Photos,
     placeholder_token: Name,
@@ -175,6 +92,7 @@ def train_word(  # noqa: PLR0913 - its parameters are the interface
     preset: Name = "",
     framing: FramingName = "",
     confirm: bool = False,
+    hold: bool = False,
 ) -> Iterator[Trained]:
     """Teach the base a new word from a few photos (textual inversion), and stream the progress.
 
@@ -193,15 +111,17 @@ def train_word(  # noqa: PLR0913 - its parameters are the interface
             what their masks say); empty for the recipe's own.
         confirm: whether to begin what takes more than ten minutes on this machine, which is
             refused otherwise, with the time that it takes.
+        hold: whether to make the run and not begin it, for send_job or continue_run.
 
     Returns:
         The status (session, run, state, step, steps, loss, seconds_left, trigger), and at the end
         the adapter's file and pictures drawn with the word.
     """
     recipe = recipe_for(WORD, base, steps, seed, preset_of(session, preset))
-    recipe = confirmed(base, recipe.changed(framing=framing or recipe.framing), confirm)
+    recipe = recipe.changed(framing=framing or recipe.framing)
+    recipe = confirmed(base, recipe, confirm or hold)
     concept, notes = read_concept(photos, kind, placeholder_token, initializer_token)
-    yield from train(session, base, concept, recipe, notes)
+    yield from train(session, base, concept, recipe, notes, hold=hold)
 
 
 def train_subject(  # noqa: PLR0913 - its parameters are the interface
@@ -216,6 +136,7 @@ def train_subject(  # noqa: PLR0913 - its parameters are the interface
     preset: Name = "",
     framing: FramingName = "",
     confirm: bool = False,
+    hold: bool = False,
 ) -> Iterator[Trained]:
     """Teach the base a subject (DreamBooth with a LoRA and prior preservation), with progress.
 
@@ -234,15 +155,17 @@ def train_subject(  # noqa: PLR0913 - its parameters are the interface
             what their masks say); empty for the recipe's own.
         confirm: whether to begin what takes more than ten minutes on this machine, which is
             refused otherwise, with the time that it takes.
+        hold: whether to make the run and not begin it, for send_job or continue_run.
 
     Returns:
         The status (session, run, state, step, steps, loss, seconds_left, trigger), and at the end
         the adapter's file and pictures drawn with the subject.
     """
     recipe = recipe_for(SUBJECT, base, steps, seed, preset_of(session, preset))
-    recipe = confirmed(base, recipe.changed(framing=framing or recipe.framing), confirm)
+    recipe = recipe.changed(framing=framing or recipe.framing)
+    recipe = confirmed(base, recipe, confirm or hold)
     concept, notes = read_concept(photos, kind, placeholder_token, class_noun)
-    yield from train(session, base, concept, recipe, notes)
+    yield from train(session, base, concept, recipe, notes, hold=hold)
 
 
 def report(
@@ -349,9 +272,11 @@ def list_bases() -> list[dict[str, Any]]:
 def build_endpoints() -> None:
     """The named endpoints; what answers with files has components, which nobody sees."""
     with gr.Column(visible=False):
-        for function in (train_word, train_subject):
+        for function in (train_word, train_subject, continue_run):
             files = [gr.File(label="adapter"), gr.Gallery(label="pictures")]
             build_endpoint(function, [gr.JSON(label="status"), *files], **IN_TURN)
+        build_endpoint(stop_run, queue=False)
+        build_jobs_endpoints()
         build_stack_endpoints()
         build_things_endpoints()
         build_publishing_endpoints()

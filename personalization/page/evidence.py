@@ -38,7 +38,12 @@ element.addEventListener('click', (event) => {
     tell(button, 'verdict', press ? button.dataset.verdict : '');
 });
 element.addEventListener('change', (event) => {
-    if (event.target.matches('input')) tell(event.target, 'why', event.target.value);
+    if (event.target.matches('textarea')) tell(event.target, 'why', event.target.value);
+});
+element.addEventListener('keydown', (event) => {
+    if (event.key !== 'Enter' || !event.target.matches('textarea')) return;
+    event.preventDefault();
+    event.target.blur();
 });"""
 
 
@@ -59,7 +64,9 @@ class EvidencePanel:
             )  # fmt: skip
         self.parts: list[Any] = [self.fold, self.list, self.notes, self.page]
         run = [visitor, current]
-        self.list.click(self.judge, run, [self.notes, self.page], **UNQUEUED)
+        # A line is told as the next button is pressed: neither is dropped for the other.
+        every: dict[str, Any] = {**UNQUEUED, "trigger_mode": "multiple"}
+        self.list.click(self.judge, run, [self.notes, self.page], **every)
         self.make.click(self.card, run, [self.notes, self.page], **UNQUEUED)
 
     def show(self, run: Run, report: Report | None) -> dict:
@@ -137,7 +144,7 @@ def _candidate(shot: Shot, judgement: Judgement) -> str:
     return (
         f'<li data-shot="{judgement.key}"><img src="{html.data_uri(shot.image, SIDE)}" alt="">'
         f"<div><p>{prompt} <span>seed {shot.seed}</span></p><div>{buttons}</div>"
-        f'<input type="text" maxlength="{evidence.MAX_WHY}" placeholder="Why" '
-        f'aria-label="Why, of {prompt}, seed {shot.seed}" value="{escape(judgement.why)}">'
+        f'<textarea rows="1" maxlength="{evidence.MAX_WHY}" placeholder="Why" '
+        f'aria-label="Why, of {prompt}, seed {shot.seed}">{escape(judgement.why)}</textarea>'
         "</div></li>"
     )

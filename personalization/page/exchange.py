@@ -183,12 +183,9 @@ class TakeAway:
 
     def __init__(self, combining: Combining) -> None:
         self.combining, self.adapter_list = combining, combining.adapter_list
+        self.which = gr.Dropdown([], label="To take away or publish", elem_id="take-which")
         with gr.Accordion("Take away", open=False, elem_id="stack-take"):
-            with gr.Row(elem_classes="ask"):
-                self.which = gr.Dropdown(
-                    [], container=False, scale=3, min_width=170, elem_id="take-which"
-                )
-                self.make = gr.Button("Make files", scale=1, min_width=110, elem_id="take-make")
+            self.make = gr.Button("Make files", size="md", elem_id="take-make")
             gr.HTML(html.TAKE_HINT)
             self.files = gr.File(
                 show_label=False,

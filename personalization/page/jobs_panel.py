@@ -43,6 +43,7 @@ class JobsPanel:
 
     def __init__(self, purpose: str, visitor: gr.BrowserState):
         self.visitor = visitor
+        self.panel: RunPanel  # where what comes back is shown: built after this one
         self.away = gr.State("")  # the run that is looked after
         self.choices = gr.State([])  # machines as they were listed
         with gr.Accordion(
@@ -55,7 +56,7 @@ class JobsPanel:
                 gr.HTML(html.hint(NOT_HERE))
             with gr.Row():
                 self.machine = gr.Dropdown(
-                    [], label="Machine", min_width=220, elem_id=f"{purpose}-jobs-machine"
+                    [], label="Machine", scale=2, min_width=320, elem_id=f"{purpose}-jobs-machine"
                 )
                 self.minutes = gr.Number(
                     MINUTES, label="Switched off after (minutes)", minimum=1, maximum=360,
@@ -69,10 +70,11 @@ class JobsPanel:
                 )
             self.said = gr.HTML(elem_id=f"{purpose}-jobs-said")
         self.tick = gr.Timer(EVERY, active=False)
-        self.parts: list[Any] = [self.away, self.said, self.end, self.send, self.tick]
+        self.parts: list[Any] = [self.away, self.said, self.fold, self.end, self.send, self.tick]
 
-    def wire(self, entered: set[Any], begin: Begin, notes: list[Any], panel: RunPanel) -> None:
-        """`begin` checks what was entered and makes the run; `panel` shows what comes back."""
+    def wire(self, entered: set[Any], begin: Begin, notes: list[Any]) -> None:
+        """`begin` checks what was entered and makes the run."""
+        panel = self.panel
         listed = [self.machine, self.choices, self.said]
         self.fold.expand(self.show_machines, None, listed, **QUEUED)
         order = {self.machine, self.minutes, self.choices}
@@ -85,9 +87,8 @@ class JobsPanel:
         self.send.click(send, {*entered, *order}, list(dict.fromkeys(outputs)), **BUSY)
         away = [self.visitor, self.away]
         shown = list(dict.fromkeys([*self.parts, *panel.parts]))
-        self.panel = panel  # Gradio gives a token to a method, and not to a partial of one
         self.tick.tick(self.look, away, shown, **UNQUEUED)
-        self.end.click(self.cancel, away, self.parts, **BUSY)
+        self.end.click(self.cancel, away, shown, **BUSY)
 
     def show_machines(self, token: gr.OAuthToken | None) -> dict:
         """The machines with their prices, once somebody looks."""
@@ -125,7 +126,7 @@ class JobsPanel:
         name = values[self.machine]
         return next((each for each in values[self.choices] if each.name == name), None)
 
-    def go(self, values: Values, token: str, _workspace: Workspace, run: Run) -> dict:
+    def go(self, values: Values, token: str, workspace: Workspace, run: Run) -> dict:
         """Send a run away that has been checked and made. Raises `HubError`; it is kept here."""
         from personalization.sharing import jobs
 
@@ -134,13 +135,17 @@ class JobsPanel:
         if machine is None:
             raise HubError("Choose a machine first. The run is kept here.")
         sent = jobs.send(run, jobs.Order(machine, int(values[self.minutes] or 0)), token)
-        return self.waiting(run, sent, jobs.Progress("waiting"))
+        return {
+            **self.panel.find(Visit(workspace, run.base), run),
+            **self.waiting(run, sent, jobs.Progress("waiting")),
+        }
 
     def waiting(self, run: Run, sent: Sent, now: Progress) -> dict:
         """How far it is, and how to end it."""
         return {
             self.away: run.folder.name,
             self.said: told(sent, now),
+            self.fold: gr.update(open=True),
             self.end: gr.update(visible=True),
             self.send: gr.update(interactive=False),
             self.tick: gr.Timer(active=True),
@@ -179,22 +184,20 @@ class JobsPanel:
                 return self.over("")
             if token is None:
                 raise HubError("You are signed out: sign in again to see how far your job is.")
-            now = jobs.look(sent, token.token)
-            if now.stage in ("waiting", "running"):
+            now = look_after(workspace, run, sent, token.token)
+            if now.under_way:
                 return self.waiting(run, sent, now)
             if now.stage == "done":
-                jobs.fetch(sent, run, token.token)
-                run.clear_stop()
-                workspace.library.add(run.adapter_path, run.concept.name)
                 return {
                     **self.over(html.hint("It is back, and in your library.")),
-                    **self.panel.find(Visit(workspace, run.base), run),
+                    **self.panel.begin(workspace, run, "show"),
                 }
-            jobs.discard(sent, run, token.token)
             why = f" ({escape(now.message)})" if now.message else ""
-            return self.over(
-                html.problems([f"The job ended before it had learned{why}. The run is kept here."])
-            )
+            said = f"The job ended before it had learned{why}. The run is kept here."
+            return {
+                **self.over(html.problems([said])),
+                **self.panel.find(Visit(workspace, run.base), run),
+            }
         except PersonalizationError as error:
             return {self.said: html.problems([user_message(error)])}
 
@@ -203,14 +206,35 @@ class JobsPanel:
         from personalization.sharing import jobs
 
         try:
-            run = page_workspace(visitor).run(away)
+            workspace = page_workspace(visitor)
+            run = workspace.run(away)
             if (sent := jobs.Sent.of(run)) and token:
                 jobs.cancel(sent, run, token.token)
             elif sent:
                 raise HubError("You are signed out: sign in again to cancel your job.")
         except PersonalizationError as error:
             return {self.said: html.problems([user_message(error)])}
-        return self.over(html.hint("The job is cancelled. The run is kept here."))
+        return {
+            **self.over(html.hint("The job is cancelled. The run is kept here.")),
+            **self.panel.find(Visit(workspace, run.base), run),
+        }
+
+
+def look_after(workspace: Workspace, run: Run, sent: Sent, token: str) -> Progress:
+    """How far a job is; what is done is taken into the library, what failed is deleted.
+
+    Raises `HubError`, `RunError`.
+    """
+    from personalization.sharing import jobs
+
+    now = jobs.look(sent, token)
+    if now.stage == "done":
+        jobs.fetch(sent, run, token)
+        run.clear_stop()
+        workspace.library.add(run.adapter_path, run.concept.name)
+    elif not now.under_way:
+        jobs.discard(sent, run, token)
+    return now
 
 
 def titled(machine: Hardware) -> str:
@@ -223,7 +247,7 @@ def told(sent: Sent, now: Progress) -> str:
     """A line, a bar, and the job's own page."""
     doing = {
         "waiting": "Waiting for the machine…",
-        "running": f"Step {now.step} of {now.steps}"
+        "running": f"Step {now.step} of {now.steps}."
         if now.steps
         else escape(now.doing or "Setting up…"),
     }.get(now.stage, "")

@@ -28,7 +28,7 @@ from personalization.training.run import LossRow, Run
 from .html import data_uri, duration, trigger
 
 Phase = Literal[
-    "waiting", "preparing", "learning", "drawing", "held", "stopped", "failed", "finished"
+    "waiting", "preparing", "learning", "drawing", "away", "held", "stopped", "failed", "finished"
 ]
 Part = Literal["status", "curve", "strip"]
 
@@ -137,6 +137,10 @@ def status(view: RunView) -> str:
             f"Kept up to step {view.step} of {view.steps}. "
             + ("Continue, or take it as it is." if view.step else "Continue when you like."),
         ),
+        "away": (
+            f"{name} is taught on Hugging Face Jobs",
+            "How far it is stands beside its price. You may close the page.",
+        ),
         "held": (
             f"{name} waits",
             f"{escape(view.error)} Kept up to step {view.step} of {view.steps}: it goes on from "
@@ -148,7 +152,7 @@ def status(view: RunView) -> str:
     left = ""
     if view.phase in ("preparing", "learning") and view.seconds_left is not None:
         left = f'<span class="left">{duration(view.seconds_left)} left</span>'
-    busy = view.phase in ("waiting", "preparing", "drawing")
+    busy = view.phase in ("waiting", "preparing", "drawing", "away")
     share = 100 * view.step / max(1, view.steps)
     bar = (
         f'<div class="bar{" busy" if busy else ""}" role="progressbar" aria-valuemin="0" '

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from PIL import Image
 from personalization.bases.catalog import BaseSpec
 from personalization.errors import PersonalizationError
 from personalization.sharing.licences import terms_of
+from personalization.sharing.model_card import SWEEP, cell
 from personalization.training.run import Run
 from personalization.workspaces.library import Entry, slug
 from personalization.workspaces.workspace import Workspace
@@ -30,7 +32,7 @@ NOT_HERE = (
     "Publishing wants a sign-in with Hugging Face, which an app on a Space has. Here you can look "
     "at the card; “Make files” gives you the files."
 )
-WHAT = "The adapter that “Take away” names, with a card that says how well it worked."
+WHAT = "The adapter that is chosen above, with a card that says how well it worked."
 
 
 class Publishing:
@@ -38,7 +40,9 @@ class Publishing:
 
     def __init__(self, take: TakeAway) -> None:
         self.take, self.adapter_list = take, take.adapter_list
-        with gr.Accordion("Publish on the Hugging Face Hub", open=False, elem_id="stack-publish"):
+        with gr.Accordion(
+            "Publish on the Hugging Face Hub", open=False, elem_id="stack-publish"
+        ) as self.fold:
             gr.HTML(html.hint(WHAT))
             if CAN_SIGN_IN:
                 gr.LoginButton(size="sm", min_width=220, elem_id="publish-sign-in")
@@ -54,12 +58,12 @@ class Publishing:
                 )
             self.terms = gr.HTML(elem_id="publish-terms")
             with gr.Row():
-                self.private = gr.Checkbox(True, label="Only I see it", min_width=140)
+                self.private = gr.Checkbox(True, label="Only I see it", min_width=160)
                 self.photos = gr.Checkbox(
-                    False, label="Upload my photos too", min_width=140, elem_id="publish-photos"
+                    False, label="Upload my photos too", min_width=160, elem_id="publish-photos"
                 )
             with gr.Row():
-                self.look = gr.Button("Look at the card", min_width=140, elem_id="publish-look")
+                self.look = gr.Button("Look at the card", min_width=170, elem_id="publish-look")
                 self.publish = gr.Button(
                     "Publish", variant="primary", min_width=110, elem_id="publish-go"
                 )
@@ -115,7 +119,7 @@ class Publishing:
         return {
             self.notes: html.hint(escape(f"{len(content)} files, {size / 1e6:.1f} MB: {files}")),
             self.shown: gr.update(visible=True),
-            self.card: without_pictures(body),
+            self.card: with_pictures(body, ready),
         }
 
     def go(self, values: Values, token: gr.OAuthToken | None) -> dict:
@@ -180,7 +184,12 @@ def run_of(workspace: Workspace, entry: Entry) -> Run | None:
     return None
 
 
-def without_pictures(card: str) -> str:
-    """The card's text: its pictures are addresses in a repository that is not there yet."""
-    lines = (line for line in card.splitlines() if not line.startswith(("![", "<Gallery")))
-    return "\n".join(lines)
+def with_pictures(card: str, ready: Prepared) -> str:
+    """The card with its pictures inside: the repository that has them is not there yet."""
+
+    def inside(path: str) -> str:
+        return f"(data:image/webp;base64,{base64.b64encode(ready.files[path]).decode()})"
+
+    gallery = " ".join(f"![{cell(said)}]{inside(path)}" for path, said in ready.published.pictures)
+    card = card.replace("<Gallery />", gallery, 1)
+    return card.replace(f"({SWEEP})", inside(SWEEP), 1) if SWEEP in ready.files else card

@@ -7,18 +7,17 @@ from typing import Annotated, Any
 import gradio as gr
 from pydantic import Field
 
-from personalization.sampling.settings import Settings
-
 from .event_options import ON_GPU
 from .loaded import spec_of
 from .publishing import Asked, made, remember
 from .requests import Name, Prompt, Whole, at_most, build_endpoint
 from .session import library_of, owner_of, workspaces
 from .uploads import publish_pictures
-from .versions import drawn, versions_of
+from .versions import MOST, SEEDS, asked, drawn, versions_of
 
 Token = Annotated[str, Field(max_length=4000)]  # a sign-in's is longer than a name
 Versions = Annotated[list[Name], at_most(8)]
+MorePrompts = Annotated[list[Prompt], at_most(MOST - 1)]
 
 
 def publish_adapter(  # noqa: PLR0913 - its parameters are the interface
@@ -116,27 +115,31 @@ def compare_versions(  # noqa: PLR0913 - its parameters are the interface
     seed: Whole = 0,
     token: Token = "",
     base: Name = "",
+    count: Whole = SEEDS,
+    more_prompts: MorePrompts | None = None,
 ) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
-    """Draw the same prompt and seed with several versions of an adapter.
+    """Draw the same prompts and seeds with several versions of an adapter.
 
     Args:
         name: as list_adapters says.
         session: what train_word or train_subject returned.
         versions: as list_versions says, such as ["v1", "v2"].
         prompt: what to draw, with the adapter's word in it.
-        seed: of every picture.
+        seed: of the first picture of each prompt; the next has the next.
         token: yours, where the repository is private; it is used for this call and not kept.
         base: a name as list_bases says; empty for the app's own.
+        count: pictures of each prompt, 1 to 4.
+        more_prompts: up to three, which are drawn too.
 
     Returns:
-        The pictures in that order, each with its version's recommended strength, and the record
-        of each with its "version".
+        The pictures, version by version in that order, prompt by prompt, each with its version's
+        recommended strength; and the record of each with its "version".
     """
     from personalization.sharing.versions import of_tag
 
     owner = workspaces().open(session)
     found = versions_of(owner, name, token)
-    settings = Settings(prompt, seed=seed)
+    settings = asked([prompt, *(more_prompts or ())], seed, count)
     shown = [drawn(owner, of_tag(found, tag), token, base, settings) for tag in versions]
     pictures = [picture for each in shown for picture in each.pictures]
     records = [

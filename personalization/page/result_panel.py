@@ -57,6 +57,7 @@ class ResultPanel:
             with gr.Row() as self.take:
                 self.download = gr.DownloadButton(min_width=150, elem_id=f"{prefix}-download")
                 self.send = gr.Button("Use in a stack", min_width=150, elem_id=f"{prefix}-send")
+                self.publish = gr.Button("Publish", min_width=110, elem_id=f"{prefix}-publish")
             self.extract = Extract(prefix, visitor, current)
             self.report = ReportPanel(prefix, visitor, current, self.verdict)
             self.spectrum = SpectrumPanel(prefix, visitor, current)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import gradio as gr
 
-from personalization.errors import PersonalizationError
+from personalization.errors import PersonalizationError, RunError
 from personalization.events import Finished, SliceEnded, StepDone
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
@@ -24,9 +24,11 @@ from .loaded import ON_ZERO
 from .messages import user_message
 from .recorded import Recorded, recorded_run, replayed
 from .result_panel import ResultPanel
-from .run_queue import Job, What
+from .run_queue import LEARNING, Job, What
 from .runs import (
+    check_here,
     enqueue,
+    is_away,
     keep_adapter,
     run_queue,
     show_off,
@@ -91,7 +93,9 @@ class RunPanel:
         """The parts but for what asks for the visitor's next request: a recorded run has none."""
         return [part for part in self.parts if not isinstance(part, gr.State)]
 
-    def begin(self, workspace: Workspace, run: Run, what: What) -> dict:
+    def begin(
+        self, workspace: Workspace, run: Run, what: Literal["learn", "finish", "show"]
+    ) -> dict:
         """Have the app work on a run; on ZeroGPU, the visitor's requests.
 
         Raises `RunError` where too many wait already.
@@ -100,7 +104,7 @@ class RunPanel:
             return self.next_turn(run, what)
         return self.watch(enqueue(workspace, run, what))
 
-    def next_turn(self, run: Run, what: What | Literal["show"]) -> dict:
+    def next_turn(self, run: Run, what: What) -> dict:
         """Ask the browser for a new request, so that the visitor's identity in it is fresh."""
         view = progress.RunView.of(run)
         view.phase = "waiting" if what == "learn" else "drawing"
@@ -129,7 +133,7 @@ class RunPanel:
         try:
             workspace = page_workspace(visitor)
             run = workspace.run(current)
-            job = run_queue().find(workspace.id, current, "learn", "finish")
+            job = run_queue().find(workspace.id, current, *LEARNING)
             if job is None:
                 return self.find(Visit(workspace, run.base), run)
         except PersonalizationError as error:  # it was deleted meanwhile
@@ -159,7 +163,7 @@ class RunPanel:
             self.status: gr.update(value=progress.status(view), visible=not done),
             self.curve: gr.update(value=progress.curve(view), visible=bool(view.rows)),
             self.strip: gr.update(value=progress.strip(view), visible=bool(view.previews)),
-            self.train: gr.update(interactive=done or over),
+            self.train: gr.update(interactive=not live),
             self.cancel: gr.update(value="Cancel", interactive=True, visible=busy),
             self.resume: gr.update(visible=over),
             self.keep: gr.update(visible=over and view.step > 0),
@@ -253,11 +257,13 @@ class RunPanel:
 
         On ZeroGPU one that the visitor did not cancel goes on from its last checkpoint.
         """
-        if job := run_queue().find(visit.workspace.id, run.folder.name, "learn", "finish"):
+        if job := run_queue().find(visit.workspace.id, run.folder.name, *LEARNING):
             return self.watch(job)
         if run.state.status == "finished":
             return self.show_result(visit, run)
         view = progress.RunView.of(run)
+        if is_away(run):
+            view.phase = "away"
         if ON_ZERO and view.phase == "stopped" and not run.stop_requested:
             return self.next_turn(run, "learn")
         if why := run_queue().error(run):
@@ -268,7 +274,7 @@ class RunPanel:
         """Ask the run to end after the step at hand; what works on it says the rest."""
         workspace = page_workspace(visitor)
         run = workspace.run(current)
-        job = run_queue().find(workspace.id, current, "learn", "finish")
+        job = run_queue().find(workspace.id, current, *LEARNING)
         if job is None:
             run.stop()
         else:
@@ -280,7 +286,7 @@ class RunPanel:
     def move_up(self, visitor: str, current: str) -> dict:
         """Before the visitor's own run that waits ahead of it."""
         workspace = page_workspace(visitor)
-        job = run_queue().find(workspace.id, current, "learn", "finish")
+        job = run_queue().find(workspace.id, current, *LEARNING)
         if job is None:
             return self.find(Visit(workspace, ""), workspace.run(current))
         run_queue().move_up(job)
@@ -288,13 +294,23 @@ class RunPanel:
 
     def carry_on(self, visitor: str, current: str) -> dict:
         """Continue a run that was stopped."""
-        run = self.run(visitor, current)
-        run.clear_stop()
-        return self.begin(page_workspace(visitor), run, "learn")
+        return self.begin_again(visitor, current, "learn")
 
     def finish(self, visitor: str, current: str) -> dict:
         """Take what a stopped run has learned so far."""
-        return self.begin(page_workspace(visitor), self.run(visitor, current), "finish")
+        return self.begin_again(visitor, current, "finish")
+
+    def begin_again(self, visitor: str, current: str, what: Literal["learn", "finish"]) -> dict:
+        """Have the app work on a run that waits, or say why it goes on waiting."""
+        run = self.run(visitor, current)
+        try:
+            check_here(run)
+            run.clear_stop()
+            return self.begin(page_workspace(visitor), run, what)
+        except RunError as error:
+            view = progress.RunView.of(run)
+            view.phase, view.error = "held", str(error)
+            return self.show(view)
 
     def show_result(self, visit: Visit, run: Run) -> dict:
         """The pictures, the file, and the report as far as it is."""

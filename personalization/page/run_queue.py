@@ -23,7 +23,8 @@ from .spectrum_work import SpectrumView
 
 MOST = 32  # jobs in all
 EACH = 4  # of one visitor
-What = Literal["learn", "finish", "measure", "spectrum"]
+What = Literal["learn", "finish", "show", "measure", "spectrum"]
+LEARNING: tuple[What, ...] = ("learn", "finish", "show")  # what a run's panel follows
 
 
 @dataclass(eq=False)
@@ -48,7 +49,7 @@ class Job:
     def of(cls, workspace: Workspace, run: Run, what: What, seconds: float | None = None) -> Job:
         """One that has not begun."""
         view = RunView.of(run)
-        view.phase = "waiting"
+        view.phase = "drawing" if what == "show" else "waiting"
         return cls(workspace, run, what, view, seconds)
 
     @property

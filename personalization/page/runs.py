@@ -61,7 +61,9 @@ def run_queue() -> RunQueue:
 
 def enqueue(workspace: Workspace, run: Run, what: What, *, then_measure: bool = True) -> Job:
     """Ask the app to learn, to finish or to measure. Raises `RunError` where the queue is full."""
-    job = Job.of(workspace, run, what, _seconds(run, what))
+    job = Job.of(
+        workspace, run, what, report_seconds(run) if what == "measure" else seconds_left(run)
+    )
     job.then_measure = then_measure
     return run_queue().add(job)
 
@@ -83,12 +85,25 @@ def awaited(job: Job, every: float) -> Iterator[Job]:
         raise RunError("The run was cancelled. What it has learned is kept: continue it.")
 
 
-def _seconds(run: Run, what: What) -> float | None:
-    """What that takes, where it can be told."""
+def check_here(run: Run) -> None:
+    """Raise `RunError` for a run that is being learned elsewhere."""
+    if is_away(run):
+        raise RunError(
+            "This run is on Hugging Face Jobs. Wait until it is back, or cancel the job first."
+        )
+
+
+def is_away(run: Run) -> bool:
+    """Whether it is being learned on Hugging Face Jobs."""
+    from personalization.sharing.jobs import Sent
+
+    return Sent.of(run) is not None
+
+
+def seconds_left(run: Run) -> float | None:
+    """What it still takes to learn, where it can be told."""
     from personalization.training.estimate import outlook
 
-    if what == "measure":
-        return report_seconds(run)
     with suppress(PersonalizationError):
         whole = outlook(base(run.base), run.recipe).seconds
         return whole and whole * (1 - run.state.step / run.recipe.steps)
@@ -116,16 +131,24 @@ def work(job: Job) -> None:
         _spectrum(job)
         return
     run.clear_stop()  # what ended an earlier job
+    if job.what == "show":  # learned elsewhere
+        _shown(job)
+        return
     done = gpu_finish(run.folder) if job.what == "finish" else _learn(job)
     if done is None:
         run.stop()  # a slice forgets it as it begins
         return
     job.view.take(done)
     keep_adapter(workspace, run, done)
-    show_off(run)
-    run.clear_stop()
-    if job.then_measure and (seconds := report_seconds(run)) <= LONG:  # else it is asked for
-        run_queue().add(Job.of(workspace, run, "measure", seconds))
+    _shown(job)
+
+
+def _shown(job: Job) -> None:
+    """The first pictures of what is learned, and its report after them."""
+    show_off(job.run)
+    job.run.clear_stop()
+    if job.then_measure and (seconds := report_seconds(job.run)) <= LONG:  # else it is asked for
+        run_queue().add(Job.of(job.workspace, job.run, "measure", seconds))
 
 
 def _learn(job: Job) -> Finished | None:

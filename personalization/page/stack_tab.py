@@ -139,8 +139,11 @@ class StackTab:
         listed = self.adapter_list
         return listed.show(listed.visit(values), self.rows_stored(values))
 
-    def take_run(self, values: Values, name: str) -> dict:
-        """What the run of that name has learned, onto the list; and a prompt for it."""
+    def take_run(self, values: Values, name: str, publish: bool = False) -> dict:
+        """What the run of that name has learned, onto the list; and a prompt for it.
+
+        publish: open what publishes it too.
+        """
         visit, rows = self.adapter_list.visit(values), self.adapter_list.rows_in(values)
         run, library = visit.workspace.run(name), visit.workspace.library
         copies = library.copies(run.adapter_path)
@@ -149,7 +152,9 @@ class StackTab:
             board = self.adapter_list.with_row(visit, rows, entry.name)
         except PersonalizationError as error:  # learned on another base than the one in use
             board = self.adapter_list.show(visit, rows, [str(error)])
-        return {**board, self.prompt: showcase(run)[0]}
+        board[self.take.which] |= {"value": entry.name}
+        fold = {self.publishing.fold: gr.update(open=True)} if publish else {}
+        return {**board, **fold, self.prompt: showcase(run)[0]}
 
     def restore(self, visit: Visit, values: Values) -> dict:
         """The adapters and the form as they were left."""

@@ -133,7 +133,7 @@ class TrainingTab:
                 self.long = LongWork(purpose, "Teach all the same")
                 self.jobs = JobsPanel(purpose, visitor)
             with gr.Column(scale=6, min_width=320, elem_classes="panel-column"):
-                self.run_panel = RunPanel(purpose, visitor, self.train)
+                self.run_panel = self.jobs.panel = RunPanel(purpose, visitor, self.train)
         self.fields: list[Any] = [*self.word.fields, self.photos.captions]
         self.rebased = [
             *(*self.photos.shown, *self.word.shown, stored.fields, *self.form.rebased),
@@ -166,7 +166,7 @@ class TrainingTab:
         shown = [*notes, *self.run_panel.parts, *self.long.parts]
         self.train.click(self.begin, entered, shown, **QUEUED)
         self.long.go.click(self.begin_all_the_same, entered, shown, **QUEUED)
-        self.jobs.wire(entered, self.begin_elsewhere, [*notes, *self.long.parts], self.run_panel)
+        self.jobs.wire(entered, self.begin_elsewhere, [*notes, *self.long.parts])
         if self.first_try:
             self.first_try.wire(entered, self.asked)
             self.first_try.train.click(self.begin, entered, shown, **QUEUED)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from personalization.errors import PersonalizationError
+from personalization.adapters.adapter import Description
+from personalization.errors import PersonalizationError, RecipeError
 from personalization.sampling.settings import Settings
 from personalization.stacking.stack import Slot, Stack
 from personalization.workspaces.workspace import Workspace
@@ -23,8 +24,9 @@ from .stacks import draw_with
 if TYPE_CHECKING:
     from personalization.sharing.versions import Version
 
-SEEDS = 2  # pictures of each version
-WHAT = "Of the adapter that “Take away” names, published from here or added from the Hub."
+SEEDS = 2  # pictures of each prompt
+MOST = 4  # prompts, and pictures of each
+WHAT = "Of the adapter that is chosen above, published from here or added from the Hub."
 
 
 def versions_of(workspace: Workspace, name: str, token: str) -> list[Version]:
@@ -35,8 +37,16 @@ def versions_of(workspace: Workspace, name: str, token: str) -> list[Version]:
     return history(repository_of(workspace, name), token)
 
 
+def asked(prompts: Sequence[str], seed: int, count: int = SEEDS) -> list[Settings]:
+    """What each version draws: every prompt with the same seeds. Raises `RecipeError`."""
+    prompts = list(dict.fromkeys(filter(None, map(str.strip, prompts))))
+    if not 1 <= len(prompts) <= MOST or not 1 <= count <= MOST:
+        raise RecipeError(f"Compare with 1 to {MOST} prompts, and 1 to {MOST} pictures of each.")
+    return [Settings(prompt, seed=seed, count=count) for prompt in prompts]
+
+
 def drawn(
-    workspace: Workspace, version: Version, token: str, base: str, settings: Settings
+    workspace: Workspace, version: Version, token: str, base: str, settings: Sequence[Settings]
 ) -> versions_html.Shown:
     """A version on that base, at the strength that it recommends. Raises `HubError`, and others."""
     from personalization.sharing.going_back import adapter_of
@@ -44,7 +54,7 @@ def drawn(
 
     adapter = adapter_of(workspace, version, token)
     stack = Stack((Slot(adapter, adapter.description.strength),))
-    return versions_html.Shown(version, held_by(version, token), draw_with(base, stack, [settings]))
+    return versions_html.Shown(version, held_by(version, token), draw_with(base, stack, settings))
 
 
 class Versions:
@@ -63,8 +73,8 @@ class Versions:
                     self.other = gr.Dropdown([], label="with", min_width=90, elem_id="version-two")
                     self.seed = gr.Number(0, label="Seed", precision=0, min_width=80)
                 self.prompt = gr.Textbox(
-                    label="Prompt", max_lines=2, elem_id="versions-prompt",
-                )  # fmt: skip
+                    label="Prompts, one a line", lines=2, max_lines=MOST, elem_id="versions-prompt"
+                )
                 self.draw = gr.Button("Draw side by side", min_width=140, elem_id="versions-draw")
             self.comparison = gr.HTML(elem_id="versions-comparison", elem_classes="report-card")
 
@@ -96,7 +106,7 @@ class Versions:
             self.beside: gr.update(visible=len(found) > 1),
             self.one: gr.update(choices=tags, value=tags[min(1, len(tags) - 1)]),
             self.other: gr.update(choices=tags, value=tags[0]),
-            self.prompt: f"a photo of {about.trigger}" if about else "",
+            self.prompt: "\n".join(prompts_for(about)) if about else "",
         }
 
     def side_by_side(self, values: Values, token: gr.OAuthToken | None) -> dict:
@@ -107,7 +117,7 @@ class Versions:
             workspace, name = self.chosen(values)
             base = values[self.adapter_list.base]
             seed = int(values[self.seed] or 0)
-            settings = Settings(values[self.prompt] or "", seed=seed, count=SEEDS)
+            settings = asked((values[self.prompt] or "").splitlines(), seed)
             found = versions_of(workspace, name, said(token))
             pair = [of_tag(found, values[each] or "") for each in (self.one, self.other)]
             shown = [drawn(workspace, each, said(token), base, settings) for each in pair]
@@ -135,6 +145,13 @@ class Versions:
         if not (name := values[self.take.which]):
             raise PersonalizationError(html.NOTHING_TO_TAKE)
         return page_workspace(values[self.adapter_list.visitor]), name
+
+
+def prompts_for(about: Description) -> list[str]:
+    """What shows an adapter alone, and in a place."""
+    if about.kind == "style":
+        return [f"{thing}, {about.trigger} style" for thing in ("a dog", "a house on the beach")]
+    return [f"a photo of {about.trigger}", f"a photo of {about.trigger} on the beach"]
 
 
 def said(token: gr.OAuthToken | None) -> str:

@@ -18,7 +18,7 @@ FIGURES = {
     "subject_fidelity": "subject fidelity",
     "prompt_fidelity": "prompt fidelity",
     "drift": "drift",
-    "strength": "recommended strength",
+    "strength": "strength",
 }
 
 
@@ -42,22 +42,18 @@ def comparison(one: Shown, other: Shown) -> str:
     both = (one, other)
     rows = [_row("", [escape(each.version.tag) for each in both], "th")]
     for pair in zip(one.pictures, other.pictures, strict=True):
-        seed = f"seed {pair[0].record.seed}"
-        cells = [f'<img src="{data_uri(each.image, 320)}" alt="{seed}">' for each in pair]
-        rows.append(_row(seed, cells))
+        seed, prompt = f"seed {pair[0].record.seed}", escape(pair[0].record.prompt)
+        cells = [f'<img src="{data_uri(each.image, 320)}" alt="{prompt}, {seed}">' for each in pair]
+        rows.append(_row(f"{prompt} <small>{seed}</small>", cells))
     for key, name in FIGURES.items():
         values = [each.held.figures.get(key) for each in both]
         if any(value is not None for value in values):
             rows.append(_row(name, ["–" if v is None else f"{v:.3f}" for v in values]))
-    for key, was, is_now in differing(one.held.recipe, other.held.recipe):
-        rows.append(_row(escape(key), [escape(str(was)), escape(str(is_now))]))
+    for name, was, is_now in differing(one.held.recipe, other.held.recipe):
+        rows.append(_row(escape(name), [escape(was), escape(is_now)]))
     if not any(each.held.figures for each in both):
         rows.append(_row("figures", ["not measured", "not measured"]))
-    caption = escape(one.pictures[0].record.prompt)
-    return (
-        f'<section class="report"><table class="beside"><caption>{caption}</caption>'
-        f"{''.join(rows)}</table></section>"
-    )
+    return f'<section class="report"><table class="beside">{"".join(rows)}</table></section>'
 
 
 def went_back(version: Version, gone: Gone) -> str:

@@ -115,6 +115,11 @@ class Progress:
     doing: str = ""
     message: str = ""  # what the Hub says of a failure
 
+    @property
+    def under_way(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.stage in ("waiting", "running")
+
 
 def hardware(token: str | None, *, endpoint: str | None = None) -> list[Hardware]:
     """What can be had, the cheapest with an accelerator first. Raises `HubError`."""

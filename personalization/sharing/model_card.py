@@ -17,6 +17,7 @@ from personalization.adapters.adapter import Description
 from personalization.bases.catalog import ASSETS, BaseSpec
 from personalization.evaluation.evidence import Evidence
 from personalization.evaluation.figures import Estimate, Figures
+from personalization.evaluation.recipe_words import method_in_words, settings_in_words
 from personalization.evaluation.report import Report
 from personalization.evaluation.spectrum_files import LOSING
 from personalization.files import size_words
@@ -153,7 +154,7 @@ def _is_here(spec: BaseSpec) -> bool:
 
 def _head(published: Published) -> str:
     about, spec = published.about, published.spec
-    what = "A learned word" if published.is_word else f"A {about.method} adapter"
+    what = "A learned word" if published.is_word else f"A {method_in_words(about.method)} adapter"
     gallery = "<Gallery />" if published.pictures else ""
     return "\n\n".join(
         part
@@ -274,7 +275,7 @@ def _evidence(published: Published) -> str:
     if evidence is None:
         return ""
     rows = [
-        f"| {verdict} | {_cell(judgement.why)} | {_cell(shot.prompt)} | {shot.seed} |"
+        f"| {verdict} | {cell(judgement.why)} | {cell(shot.prompt)} | {shot.seed} |"
         for verdict in ("chosen", "rejected")
         for shot, judgement in evidence.judged(verdict)  # type: ignore[arg-type]
     ]
@@ -284,26 +285,23 @@ def _evidence(published: Published) -> str:
     return "\n\n".join(part for part in ("## Evidence", table, said) if part)
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
     """Somebody's words in a table: as they are, and no markup."""
     return re.sub(r"([\\`*_\[\]<>|!#])", r"\\\1", " ".join(text.split()))
 
 
 def _how(published: Published) -> str:
     about = published.about
-    recipe = about.recipe
+    said = ", ".join(map(": ".join, settings_in_words(about.recipe).items()))
     facts = [
-        ("method", about.method),
         ("class noun", about.class_noun),
-        ("steps", recipe.get("steps done", recipe.get("steps", ""))),
-        ("learning rate", (recipe.get("method") or {}).get("learning_rate", "")),
-        ("rank", about.rank or ""),
         ("base", f"{published.spec.source if not _is_here(published.spec) else 'the pocket'}"),
+        ("recipe", said or about.method),
         ("software", ", ".join(f"{name} {it}" for name, it in about.software.items())),
     ]
     lines = "\n".join(f"- {name}: {value}" for name, value in facts if value not in ("", None))
-    more = "The whole recipe is in `recipe.json`" + (
-        ", the report's figures in `report.json`." if "report.json" in published.files else "."
+    more = "The recipe as a file is `recipe.json`" + (
+        ", the report's figures are in `report.json`." if "report.json" in published.files else "."
     )
     return f"## How it was taught\n\n{lines}\n\n{more}"
 
@@ -312,11 +310,9 @@ def _versions(published: Published) -> str:
     if not published.earlier:
         return ""
     changes = "\n".join(f"- {change}" for change in published.changes) or "- the same again"
-    links = ", ".join(
-        f"[{tag}](https://huggingface.co/{published.repository}/tree/{tag})"
-        for tag in published.earlier
+    tree = f"https://huggingface.co/{published.repository}/tree"
+    *older, before, now = (
+        f"[{tag}]({tree}/{tag})" for tag in (*published.earlier, published.version)
     )
-    said = (
-        f"## Versions\n\nThis is {published.version}. Since {published.earlier[-1]}:\n\n{changes}"
-    )
-    return f"{said}\n\nEarlier ones: {links}."
+    said = f"## Versions\n\nThis is {now}. Since {before}:\n\n{changes}"
+    return f"{said}\n\nEarlier ones: {', '.join(older)}." if older else said

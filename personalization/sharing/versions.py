@@ -20,6 +20,7 @@ from huggingface_hub import HfApi, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError, RepositoryNotFoundError
 
 from personalization.errors import HubError
+from personalization.evaluation.recipe_words import settings_in_words
 from personalization.files import scratch
 from personalization.sharing.hub import in_words
 from personalization.sharing.model_card import AS_TRAINED, EMBEDS, WEIGHTS
@@ -175,21 +176,17 @@ def held(api: HfApi, repository: str, revision: str | None = None) -> Held:
 
 def changes(before: Held, now: Held) -> Iterator[str]:
     """What differs, in sentences: the recipe, then figures."""
-    for key, was, is_now in differing(before.recipe, now.recipe):
-        yield f"{key}: {was} before, {is_now} now"
+    for name, was, is_now in differing(before.recipe, now.recipe):
+        yield f"{name}: {was} before, {is_now} now"
     then, latest = before.figures, now.figures
     for key in _COMPARED:
         if key in then and key in latest and then[key] != latest[key]:
             yield f"{key.replace('_', ' ')}: {then[key]:.3f} before, {latest[key]:.3f} now"
 
 
-def differing(
-    before: dict[str, Any], now: dict[str, Any], within: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
-    """The settings that differ, those of a part as "part.setting"; "nothing" where one lacks."""
-    for key in sorted({*before, *now}):
-        was, is_now = before.get(key, "nothing"), now.get(key, "nothing")
-        if isinstance(was, dict) and isinstance(is_now, dict):
-            yield from differing(was, is_now, f"{within}{key}.")
-        elif was != is_now:
-            yield f"{within}{key}", was, is_now
+def differing(before: dict[str, Any], now: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """The settings of two recipes that differ, as people read them; "none" where one lacks."""
+    was, is_now = settings_in_words(before), settings_in_words(now)
+    for name in {**is_now, **was}:
+        if was.get(name) != is_now.get(name):
+            yield name, was.get(name, "none"), is_now.get(name, "none")

@@ -251,3 +251,35 @@ def test_progress_arrives_while_a_run_is_under_way(client, photos):
     assert steps == sorted(steps)
     assert steps, "no step was told before the end"
     assert all(status["steps"] == 12 for status in seen if "steps" in status)
+
+
+def test_a_run_that_waits_is_stopped_continued_and_taken_as_it_is(client, photos, taught_word):
+    session = taught_word[0]["session"]
+    asked = (photos, "<held>", "dog", "creature")
+    job = client.submit(*asked, 4000, session=session, confirm=True, api_name="/train_word")
+    status = next(out[0] for out in job if out[0].get("step", 0) >= 2)
+    stopped = client.predict(session, status["run"], api_name="/stop_run")
+    assert stopped["steps"] == 4000
+    with pytest.raises(AppError, match="What it has learned is kept: continue it"):
+        job.result(timeout=60)
+    asked = (session, status["run"], True)
+    ended, adapter, pictures = client.predict(*asked, api_name="/continue_run")
+    assert (ended["state"], ended["run"]) == ("finished", status["run"])
+    assert 2 <= read(Path(adapter)).description.recipe["steps done"] < 4000
+    assert len(pictures) >= 3
+    # Asked for once more, it is given at once; stopping what is finished changes nothing.
+    client.predict(session, status["run"], api_name="/stop_run")
+    again, same, _ = client.predict(session, status["run"], api_name="/continue_run")
+    assert again["state"] == "finished"
+    assert read(Path(same)).sha256 == read(Path(adapter)).sha256
+
+
+def test_a_run_that_is_held_begins_when_it_is_continued(client, photos, taught_word):
+    session = taught_word[0]["session"]
+    asked = (photos, "<held>", "dog", "creature", 6)
+    held, adapter, _ = client.predict(*asked, session=session, hold=True, api_name="/train_word")
+    assert (held["state"], adapter) == ("held", None)
+    done, adapter, pictures = client.predict(session, held["run"], api_name="/continue_run")
+    assert (done["state"], done["run"]) == ("finished", held["run"])
+    assert read(Path(adapter)).description.recipe["steps done"] == 6
+    assert len(pictures) >= 3

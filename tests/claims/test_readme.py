@@ -14,8 +14,10 @@ from huggingface_hub import SpaceHardware
 from packaging.requirements import Requirement
 
 from personalization.bases.catalog import CATALOG
+from personalization.evaluation.report import Report
 from personalization.sampling.picture_record import read_record
 from personalization.training.base_selection import PREFERRED
+from personalization.training.run import Run
 from tests import api_docs
 from tests.support.server import ROOT, running
 
@@ -128,5 +130,33 @@ def test_each_endpoint_says_what_it_does_takes_and_gives():
         doc = api_docs.Doc.of(functions[name])
         taken = {each["parameter_name"] for each in info["parameters"]}
         assert doc.summary, name
+        assert info["description"], name  # what agents.md and MCP show of it
         assert doc.returns, name
         assert taken - {"token"} == set(doc.arguments) - {"token"}, name
+
+
+def test_the_posts_figures_are_those_of_the_recorded_run():
+    post = " ".join((ROOT / "docs" / "post" / "index.html").read_text().split())
+    recorded = ROOT / "assets" / "recorded"
+    report = Report.open(recorded)
+    assert report
+    figures = report.figures
+    assert figures
+    said = {}
+    for level in figures.levels:
+        shares = level.subject_share.mean, level.prompt_share.mean
+        said[level.strength] = " and ".join(f"{share:.0%}" for share in shares)
+    assert f"At {figures.balance.strength:g} it is {said[figures.balance.strength]}" in post
+    assert f"at 1.5, {said[1.5]}" in post
+    assert f"draws pictures that are {said[0.5].partition(' and ')[0]} as like the photos" in post
+    drift = figures.drift.towards
+    assert f"dogs went {drift.mean:.0%}".replace("-", "−") in post
+    assert f"an interval of {drift.low:.0%} to {drift.high:.0%}".replace("-", "−") in post
+    assert f"with {figures.pictures} pictures judged" in post
+    word, layers = (
+        (ROOT / "assets" / "adapters" / f"{name}.safetensors").stat().st_size / 1e3
+        for name in ("neon", "crowned-dog")
+    )
+    assert f"<b>{word:.1f} kB</b>a word" in post
+    assert f"<b>{layers:.0f} kB</b>thin layers" in post
+    assert f"{Run.open(recorded).recipe.steps} steps" in post

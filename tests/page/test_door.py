@@ -8,7 +8,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.datastructures import Headers
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
@@ -16,6 +16,7 @@ from personalization.page import door
 from personalization.page.door import behind_the_door, is_own, is_private
 
 PUBLIC, ELSEWHERE = "http://someone-app.hf.space", "https://elsewhere.example"
+LONG = "a page with its configuration " * 10_000
 
 
 async def say_cookies(request: Request) -> JSONResponse:
@@ -33,7 +34,12 @@ async def stumble(request: Request) -> JSONResponse:
 
 @pytest.fixture
 def site() -> Iterator[TestClient]:
-    routes = [Route("/act", say_cookies, methods=["GET", "POST"]), Route("/stumble", stumble)]
+    routes = [
+        Route("/act", say_cookies, methods=["GET", "POST"]),
+        Route("/stumble", stumble),
+        Route("/", lambda _: PlainTextResponse(LONG)),
+        Route("/events", lambda _: PlainTextResponse(LONG)),
+    ]
     with TestClient(Starlette(routes=routes, lifespan=behind_the_door), PUBLIC) as client:
         client.cookies.set("session", "signed in")
         yield client
@@ -113,3 +119,12 @@ def test_what_the_server_stumbles_over_is_logged_by_its_place_alone(site: TestCl
     assert "KeyError" in caplog.text
     assert "test_door.py" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_the_page_is_packed_for_who_can_unpack_it_and_what_streams_is_not(site: TestClient):
+    packed = site.get("/", headers={"accept-encoding": "gzip, br"})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) < len(LONG) / 10
+    assert packed.text == LONG
+    assert "content-encoding" not in site.get("/", headers={"accept-encoding": "identity"}).headers
+    assert "content-encoding" not in site.get("/events").headers

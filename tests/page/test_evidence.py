@@ -10,6 +10,7 @@ import gradio as gr
 import pytest
 
 from personalization.bases.catalog import ASSETS
+from personalization.evaluation import evidence
 from personalization.page.evidence import candidates, evidence_of
 from personalization.page.evidence_endpoints import evidence_card, judge_picture, list_evidence
 from personalization.page.requests import _endpoint
@@ -51,6 +52,16 @@ def test_a_program_judges_and_gets_the_card(run):
 def test_what_cannot_be_said_is_refused(run, picture, verdict, why, said):
     with pytest.raises(gr.Error, match=said):
         _endpoint(judge_picture)(*run, picture, verdict, why)
+
+
+def test_a_tick_and_a_line_that_come_at_once_are_both_kept(run):
+    session, name = run
+    opened = Run.open(workspaces().open(session).folder / "runs" / name)
+    stale = evidence_of(opened).judgements[0]
+    evidence.keep(opened.folder, stale, verdict="rejected")
+    evidence.keep(opened.folder, stale, why="the crown  is gone")
+    kept = evidence_of(opened).judgements[0]
+    assert (kept.verdict, kept.why) == ("rejected", "the crown is gone")
 
 
 def test_the_page_shows_what_was_said_as_text(run):

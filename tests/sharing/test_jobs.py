@@ -6,7 +6,6 @@ import time
 
 import pytest
 
-from personalization.adapters.adapter import read
 from personalization.errors import HubError
 from personalization.sharing import jobs
 from personalization.sharing.jobs import Order, Sent
@@ -56,29 +55,6 @@ def test_hardware_comes_with_its_price_and_an_order_with_its_upper_bound(hub):
     assert order.most == pytest.approx(0.20, abs=0.01)
     with pytest.raises(HubError, match="1 to 360 minutes"):
         Order(order.hardware, 0).check()
-
-
-@pytest.mark.slow
-def test_a_run_is_learned_there_and_comes_back_and_nothing_of_it_stays(hub, tmp_path):
-    run = begun(tmp_path)
-    sent = jobs.send(run, ordered(hub), hub.token, endpoint=hub.url)
-    assert Sent.of(run) == sent
-    assert hub.token not in (run.folder / jobs.SENT).read_text()
-    (job,) = hub.jobs.values()
-    assert job.spec["timeoutSeconds"] == 1800
-    assert job.spec["flavor"] == "t4-small"
-    assert any(part.startswith("torch") for part in job.spec["command"])
-    done = ended(sent, hub)
-    assert done.stage == "done", "\n".join(job.lines)
-    assert (done.step, done.steps) == (2, 2)
-    left = hub.repositories[sent.repository].files
-    assert not [name for name in left if "photo" in name]
-    path = jobs.fetch(sent, run, hub.token, endpoint=hub.url)
-    assert read(path).description.recipe["steps done"] == 2
-    assert Run.open(run.folder).state.status == "finished"
-    assert len(run.losses()) == 2
-    assert sent.repository not in hub.repositories
-    assert Sent.of(run) is None
 
 
 def test_a_job_that_fails_or_is_cancelled_leaves_no_photos_there(hub, tmp_path):

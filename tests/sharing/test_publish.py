@@ -116,8 +116,8 @@ def test_a_second_version_is_a_commit_a_tag_and_says_what_changed(hub, adapter, 
     assert json.loads(repository.held("v1")["recipe.json"])["steps"] == 100
     assert "steps: 100 before, 200 now" in repository.commits[1].description
     card = repository.files["README.md"].decode()
-    assert "This is v2" in card
-    assert "/visitor/mug-lora/tree/v1" in card
+    there = "https://huggingface.co/visitor/mug-lora/tree"
+    assert f"This is [v2]({there}/v2). Since [v1]({there}/v1):" in card
 
 
 def test_photos_are_uploaded_only_when_they_are_given(hub, adapter, spec) -> None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from tests.support.hub_server import Hub, _Handler
+from tests.support.hub_server import Hub, Repository, _Handler
 
 HARDWARE = [
     {
@@ -83,9 +83,10 @@ class JobsHub(Hub):
 
 
 @contextmanager
-def jobs_hub() -> Iterator[JobsHub]:
+def jobs_hub(repositories: Mapping[str, Repository] | None = None) -> Iterator[JobsHub]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), _JobsHandler)
-    server.hub = JobsHub(f"http://127.0.0.1:{server.server_port}", {})  # type: ignore[attr-defined]
+    address = f"http://127.0.0.1:{server.server_port}"
+    server.hub = JobsHub(address, dict(repositories or {}))  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server.hub  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from joserfc import jwt
 from joserfc.jwk import RSAKey
 
 VISITOR = {"sub": "1", "name": "V", "preferred_username": "visitor", "profile": "", "picture": ""}
-SCOPE = "openid profile read-repos contribute-repos"
+SCOPE = "openid profile read-repos contribute-repos jobs"
 
 
 @contextmanager

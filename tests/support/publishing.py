@@ -2,33 +2,64 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 
+from personalization.bases.catalog import ASSETS
+from personalization.evaluation import report_html
+from personalization.evaluation.report import Report
+from personalization.training.run import Run
+from personalization.workspaces.workspace import Workspaces
 from tests.support.browser import FRAME, LONG, open_tab, visiting
-from tests.support.hub_server import Hub, Repository, hub
+from tests.support.hub_jobs import JobsHub, jobs_hub
+from tests.support.hub_server import Repository
 from tests.support.openid import provider
-from tests.support.server import running
+from tests.support.server import App, running
 
 TOKEN = "hf_a_token_that_nobody_may_find_again"
 THEIRS = {"README.md": b"mine", "model.safetensors": b"x"}  # in visitor/taken
 
 
+@dataclass(frozen=True)
+class Space:
+    """The app as on a Space, and the Hub that whoever signs in there reaches."""
+
+    app: App
+    hub: JobsHub
+    provider: str
+
+    @contextmanager
+    def page(self, browser: Browser) -> Iterator[Page]:
+        """A new visitor's."""
+        with visiting(browser, self.app.url, self.provider, *FRAME) as page:
+            yield page
+
+    def workspace(self) -> Path:
+        """The newest visitor's folder."""
+        used = (self.app.home / "workspaces").glob("*/used")
+        return max(used, key=lambda path: path.stat().st_mtime_ns).parent
+
+
 @contextmanager
-def publishing(browser: Browser, home: Path, **environment: str) -> Iterator[tuple[Page, Hub]]:
-    """A visitor's page, and the Hub that whoever signs in there reaches."""
-    with hub({"visitor/taken": Repository(THEIRS)}) as server, provider(TOKEN) as space:
+def space(home: Path, **environment: str) -> Iterator[Space]:
+    """Until its end."""
+    with jobs_hub({"visitor/taken": Repository(THEIRS)}) as server, provider(TOKEN) as signing:
         server.token = TOKEN
         reached = {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0", **environment}
-        signing = (space["OPENID_PROVIDER_URL"], *FRAME)
-        with (
-            running(home, **space, **reached) as app,
-            visiting(browser, app.url, *signing) as page,
-        ):
-            yield page, server
+        with running(home, **signing, **reached) as app:
+            yield Space(app, server, signing["OPENID_PROVIDER_URL"])
+
+
+@contextmanager
+def publishing(browser: Browser, home: Path, **environment: str) -> Iterator[tuple[Page, JobsHub]]:
+    """One visitor's page, and the Hub."""
+    with space(home, **environment) as here, here.page(browser) as page:
+        yield page, here.hub
 
 
 def sign_in(page: Page) -> None:
@@ -64,3 +95,26 @@ def look_at_versions(page: Page, tags: list[str]) -> None:
         page.get_by_text("Versions on the Hub").click()
     page.locator("#versions-look").click()
     expect(page.locator("#versions-list li b")).to_have_text(tags, timeout=LONG)
+
+
+def judge(page: Page, number: int, verdict: str, why: str) -> None:
+    """What is said of one of the report's pictures."""
+    candidate = page.locator("#subject-candidates li").nth(number)
+    candidate.get_by_role("button", name=verdict).click()
+    expect(candidate.get_by_role("button", name=verdict)).to_have_attribute("aria-pressed", "true")
+    line = candidate.get_by_role("textbox")
+    line.fill(why)
+    line.press("Enter")
+
+
+def with_a_measured_run(here: Space, page: Page) -> None:
+    """The recorded run as the visitor's own, and its adapter in their library."""
+    folder = here.workspace() / "runs" / "20260101-000000-000000-sks-dog"
+    shutil.copytree(ASSETS / "recorded", folder)
+    report = Report.open(folder)
+    assert report
+    (folder / "report.html").write_text(report_html.render(report))
+    owner = Workspaces(here.app.home / "workspaces").open(here.workspace().name)
+    owner.library.add(Run.open(folder).adapter_path, "My dog")
+    page.reload()
+    expect(page.locator("body.arrived")).to_be_visible(timeout=LONG)
