@@ -9,6 +9,7 @@ from functools import lru_cache
 
 import torch
 
+from personalization.bases import counts
 from personalization.bases.architectures import ARCHITECTURES
 from personalization.bases.catalog import CATALOG, BaseSpec
 from personalization.bases.loading import precision
@@ -20,16 +21,18 @@ CONTEXT = 0.6 * GIB  # what CUDA takes before the first tensor
 
 def weights(architecture: str, dtype: torch.dtype = torch.bfloat16) -> int:
     """Bytes of all components, buffers included."""
-    return sum(_parameters(architecture).values()) * dtype.itemsize
+    numbers = counts.kept(f"numbers {architecture}") or count_numbers(architecture)
+    return int(sum(numbers.values())) * dtype.itemsize
 
 
 @lru_cache
-def _parameters(architecture: str) -> dict[str, int]:
-    counts = {}
+def count_numbers(architecture: str) -> counts.Row:
+    """How many each component has, buffers included."""
+    found: counts.Row = {}
     for name, part in ARCHITECTURES[architecture].parts.items():
         module = part.on_meta()
-        counts[name] = sum(t.numel() for t in (*module.parameters(), *module.buffers()))
-    return counts
+        found[name] = sum(t.numel() for t in (*module.parameters(), *module.buffers()))
+    return found
 
 
 def available(device: torch.device) -> int | None:

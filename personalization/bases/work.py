@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from personalization.bases import counts
 from personalization.bases.apart import before_the_card, in_a_fork
 from personalization.bases.architectures import ARCHITECTURES, Architecture
 
@@ -112,54 +113,29 @@ def _step(architecture: str, denoiser: Any, load: Load) -> Step:
     return Step(held + blocks.largest, counter.work + blocks.work + kernels)
 
 
-# Of the catalog's bases at their own sizes, the denoiser's answer and the autoencoder's picture, as
-# counted below (the tests count them again): a list of bases says how long each takes.
-COUNTED: dict[tuple[str, int], tuple[Work, Work]] = {
-    ("sd15", 512): (
-        Work(4.43946e11, 2.33275e11, 1.26052e11, 5.89028e8),
-        Work(2.47157e12, 8.58993e9, 3.43597e10, 4.84038e7),
-    ),
-    ("bk-sdm-small", 512): (
-        Work(2.97775e11, 1.37516e11, 7.56036e10, 3.40093e8),
-        Work(2.47157e12, 8.58993e9, 3.43597e10, 4.84038e7),
-    ),
-    ("bk-sdm-tiny", 512): (
-        Work(2.72399e11, 1.37506e11, 7.56036e10, 1.86084e8),
-        Work(2.47157e12, 8.58993e9, 3.43597e10, 4.84038e7),
-    ),
-    ("sd21", 768): (
-        Work(9.41312e11, 5.7966e11, 6.28134e11, 5.64247e8),
-        Work(5.56103e12, 1.93274e10, 1.73946e11, 4.84038e7),
-    ),
-    ("sdxl", 1024): (
-        Work(1.62311e12, 4.35421e12, 7.83915e11, 3.33233e8),
-        Work(9.88628e12, 3.43597e10, 5.49756e11, 4.84038e7),
-    ),
-    ("sd35-medium", 1024): (
-        Work(8.05306e8, 7.01624e12, 4.23253e12, 98304),
-        Work(9.88809e12, 3.43597e10, 5.49756e11, 4.84591e7),
-    ),
-    ("z-image", 1024): (
-        Work(0, 5.21985e13, 1.03079e13, 0),
-        Work(9.88809e12, 3.43597e10, 5.49756e11, 4.84591e7),
-    ),
-    ("flux2-klein", 1024): (
-        Work(0, 2.82972e13, 6.52298e12, 0),
-        Work(9.8905e12, 3.43597e10, 5.49756e11, 4.85329e7),
-    ),
-}
-
-
 def forward(architecture: str, size: int) -> Work:
     """The denoiser's answer for one picture, at `size` pixels to a side."""
-    known = COUNTED.get((architecture, size))
-    return known[0] if known else count_forward(architecture, size)
+    return _kept("forward", architecture, size) or count_forward(architecture, size)
 
 
 def decoding(architecture: str, size: int) -> Work:
     """The autoencoder's picture from latents, at `size` pixels to a side."""
-    known = COUNTED.get((architecture, size))
-    return known[1] if known else count_decoding(architecture, size)
+    return _kept("decoding", architecture, size) or count_decoding(architecture, size)
+
+
+def encoding(architecture: str, size: int) -> Work:
+    """A photo's latents by the autoencoder."""
+    return _kept("encoding", architecture, size) or count_encoding(architecture, size)
+
+
+def work_key(what: str, architecture: str, size: int) -> str:
+    """Under which it is kept in `counts`."""
+    return f"{what} {architecture} {size}px"
+
+
+def _kept(what: str, architecture: str, size: int) -> Work | None:
+    row = counts.kept(work_key(what, architecture, size))
+    return Work(**row) if row else None
 
 
 @lru_cache(maxsize=64)
@@ -184,8 +160,8 @@ def count_decoding(architecture: str, size: int) -> Work:
 
 
 @lru_cache(maxsize=64)
-def encoding(architecture: str, size: int) -> Work:
-    """A photo's latents by the autoencoder."""
+def count_encoding(architecture: str, size: int) -> Work:
+    """See `encoding`."""
     described = ARCHITECTURES[architecture]
     vae: Any = nn.Module.to(described.parts["vae"].on_meta(), dtype=torch.bfloat16)
     return _counted(vae.encoder, lambda: vae.encoder(_empty(1, 3, size, size)))

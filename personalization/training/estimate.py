@@ -8,16 +8,17 @@ fast this one is (`bases.speed`), on a GPU by its data sheet.
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from personalization.bases import memory
+from personalization.bases import counts, memory
 from personalization.bases.architectures import ARCHITECTURES
 from personalization.bases.base import Base, TextEncoder
 from personalization.bases.catalog import CATALOG, BaseSpec
@@ -26,7 +27,7 @@ from personalization.bases.work import Load, Work, encoding, on_meta
 from personalization.bases.work import step as training_step
 from personalization.errors import RecipeError
 from personalization.methods import installed
-from personalization.recipe import Recipe
+from personalization.recipe import LearnedEmbedding, Prior, Recipe
 from personalization.sampling import pace
 from personalization.training.presets import SMALLER
 from personalization.training.previews import COUNT
@@ -104,17 +105,78 @@ class _Blueprint:
 
 def estimate(spec: BaseSpec, recipe: Recipe, kept_in: torch.dtype = torch.bfloat16) -> Estimate:
     """Of `recipe` on a base kept in that precision, from its architecture."""
-    # What a step takes depends on nothing else: a recipe of more steps is not counted anew.
-    single = Recipe(
-        recipe.method,
+    single = what_counts(spec, recipe)
+    row = counts.kept(step_key(spec, single, kept_in))
+    counted = Counted(**row) if row else count_step(spec, single, kept_in)  # type: ignore[arg-type]
+    recomputed = recipe.gradient_checkpointing
+    teacher = recipe.prior is not None and recipe.prior.kind == "adapter_off"
+    # Frozen weights make the way back about as long as the way there; the teacher goes there alone.
+    passes = 1.5 if recomputed else 1.0
+    dispatch = DISPATCH * counted.denoiser_layers * (passes + teacher / 2)
+    dispatch += DISPATCH_ADAPTER * counted.layers * passes + DISPATCH * counted.text_layers
+    if _apart(recipe):  # as many launches once more
+        dispatch *= 2
+    work = counted.work
+    if teacher:  # on half of the batch
+        work += work * (1 / (3 if recomputed else 2) / 2)
+    return Estimate(
+        weights=memory.weights(spec.architecture, kept_in),
+        trained=counted.trained,
+        layers=counted.layers,
+        masters=4 * counted.trained,
+        gradients=4 * counted.trained,
+        optimizer=8 * counted.trained,
+        activations=counted.activations,
+        work=work,
+        dispatch=dispatch,
+        file=counted.file,
+        precision=kept_in,
+    )
+
+
+@dataclass(frozen=True)
+class Counted:
+    """Of one step, by running it on the meta device."""
+
+    trained: int  # numbers
+    layers: int  # modules that an adapter changes
+    file: int  # bytes of the adapter
+    activations: int  # bytes
+    denoiser_layers: int
+    text_layers: int  # of encoders that read the prompts anew; 0 where they are not trained
+    convolution: float  # the step's `Work`
+    linear: float
+    attention: float
+    kernels: float
+
+    @property
+    def work(self) -> Work:
+        """There and back, of the denoiser."""
+        return Work(self.convolution, self.linear, self.attention, self.kernels)
+
+
+def what_counts(spec: BaseSpec, recipe: Recipe) -> Recipe:
+    """The recipe of one step, without all that changes neither what is computed nor kept."""
+    method = replace(recipe.method, learning_rate=1.0)
+    if isinstance(method, LearnedEmbedding):
+        method = replace(method, initializer_token="")
+    return Recipe(
+        method,
         steps=1,
         batch_size=recipe.batch_size,
-        prior=recipe.prior,
+        prior=Prior(recipe.prior.kind) if recipe.prior else None,
         gradient_checkpointing=recipe.gradient_checkpointing,
         resolution=recipe.size(spec.size),
-        framing="shape" if _apart(recipe) else "crop",
     )
-    return _estimate(spec, single, kept_in)
+
+
+def step_key(spec: BaseSpec, single: Recipe, kept_in: torch.dtype) -> str:
+    """Under which a step is kept in `counts`: by what it is of, and by a hash of all of that."""
+    all_of_it = f"{single.to_json()} {spec.targets} {spec.text_targets}"
+    digest = hashlib.sha256(all_of_it.encode()).hexdigest()[:12]
+    precision_name = str(kept_in).removeprefix("torch.")
+    of = f"{spec.architecture} {precision_name} {single.resolution}px {single.method_name}"
+    return f"step {of} {digest}"
 
 
 def _apart(recipe: Recipe) -> bool:
@@ -124,42 +186,29 @@ def _apart(recipe: Recipe) -> bool:
 
 
 @lru_cache(maxsize=64)
-def _estimate(spec: BaseSpec, recipe: Recipe, kept_in: torch.dtype) -> Estimate:
-    batch = recipe.batch_size * (2 if recipe.prior else 1)  # subject and class in one forward
-    recomputed = recipe.gradient_checkpointing
-    teacher = recipe.prior is not None and recipe.prior.kind == "adapter_off"
+def count_step(spec: BaseSpec, single: Recipe, kept_in: torch.dtype) -> Counted:
+    """What `what_counts` has left of a recipe, counted now."""
+    batch = single.batch_size * (2 if single.prior else 1)  # subject and class in one forward
+    recomputed = single.gradient_checkpointing
     with on_meta(spec.architecture, kept_in) as parts, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PEFT: that the meta device holds no values
         blueprint = _blueprint(spec, parts)
         denoiser = parts[ARCHITECTURES[spec.architecture].denoiser]
         layers = _layers(denoiser)
         text_layers = sum(_layers(encoder.model) for encoder in blueprint.text_encoders)
-        with installed(blueprint, None, recipe) as method:
+        with installed(blueprint, None, single) as method:
             size = method.size()
-            load = Load(recipe.resolution, batch, method.trains_text, recomputed, kept_in)
+            load = Load(single.resolution, batch, method.trains_text, recomputed, kept_in)
             step = training_step(spec.architecture, denoiser, load)
-    # Frozen weights make the way back about as long as the way there; the teacher goes there alone.
-    passes = 1.5 if recomputed else 1.0
-    dispatch = DISPATCH * layers * (passes + teacher / 2) + DISPATCH_ADAPTER * size.layers * passes
-    if method.trains_text:
-        dispatch += DISPATCH * text_layers
-    if _apart(recipe):  # as many launches once more
-        dispatch *= 2
-    work = step.work
-    if teacher:  # on half of the batch
-        work += step.work * (1 / (3 if recomputed else 2) / 2)
-    return Estimate(
-        weights=memory.weights(spec.architecture, kept_in),
+            trains_text = method.trains_text
+    return Counted(
         trained=size.trained,
         layers=size.layers,
-        masters=4 * size.trained,
-        gradients=4 * size.trained,
-        optimizer=8 * size.trained,
-        activations=step.activations,
-        work=work,
-        dispatch=dispatch,
         file=size.file,
-        precision=kept_in,
+        activations=step.activations,
+        denoiser_layers=layers,
+        text_layers=text_layers if trains_text else 0,
+        **asdict(step.work),
     )
 
 

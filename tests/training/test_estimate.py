@@ -19,6 +19,7 @@ from personalization.adapters.adapter import embedded_description
 from personalization.adapters.formats import kohya, names
 from personalization.adapters.module_keys import ModuleKey
 from personalization.bases import CATALOG, loading, memory, speed, work
+from personalization.bases import counts as kept
 from personalization.bases.architectures import ARCHITECTURES
 from personalization.bases.catalog import ASSETS, Sampling
 from personalization.errors import BaseError, RecipeError
@@ -32,7 +33,10 @@ from personalization.training.estimate import (
     outlook,
     outlook_on,
     smaller_crops,
+    step_key,
+    what_counts,
 )
+from tests import counts
 from tests.support import tiny
 
 GIB = memory.GIB
@@ -354,14 +358,49 @@ def test_a_cpu_is_measured_once_and_kept_in_a_file(own_cache: Path) -> None:
     assert json.loads(file.read_text())
 
 
+COUNTINGS = dict(row for spec in counts.specs() for row in counts.of_base(spec))
+OWN = {f" {spec.architecture} {spec.size}px" for spec in CATALOG.values()}
+
+
+def test_all_that_the_page_says_of_a_base_is_counted_already() -> None:
+    for key in COUNTINGS:
+        assert kept.kept(key), f"{key} is not there: python -m tests.counts"
+    for spec in CATALOG.values():
+        for purpose in ("word", "subject"):
+            for precision in counts.precisions(spec):
+                single = what_counts(spec, spec.recipes[purpose])
+                assert step_key(spec, single, precision) in COUNTINGS
+
+
+@pytest.mark.parametrize("key", [key for key in COUNTINGS if " pocket" in key])
+def test_what_was_counted_of_the_pocket_is_what_is_counted_now(key: str) -> None:
+    assert kept.kept(key) == counts.whole(COUNTINGS[key]())
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "size"), work.COUNTED)
-def test_what_was_counted_once_is_what_is_counted_now(name: str, size: int) -> None:
-    assert CATALOG[name].size == size
-    again = work.count_forward(name, size), work.count_decoding(name, size)
-    for kept, counted in zip(work.COUNTED[name, size], again, strict=True):
-        for kind in ("convolution", "linear", "attention", "kernels"):
-            assert getattr(kept, kind) == pytest.approx(getattr(counted, kind), rel=1e-4), kind
+@pytest.mark.parametrize(
+    "key",
+    [
+        key
+        for key in COUNTINGS
+        if (key.startswith(("forward", "decoding")) and any(key.endswith(own) for own in OWN))
+        or key.startswith("step bk-sdm-tiny bfloat16 256px")
+    ],
+)
+def test_what_was_counted_once_is_what_is_counted_now(key: str) -> None:
+    again = counts.whole(COUNTINGS[key]())
+    assert kept.kept(key) == {name: pytest.approx(value, rel=1e-4) for name, value in again.items()}
+
+
+def test_without_what_was_counted_the_same_is_said_and_later(monkeypatch, tmp_path: Path) -> None:
+    spec = CATALOG["pocket"]
+    told = estimate(spec, spec.recipes["word"]), memory.weights("pocket")
+    monkeypatch.setattr(kept, "PATH", tmp_path / "none.json")
+    kept._rows.cache_clear()
+    try:
+        assert (estimate(spec, spec.recipes["word"]), memory.weights("pocket")) == told
+    finally:
+        kept._rows.cache_clear()
 
 
 def test_what_a_kernel_takes_is_added_up() -> None:
