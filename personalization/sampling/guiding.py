@@ -67,8 +67,8 @@ def _referring(base: Base, reference: Reference, doubled: bool) -> Iterator[None
             yield
     finally:
         processors, projection, kind = before
+        unet.encoder_hid_proj = projection  # whose own attentions are counted among the processors
         unet.set_attn_processor(dict(processors))
-        unet.encoder_hid_proj = projection
         unet.register_to_config(encoder_hid_dim_type=kind)
 
 
