@@ -13,7 +13,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 from personalization.bases.guides import REFERENCES, ReferenceSpec
 from tests.support.hub_server import Repository
 
-HIDDEN, PROJECTED, TOKENS = 32, 16, 2
+HIDDEN, PROJECTED, TOKENS = 32, 16, 4  # diffusers takes the plain one to have four
 INNER, DEPTH = 64, 4  # of a resampler's attention, and its layers: diffusers reads one head of 64
 
 
