@@ -70,6 +70,8 @@ def main() -> None:
         call(python, "-m", "ruff", "format", "--check", *code)
         call(python, "-m", "ruff", "check", *code)
         call(python, "-m", "mypy")
+        if (os.cpu_count() or 1) > 1:  # one to what browses, one to the rest
+            arguments = ["-n", "2", "--dist", "loadgroup", *arguments]
     call(python, "-m", "pytest", "--durations=10", *arguments)
 
 
