@@ -162,7 +162,7 @@ def test_every_endpoint_explains_each_of_its_arguments():
         "train_word", "train_subject", "continue_run", "stop_run", "check_placeholder_token",
         "list_bases", "draw_stack", "sweep_stack",
         "compare_adapters", "save_stack", "export_adapter", "add_from_hub", "list_adapters",
-        "report", "compare",
+        "report", "teach_spectrum", "compare",
         "list_things", "delete_things", "undo_delete", "rename_adapter", "keep_preset",
         "download_things",
         "publish_adapter", "list_versions", "compare_versions", "restore_version",

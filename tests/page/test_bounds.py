@@ -18,6 +18,8 @@ TOO_MUCH: dict[str, Any] = {
     "photos": ["http://127.0.0.1:9/a.png"] * 51,
     "runs": ["a"] * 51,
     "names": ["a"] * 1001,
+    "more_prompts": ["a"] * 9,
+    "without": ["lora"] * 9,
 }
 WRONG: dict[str, Any] = {
     "seed": "x",
@@ -28,6 +30,7 @@ WRONG: dict[str, Any] = {
     "reference": "x",
     "structure": "x",
     "versions": "x",
+    "minutes": "x",
 }
 FITS: dict[str, Any] = {
     "adapters": [],

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from personalization.events import StepDone
-from personalization.page import endpoints, runs
+from personalization.page import run_endpoints, runs
 from personalization.page.run_queue import Job, RunQueue
 from personalization.page.session import workspaces
 from personalization.page.stack_endpoints import draw_stack
@@ -41,9 +41,9 @@ def work(monkeypatch) -> Iterator[Work]:
     """The app's queue, with nothing in it and hands that wait."""
     work = Work()
     queue = RunQueue(work)
-    for module in (runs, endpoints):
+    for module in (runs, run_endpoints):
         monkeypatch.setattr(module, "run_queue", lambda: queue)
-    monkeypatch.setattr(endpoints, "REFRESH", 0.01)
+    monkeypatch.setattr(run_endpoints, "REFRESH", 0.01)
     yield work
     for _ in range(99):
         work.go_on.release()
@@ -64,7 +64,7 @@ def run_in(workspace: Workspace) -> Run:
 def test_a_programs_run_says_its_place_and_then_how_far_it_is(work: Work, workspace: Workspace):
     before = runs.enqueue(workspace, run_in(workspace), "learn", then_measure=False)
     status: dict = {"state": "waiting"}
-    turns = endpoints._in_turn(workspace, run_in(workspace), status)
+    turns = run_endpoints._in_turn(workspace, run_in(workspace), "learn", status)
     next(turns)
     assert status == {"state": "waiting", "place": 2}
     for _ in range(2):
@@ -82,7 +82,7 @@ def test_a_programs_run_says_its_place_and_then_how_far_it_is(work: Work, worksp
 
 
 def test_a_program_that_goes_away_cancels_what_it_asked_for(work: Work, workspace: Workspace):
-    turns = endpoints._in_turn(workspace, run := run_in(workspace), {})
+    turns = run_endpoints._in_turn(workspace, run := run_in(workspace), "learn", {})
     next(turns)
     job = runs.run_queue().find(workspace.id, run.folder.name, "learn")
     turns.close()
