@@ -10,6 +10,7 @@ import torch
 
 from personalization.adapters.adapter_deltas import match_modules
 from personalization.cache import BoundedCache, trim
+from personalization.sampling.generate import draw_latents
 from personalization.stacking.application import applied
 from personalization.stacking.stack import COMBINATIONS, IN_TIME, Slot, Stack
 from personalization.training.prior import ClassImages
@@ -108,3 +109,30 @@ def test_class_images_of_all_classes_keep_within_the_bound_and_the_one_in_use_st
     alone = draw("fox", 1)
     assert (one.missing(), alone.missing()) == (1, 0)
     assert alone.latents().shape[0] == 8
+
+
+def test_class_images_that_come_with_a_base_are_drawn_by_nobody(tmp_path):
+    base, prompt = tiny.base(), "a photo of a dog"
+    mine, given = tmp_path / "mine", tmp_path / "given"
+    drawn = ClassImages(base, prompt, 16, given)
+    list(drawn.draw(lambda _: False, lambda _: None))
+    latents = drawn.latents()
+    drawn.paths[1].unlink()
+    there = ClassImages(base, prompt, 16, mine, shipped=given)
+    assert there.missing() == 1
+    seconds: list[float] = []
+    list(there.draw(lambda _: False, seconds.append))
+    assert len(seconds) == 1  # the batch that is not shipped
+    assert [path.parent.parent for path in there.paths] == [given, mine]
+    assert torch.equal(there.latents(), latents)
+
+
+def test_class_images_are_kept_in_steps_that_are_far_finer_than_a_decoder_is_right(tmp_path):
+    base, prompt = tiny.base(), "a photo of a dog"
+    images = ClassImages(base, prompt, 8, tmp_path)
+    list(images.draw(lambda _: False, lambda _: None))
+    right = draw_latents(base, [prompt] * 8, range(8))
+    off = (images.latents() - right).abs().amax((0, 2, 3))
+    # Half a step, of 127 to a channel's largest.
+    assert (off <= 1.0001 * right.abs().amax((0, 2, 3)) / 254).all()
+    assert images.paths[0].stat().st_size < right.numel() + 500

@@ -28,7 +28,7 @@ _POCKET_SUBJECT = Recipe(
     prior=Prior("images", weight=1.0, images=16),
     warmup=10,
     decay=True,
-    preview_every=42,
+    preview_every=70,
     checkpoint_every=25,
     framing="shape",
 )

@@ -61,7 +61,7 @@ class Concept:
 
     def class_prompt(self) -> str:
         """The instance prompt without the token: what prior preservation keeps as it is."""
-        return _TEMPLATES[self.kind][0].format(self.class_noun or "anything")
+        return class_prompt(self.kind, self.class_noun)
 
     def caption(
         self, index: int, *, with_class_noun: bool = True, folds_case: bool = True
@@ -75,6 +75,11 @@ class Concept:
             return None
         name = self.name if with_class_noun else self.placeholder_token
         return captions.naming(caption, name, self.placeholder_token, folds_case=folds_case)
+
+
+def class_prompt(kind: Kind, class_noun: str) -> str:
+    """What a class is asked for as, in the first of its phrasings."""
+    return _TEMPLATES[kind][0].format(class_noun or "anything")
 
 
 def check_placeholder_token(placeholder_token: str) -> None:

@@ -29,9 +29,9 @@ from personalization.errors import RecipeError
 from personalization.methods import installed
 from personalization.recipe import LearnedEmbedding, Prior, Recipe
 from personalization.sampling import pace
+from personalization.training import previews
 from personalization.training.presets import SMALLER
-from personalization.training.previews import COUNT
-from personalization.training.previews import STEPS as PREVIEW_STEPS
+from personalization.training.prior import SHIPPED_COUNT
 
 # Seconds that a CPU takes to dispatch a layer, there and back, and an adapter's on it: what a step
 # of few pictures takes at the least, however fast the card. Fitted to eleven recipes on one H200
@@ -245,24 +245,31 @@ def outlook_on(spec: BaseSpec, recipe: Recipe, device: torch.device) -> Outlook:
     cost = estimate(spec, recipe, precision(spec, device))
     samples = recipe.batch_size * (2 if recipe.prior else 1)
     times = recipe.steps // recipe.preview_every if recipe.preview_every else 0
-    kept = recipe.prior.images if recipe.prior and recipe.prior.kind == "images" else 0
+    size = recipe.size(spec.size)
+    preview = pace.previewed(spec, device, previews.steps(spec), size) or 0.0
+    drawn = pace.picture(spec, device, spec.sampling, size) or 0.0
+    drawing = times * previews.COUNT * preview + _class_images(spec, recipe) * drawn
     if known := pace.PACES.get((spec.architecture, device.type)):
         sample = known.weights if recipe.trains_weights else known.word
-        pictures = times * COUNT + kept
-        seconds = START + recipe.steps * samples * sample + pictures * known.drawn
+        seconds = START + recipe.steps * samples * sample + drawing
         return Outlook(seconds, cost.memory, cost.file, samples * sample)
     name = pace.device_name(device)
     step = cost.seconds(name)
     if step is None:
         return Outlook(None, cost.memory, cost.file)
-    size = recipe.size(spec.size)
-    preview = pace.previewed(spec, device, PREVIEW_STEPS, size) or 0.0
-    drawn = pace.picture(spec, device, spec.sampling, size) or 0.0
     photos = (
         pace.seconds(name, encoding(spec.architecture, size) * PHOTOS, 0.0, cost.precision) or 0.0
     )
-    seconds = START + photos + recipe.steps * step + times * COUNT * preview + kept * drawn
+    seconds = START + photos + recipe.steps * step + drawing
     return Outlook(seconds, cost.memory, cost.file, step)
+
+
+def _class_images(spec: BaseSpec, recipe: Recipe) -> int:
+    """Pictures of the class that are drawn before the first step, if it is one of the base's."""
+    prior = recipe.prior
+    asked = prior.images if prior and prior.kind == "images" else 0
+    come_with_it = spec.small and recipe.size(spec.size) == spec.size
+    return max(0, asked - SHIPPED_COUNT) if come_with_it else asked
 
 
 def fitting(

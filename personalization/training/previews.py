@@ -5,13 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from personalization.bases.base import Base
+from personalization.bases.catalog import BaseSpec
 from personalization.sampling import generate
 from personalization.sampling.picture_record import Picture, PictureRecord
 from personalization.sampling.settings import Settings
 from personalization.training.run import Run
 
 COUNT = 3  # pictures each time
-STEPS = 12  # of the sampler: a preview is looked at, not kept
+
+
+def steps(spec: BaseSpec) -> int:
+    """Of the sampler: a preview is looked at, not kept. The pocket's looks the same from 8 on."""
+    return 8 if spec.small else 12
 
 
 def prompts(run: Run, *, with_class_noun: bool) -> list[str]:
@@ -32,7 +37,7 @@ def draw(base: Base, run: Run, step: int, *, with_class_noun: bool) -> tuple[Pat
     texts = prompts(run, with_class_noun=with_class_noun)
     seeds = [run.recipe.seed + i for i in range(len(texts))]
     size = run.recipe.size(base.spec.size)
-    settings = generate.quick(base, Settings(steps=STEPS, draft=True), size)
+    settings = generate.quick(base, Settings(steps=steps(base.spec), draft=True), size)
     pictures = generate.draw_each(base, texts, seeds, settings)
     paths = []
     for index, (picture, prompt) in enumerate(zip(pictures, texts, strict=True)):

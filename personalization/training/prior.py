@@ -1,8 +1,10 @@
 """What keeps the class (Ruiz et al. 2022, section 3.3): pictures of it, or the base as a teacher.
 
 The pictures are what the untouched base draws. They are kept by content (base, prompt, settings,
-seed), so that nobody pays twice for the same class. They stay latents: they are what training
-needs, and decoding them to encode them again would cost time and blur them.
+seed), so that nobody pays twice for the same class; those of the pocket's own classes come with it
+(`pocket.class_images`), laid out as a cache is. They stay latents: they are what training needs,
+and decoding them to encode them again would cost time and blur them. A value is kept in 8 bits,
+whether drawn here or shipped: which of them it was makes no difference to a run.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from personalization.bases.base import Base
+from personalization.bases.catalog import ASSETS
 from personalization.cache import ON_DISK, trim
 from personalization.events import Stage
 from personalization.files import write_atomically
@@ -32,6 +35,8 @@ from personalization.training.examples import Samples
 from personalization.training.run import Run
 
 PER_BATCH = 8
+SHIPPED = ASSETS / "pocket-class-images"
+SHIPPED_COUNT = 24  # of each of the pocket's classes: as many as its recipe asks for of a creature
 
 
 @dataclass(frozen=True)
@@ -47,20 +52,24 @@ class ClassImages:
     cache: Path  # shared by all runs
     limit: int = ON_DISK  # bytes of the cache
     size: int = 0  # pixels to a side; 0: the base's own
+    shipped: Path = SHIPPED  # where some lie already
 
     @property
-    def folder(self) -> Path:
-        """Where they lie, by everything that decides what they are but their number."""
+    def key(self) -> str:
+        """Everything that decides what they are but their number."""
         spec = self.base.spec
         size = self.size or spec.size
-        key = f"{self.base.fingerprint}|{self.prompt}|{size}|{spec.sampling}|{PER_BATCH}|1"
-        return self.cache / hashlib.sha256(key.encode()).hexdigest()[:24]
+        key = f"{self.base.fingerprint}|{self.prompt}|{size}|{spec.sampling}|{PER_BATCH}|2"
+        return hashlib.sha256(key.encode()).hexdigest()[:24]
 
     @property
     def paths(self) -> list[Path]:
-        """The file of each batch."""
-        batches = -(-self.count // PER_BATCH)
-        return [self.folder / f"{b:04d}.safetensors" for b in range(batches)]
+        """The file of each batch: the one that is shipped, or the cache's."""
+        return [self._path(f"{b:04d}.safetensors") for b in range(-(-self.count // PER_BATCH))]
+
+    def _path(self, name: str) -> Path:
+        drawn, shipped = (folder / self.key / name for folder in (self.cache, self.shipped))
+        return shipped if shipped.exists() else drawn
 
     def missing(self) -> int:
         """Batches that are still to be drawn."""
@@ -78,7 +87,8 @@ class ClassImages:
         self.cache.mkdir(exist_ok=True)
         for b, path in enumerate(self.paths):
             if path.exists():
-                path.touch()  # used: others go first where the cache is full
+                if path.is_relative_to(self.cache):
+                    path.touch()  # used: others go first where the cache is full
             else:
                 if out_of_time(slowest):
                     return
@@ -86,7 +96,7 @@ class ClassImages:
                 seeds = [b * PER_BATCH + i for i in range(PER_BATCH)]
                 prompts = [self.prompt] * PER_BATCH
                 latents = generate.draw_latents(self.base, prompts, seeds, self.size)
-                write_atomically(path, save_tensors({"latents": latents.contiguous()}))
+                write_atomically(path, save_tensors(_packed(latents)))
                 seconds = time.monotonic() - started
                 record(seconds)
                 slowest = max(slowest, seconds)
@@ -95,8 +105,18 @@ class ClassImages:
 
     def latents(self) -> Tensor:
         """(count, channels, h, w), once all are drawn."""
-        parts = [load_tensors(path.read_bytes())["latents"] for path in self.paths]
+        parts = [_unpacked(load_tensors(path.read_bytes())) for path in self.paths]
         return torch.cat(parts)[: self.count]
+
+
+def _packed(latents: Tensor) -> dict[str, Tensor]:
+    """(count, channels, h, w) in 8 bits a value: steps of a 127th of its channel's largest."""
+    step = latents.abs().amax((0, 2, 3), keepdim=True) / 127
+    return {"latents": (latents / step).round().to(torch.int8), "step": step}
+
+
+def _unpacked(kept: dict[str, Tensor]) -> Tensor:
+    return kept["latents"] * kept["step"]
 
 
 class Preservation(Protocol):

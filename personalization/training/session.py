@@ -200,6 +200,6 @@ def time_left(base: Base, recipe: Recipe) -> TimeLeft:
     guided = 2 * base.spec.sampling.steps
     return TimeLeft(
         recipe,
-        previews=2 * previews.COUNT * previews.STEPS,
+        previews=2 * previews.COUNT * previews.steps(base.spec),
         class_images=prior.PER_BATCH * guided,
     )

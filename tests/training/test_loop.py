@@ -15,8 +15,7 @@ from personalization.errors import RunError
 from personalization.events import Checkpointed, Finished, Preview, SliceEnded, StepDone
 from personalization.methods import installed
 from personalization.recipe import Full, LearnedEmbedding, LowRank, Prior, Recipe
-from personalization.training import loop
-from personalization.training.previews import STEPS
+from personalization.training import loop, previews
 from personalization.training.run import Run
 from tests.support import tiny
 from tests.support.silence import Silence
@@ -109,8 +108,9 @@ def test_events_come_in_the_order_that_they_promise(base, tmp_path):
     run = new_run(tmp_path / "run", METHODS["lora"])
     silence = Silence()
     events = list(silence.heard(base, loop.train(base, run)))
-    assert silence.all >= 6 + STEPS
-    assert silence.most <= STEPS  # of a preview, its pictures in one batch
+    drawn = previews.steps(base.spec)
+    assert silence.all >= 6 + drawn
+    assert silence.most <= drawn  # of a preview, its pictures in one batch
     assert [e.step for e in events if isinstance(e, StepDone)] == [1, 2, 3, 4, 5, 6]
     assert [e.step for e in events if isinstance(e, Preview)] == [4]
     assert [e.step for e in events if isinstance(e, Checkpointed)] == [4, 6]
