@@ -115,6 +115,14 @@ class Prior:
     kind: PriorKind = "images"
     weight: float = 1.0  # lambda of the paper
     images: int = 100
+    # Of a value of their latents. In 8 those of the pocket's own classes come with it; 32 is what
+    # files of before 0.3 mean, which say nothing of it.
+    bits: Literal[8, 32] = 8
+
+
+def _since_0_3(prior: Any) -> Any:
+    silent = isinstance(prior, dict) and "bits" not in prior
+    return prior | {"bits": 32} if silent else prior
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,7 @@ class Recipe:
     method: Method
     steps: int
     batch_size: int = 1
-    prior: Prior | None = None
+    prior: Annotated[Prior | None, BeforeValidator(_since_0_3)] = None
     warmup: int = 0
     decay: bool = False  # cosine to a tenth over the run; otherwise constant after the warm-up
     max_grad_norm: float = 1.0

@@ -43,7 +43,7 @@ NAMES = {
     "checkpoint_every": "checkpoints",
     "gradient_checkpointing": "gradient checkpointing",
 }
-_LEFT_OUT = {"format", "method.learned_embedding.type"}
+_LEFT_OUT = {"format", "prior.bits", "method.learned_embedding.type"}
 _VALUES: dict[str, dict[Any, str]] = {
     "method": {
         "textual_inversion": "textual inversion", "low_rank": "", "full": "full fine-tune",

@@ -268,8 +268,9 @@ def _class_images(spec: BaseSpec, recipe: Recipe) -> int:
     """Pictures of the class that are drawn before the first step, if it is one of the base's."""
     prior = recipe.prior
     asked = prior.images if prior and prior.kind == "images" else 0
-    come_with_it = spec.small and recipe.size(spec.size) == spec.size
-    return max(0, asked - SHIPPED_COUNT) if come_with_it else asked
+    if prior and prior.bits == 8 and spec.small and recipe.size(spec.size) == spec.size:
+        return max(0, asked - SHIPPED_COUNT)  # the others come with it
+    return asked
 
 
 def fitting(

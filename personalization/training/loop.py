@@ -25,7 +25,7 @@ from personalization.recipe import Recipe
 from personalization.training import processes
 from personalization.training.cores import Cores, shared_cores
 from personalization.training.objective import Objective
-from personalization.training.prior import PER_BATCH, ClassImages
+from personalization.training.prior import PER_BATCH, ClassImages, class_images
 from personalization.training.run import Run
 from personalization.training.session import Session, time_left
 from personalization.training.timing import Clock
@@ -99,15 +99,7 @@ class _End:
 
 
 def _slice(base: Base, run: Run, end: _End, cache: Path) -> Iterator[Event]:
-    prior = run.recipe.prior
-    if prior and prior.kind == "images":
-        images = ClassImages(
-            base,
-            run.concept.class_prompt(),
-            prior.images,
-            cache,
-            size=run.recipe.resolution,
-        )
+    if images := class_images(base, run, cache):
         if run.writes:
             yield from _class_images(run, images, end)
         if processes.agreed(images.missing() > 0):

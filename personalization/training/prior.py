@@ -3,8 +3,9 @@
 The pictures are what the untouched base draws. They are kept by content (base, prompt, settings,
 seed), so that nobody pays twice for the same class; those of the pocket's own classes come with it
 (`pocket.class_images`), laid out as a cache is. They stay latents: they are what training needs,
-and decoding them to encode them again would cost time and blur them. A value is kept in 8 bits,
-whether drawn here or shipped: which of them it was makes no difference to a run.
+and decoding them to encode them again would cost time and blur them. Where the recipe keeps a value
+in 8 bits, that is so of those that come with it and of those drawn here, and it makes no
+difference to a run which of them it had.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ class ClassImages:
     cache: Path  # shared by all runs
     limit: int = ON_DISK  # bytes of the cache
     size: int = 0  # pixels to a side; 0: the base's own
+    bits: int = 8  # of a value: 8, or 32 as they are drawn
     shipped: Path = SHIPPED  # where some lie already
 
     @property
@@ -59,7 +61,8 @@ class ClassImages:
         """Everything that decides what they are but their number."""
         spec = self.base.spec
         size = self.size or spec.size
-        key = f"{self.base.fingerprint}|{self.prompt}|{size}|{spec.sampling}|{PER_BATCH}|2"
+        key = f"{self.base.fingerprint}|{self.prompt}|{size}|{spec.sampling}|{PER_BATCH}"
+        key += f"|{self.bits if self.bits < 32 else 1}"  # 1: those of 0.1 and 0.2 go on to serve
         return hashlib.sha256(key.encode()).hexdigest()[:24]
 
     @property
@@ -96,7 +99,8 @@ class ClassImages:
                 seeds = [b * PER_BATCH + i for i in range(PER_BATCH)]
                 prompts = [self.prompt] * PER_BATCH
                 latents = generate.draw_latents(self.base, prompts, seeds, self.size)
-                write_atomically(path, save_tensors(_packed(latents)))
+                kept = _packed(latents) if self.bits == 8 else {"latents": latents.contiguous()}
+                write_atomically(path, save_tensors(kept))
                 seconds = time.monotonic() - started
                 record(seconds)
                 slowest = max(slowest, seconds)
@@ -116,7 +120,7 @@ def _packed(latents: Tensor) -> dict[str, Tensor]:
 
 
 def _unpacked(kept: dict[str, Tensor]) -> Tensor:
-    return kept["latents"] * kept["step"]
+    return kept["latents"] * kept["step"] if "step" in kept else kept["latents"]
 
 
 class Preservation(Protocol):
@@ -130,15 +134,23 @@ class Preservation(Protocol):
         ...
 
 
+def class_images(base: Base, run: Run, cache: Path) -> ClassImages | None:
+    """Those that the run's recipe asks for, drawn or not; None where it asks for none."""
+    prior, size = run.recipe.prior, run.recipe.resolution
+    if not prior or prior.kind != "images":
+        return None
+    prompt = run.concept.class_prompt()
+    return ClassImages(base, prompt, prior.images, cache, size=size, bits=prior.bits)
+
+
 def preservation(base: Base, run: Run, method: Method, cache: Path) -> Preservation | None:
     """What the run's recipe asks for, None where that is nothing; class images are drawn before."""
-    if prior := run.recipe.prior:
-        prompt = run.concept.class_prompt()
-        if prior.kind == "images":
-            images = ClassImages(base, prompt, prior.images, cache, size=run.recipe.resolution)
-            return _Images(images, run.recipe.batch_size, run.recipe.seed, prior.weight)
-        return _Teacher(base, method, prompt, run.recipe, prior.weight)
-    return None
+    recipe = run.recipe
+    if not recipe.prior:
+        return None
+    if images := class_images(base, run, cache):
+        return _Images(images, recipe.batch_size, recipe.seed, recipe.prior.weight)
+    return _Teacher(base, method, run.concept.class_prompt(), recipe, recipe.prior.weight)
 
 
 class _Images:
