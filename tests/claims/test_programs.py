@@ -24,7 +24,8 @@ TOOLS = {
     "train_word", "train_subject", "check_placeholder_token", "list_bases", "draw_stack",
     "sweep_stack", "compare_adapters", "save_stack", "export_adapter", "add_from_hub",
     "publish_adapter", "list_versions", "compare_versions", "restore_version",
-        "list_evidence", "judge_picture", "evidence_card",
+    "list_evidence", "judge_picture", "evidence_card", "teach_spectrum", "continue_run", "stop_run",
+    "list_job_hardware", "send_job", "look_at_job", "cancel_job",
     "list_adapters", "report", "compare", "list_things", "delete_things", "undo_delete",
     "rename_adapter", "keep_preset", "download_things",
 }  # fmt: skip

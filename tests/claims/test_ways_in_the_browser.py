@@ -57,6 +57,7 @@ def test_a_map_is_drawn_by_hand_seen_and_followed(app, page, tmp_path):
     page.locator("#stack-structure-source").get_by_label("draw one").check()
     sheet = page.locator("#stack-sketch canvas").first
     expect(sheet).to_be_visible(timeout=LONG)
+    sheet.scroll_into_view_if_needed()
     box = sheet.bounding_box()
     assert box
     corners = [(0.3, 0.3), (0.7, 0.3), (0.7, 0.7), (0.3, 0.7), (0.3, 0.3)]
