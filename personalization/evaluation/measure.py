@@ -40,8 +40,8 @@ def measuring(
     *,
     poses: bool = False,
 ) -> Iterator[Stage | SliceEnded | Report]:
-    """Tell how far it is, then give the report. `photos` are squares, which
-    pictures are compared with.
+    """Tell how far it is, then give the report. `photos` are the squares that pictures are
+    compared with.
 
     `poses` are asked of bases that know any. Without an `encoder_pair` it draws one strip and
     measures nothing. Where the time is over it ends with `SliceEnded`. Raises `PhotoError` without

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from personalization.errors import HubError
 from personalization.training.run import Run
@@ -12,6 +12,9 @@ from .jobs_panel import look_after
 from .publishing_endpoints import Token
 from .requests import Name, Whole, build_endpoint
 from .session import workspaces
+
+if TYPE_CHECKING:
+    from personalization.sharing.jobs import Sent
 
 
 def list_job_hardware(token: Token = "") -> list[dict[str, Any]]:
@@ -73,8 +76,8 @@ def look_at_job(session: Name, run: Name, token: Token) -> dict[str, Any]:
         library, and continue_run gives its file and pictures.
     """
     workspace = workspaces().open(session)
-    opened, sent = _sent(workspace.run(run))
-    return asdict(look_after(workspace, opened, sent, token))
+    opened = workspace.run(run)
+    return asdict(look_after(workspace, opened, _sent(opened), token))
 
 
 def cancel_job(session: Name, run: Name, token: Token) -> dict[str, Any]:
@@ -90,18 +93,18 @@ def cancel_job(session: Name, run: Name, token: Token) -> dict[str, Any]:
     """
     from personalization.sharing import jobs
 
-    opened, sent = _sent(workspaces().open(session).run(run))
-    jobs.cancel(sent, opened, token)
+    opened = workspaces().open(session).run(run)
+    jobs.cancel(_sent(opened), opened, token)
     return {"run": run}
 
 
-def _sent(run: Run) -> tuple[Run, Any]:
-    """A run with its job. Raises `HubError` where it has none."""
-    from personalization.sharing.jobs import Sent
+def _sent(run: Run) -> Sent:
+    """The run's job. Raises `HubError` where it has none."""
+    from personalization.sharing import jobs
 
-    if (sent := Sent.of(run)) is None:
+    if (sent := jobs.Sent.of(run)) is None:
         raise HubError("This run is not on Hugging Face Jobs: it is here, or back.", field="run")
-    return run, sent
+    return sent
 
 
 def build_jobs_endpoints() -> None:

@@ -69,10 +69,10 @@ class SpectrumView:
                 self.pace = Pace()
             self.stage = event
             self.way_left = self.pace.take(event) or self.way_left
-        shown, self.shown = self.shown, time.monotonic()
-        if isinstance(event, StepDone) and self.shown - shown < REFRESH:
-            self.shown = shown
+        now = time.monotonic()
+        if isinstance(event, StepDone) and now - self.shown < REFRESH:
             return False
+        self.shown = now
         return isinstance(event, StepDone | Stage)
 
     @property

@@ -68,11 +68,9 @@ class ClassImages:
     @property
     def paths(self) -> list[Path]:
         """The file of each batch: the one that is shipped, or the cache's."""
-        return [self._path(f"{b:04d}.safetensors") for b in range(-(-self.count // PER_BATCH))]
-
-    def _path(self, name: str) -> Path:
-        drawn, shipped = (folder / self.key / name for folder in (self.cache, self.shipped))
-        return shipped if shipped.exists() else drawn
+        drawn, shipped = self.cache / self.key, self.shipped / self.key
+        names = [f"{b:04d}.safetensors" for b in range(-(-self.count // PER_BATCH))]
+        return [(shipped if (shipped / name).exists() else drawn) / name for name in names]
 
     def missing(self) -> int:
         """Batches that are still to be drawn."""

@@ -13,7 +13,6 @@ from tests.benchmarks.hostile import Sender
 from tests.support.browser import (
     FRAME,
     LONG,
-    chromium,
     open_tab,
     pick_example,
     set_steps,
@@ -33,12 +32,6 @@ expect.set_options(timeout=30_000)  # and for an answer
 def app(tmp_path_factory):
     with running(tmp_path_factory.mktemp("browser"), PERSONALIZATION_REPORT="1") as app:
         yield app
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

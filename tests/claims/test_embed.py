@@ -13,7 +13,7 @@ from playwright.sync_api import FrameLocator, Page, expect
 
 from personalization.bases.ready import READY
 from tests.support import random_adapters, real_base
-from tests.support.browser import FRAME, LONG, chromium, open_tab, visiting
+from tests.support.browser import FRAME, LONG, open_tab, visiting
 from tests.support.hub_server import Repository, hub
 from tests.support.server import ROOT, running
 
@@ -42,12 +42,6 @@ def app(tmp_path_factory):
         running(tmp_path_factory.mktemp("app"), HF_ENDPOINT=server.url, HF_HUB_OFFLINE="0") as app,
     ):
         yield app
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -15,7 +15,7 @@ from playwright.sync_api import Page, expect
 
 from personalization.sharing.jobs import SENT
 from personalization.training.run import Run
-from tests.support.browser import LONG, chromium, open_tab, pick_example, set_steps
+from tests.support.browser import LONG, open_tab, pick_example, set_steps
 from tests.support.hub_server import Hub
 from tests.support.publishing import (
     THEIRS,
@@ -37,12 +37,6 @@ pytestmark = pytest.mark.browser
 def here(tmp_path_factory):
     with space(tmp_path_factory.mktemp("space"), PERSONALIZATION_REPORT="1") as here:
         yield here
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as browser:
-        yield browser
 
 
 def found(token: str, folder: Path) -> list[Path]:

@@ -12,7 +12,6 @@ from playwright.sync_api import expect
 from personalization.sampling.picture_record import read_record
 from tests.support.browser import (
     LONG,
-    chromium,
     newest_workspace,
     open_tab,
     pick_example,
@@ -31,8 +30,8 @@ def app(tmp_path_factory):
 
 
 @pytest.fixture
-def page(app):
-    with chromium() as browser, visiting(browser, app.url) as page:
+def page(app, browser):
+    with visiting(browser, app.url) as page:
         yield page
 
 
