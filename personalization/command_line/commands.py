@@ -54,7 +54,10 @@ def draw(chosen: Namespace, _parser: ArgumentParser) -> None:
     from personalization.sampling.generate import draw
     from personalization.stacking.application import applied
 
-    stack, base = stack_and_base(chosen)
+    whole, base = stack_and_base(chosen)
+    stack, left_out = whole.fitting(base.spec)
+    for sentence in left_out:
+        tell(sentence)
     settings = settings_of(chosen, count=chosen.count)
     with applied(base, stack), Bar() as bar:
         step = partial(bar.show, "drawing")
@@ -68,8 +71,12 @@ def sweep(chosen: Namespace, parser: ArgumentParser) -> None:
     from personalization.sampling.sweep import STRENGTHS, Axis, Grid, Sweep, sweeping
 
     across, down = (axis(text, parser) for text in (chosen.across, chosen.down))
-    stack, base = stack_and_base(chosen)
-    across = across or Axis("weight", STRENGTHS)
+    whole, base = stack_and_base(chosen)
+    stack, left_out = whole.fitting(base.spec)
+    for sentence in left_out:
+        tell(sentence)
+    across = (across or Axis("weight", STRENGTHS)).fitting(whole, base.spec)
+    down = down.fitting(whole, base.spec) if down else None
     grid = last(shown(sweeping(base, Sweep(stack, settings_of(chosen), across, down))))
     assert isinstance(grid, Grid)
     path = chosen.out / file_name(f"{chosen.prompt} sweep", chosen.seed)

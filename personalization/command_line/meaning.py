@@ -114,7 +114,10 @@ def spec_named(name: str) -> BaseSpec:
 
 
 def stack_and_base(chosen: Namespace) -> tuple[Stack, Base]:
-    """The adapters with their weights, on the base that is named, or else that of the first."""
+    """The adapters with their weights, and the base that is named, or else that of the first.
+
+    Whether they go together is not yet looked at.
+    """
     from personalization.adapters.formats import read
     from personalization.stacking.stack import Slot, Stack
 
@@ -124,7 +127,7 @@ def stack_and_base(chosen: Namespace) -> tuple[Stack, Base]:
         adapter = read(path)
         slots.append(Slot(adapter, adapter.description.strength if weight is None else weight))
     base = load_base(chosen.base or (slots[0].adapter.description.base if slots else ""))
-    return Stack(tuple(slots), combine=chosen.combine).check(base.spec), base
+    return Stack(tuple(slots), combine=chosen.combine), base
 
 
 def path_and_weight(text: str) -> tuple[Path, float | None]:

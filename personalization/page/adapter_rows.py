@@ -31,11 +31,16 @@ def as_json(rows: Iterable[Row]) -> list[list[Any]]:
     return [list(row) for row in rows]
 
 
-def stacked(base: str, library: Library, rows: Sequence[Row], **how: Any) -> Stack:
-    """The rows as a stack, read and checked. Raises `AdapterError` or `StackError`."""
+def listed(library: Library, rows: Sequence[Row], **how: Any) -> Stack:
+    """The rows as a stack, read and not yet checked. Raises `AdapterError` or `StackError`."""
     check_count(len(rows))
     slots = (Slot(library.get(r.name), r.weight, r.text, r.blocks or {}, r.name) for r in rows)
-    return Stack(tuple(slots), **how).check(spec_of(base))
+    return Stack(tuple(slots), **how)
+
+
+def stacked(base: str, library: Library, rows: Sequence[Row], **how: Any) -> Stack:
+    """The same, checked against the base: one that is for another family is refused."""
+    return listed(library, rows, **how).check(spec_of(base))
 
 
 def check_for(base: str, entry: Entry, weight: float = 1.0) -> None:

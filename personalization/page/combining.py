@@ -16,7 +16,7 @@ from personalization.workspaces.library import Entry
 
 from . import html
 from .adapter_list import AdapterList
-from .adapter_rows import Row, as_json, stacked
+from .adapter_rows import Row, as_json, listed, stacked
 from .event_options import LATEST, UNQUEUED
 from .interference import interference, suggested
 from .loaded import spec_of
@@ -113,9 +113,12 @@ class Combining:
 
     def stack(self, values: Values) -> Stack:
         """The stack as the page shows it. Raises what is wrong with it."""
+        return self.listed(values).check(spec_of(values[self.adapter_list.base]))
+
+    def listed(self, values: Values) -> Stack:
+        """The same, not yet checked. Raises what is wrong with its files."""
         library = self.adapter_list.visit(values).workspace.library
-        return stacked(
-            values[self.adapter_list.base],
+        return listed(
             library,
             self.adapter_list.rows_in(values),
             combine=values[self.combine],

@@ -136,7 +136,7 @@ class DrawPanel:
         spec, settings = spec_of(values[self.adapter_list.base]), self.form.settings(values)
         stack = Stack(())
         with collected([]):  # what is wrong with it is said when it is drawn
-            stack = self.places.stack(values)
+            stack, _ = self.places.stack(values).fitting(spec)
         seconds = None if ON_ZERO else drawing_seconds(spec, settings, stack)
         if seconds is None or seconds * settings.count <= LONG:
             return None
@@ -173,11 +173,12 @@ class DrawPanel:
     def paint(self, values: Values) -> dict:
         """Draw with the list as it stands."""
         try:
-            settings, stack = self.form.settings(values), self.places.stack(values)
+            base = values[self.adapter_list.base]
+            settings = self.form.settings(values)
+            stack, left_out = self.places.stack(values).fitting(spec_of(base))
             # Before the drawing: where there is no room to keep it, no picture is drawn in vain.
             workspace = self.adapter_list.visit(values).workspace
             start = self.form.start(values, workspace)
-            base = values[self.adapter_list.base]
             asked = self.guides.guides(values, workspace)
             guides, missing = usable_guides(base, asked, settings.check())
             pictures = draw_with(base, stack, [settings], start, guides)
@@ -193,6 +194,7 @@ class DrawPanel:
             self.notes: html.warnings(
                 html.uncalled(stack.said(settings.prompt), words)
                 + cut_off(base, stack, settings.prompt)
+                + left_out
                 + missing
                 + keep(workspace, drawn)
             ),
@@ -220,9 +222,10 @@ class DrawPanel:
         base = values[self.adapter_list.base]
         try:
             settings = replace(self.form.settings(values), task="text")
-            stack = self.places.stack(values)
-            axis = _axis(across, base) if across else side_by_side(stack)
-            other = _axis(down, base) if down else None
+            whole, spec = self.places.stack(values), spec_of(base)
+            stack, left_out = whole.fitting(spec)
+            axis = _axis(across, base).fitting(whole, spec) if across else side_by_side(stack)
+            other = _axis(down, base).fitting(whole, spec) if down else None
             workspace = self.adapter_list.visit(values).workspace
             asked = self.guides.guides(values, workspace)
             guides, missing = usable_guides(base, asked, settings.check())
@@ -234,7 +237,7 @@ class DrawPanel:
             return {self.notes: html.problems([user_message(error)]), **self.long.hide()}
         drawn = publish_pictures(workspace, [grid.sheet(dark=values[self.dark])])
         notes = cut_off(base, stack, settings.prompt)
-        notes += missing + keep(workspace, drawn)
+        notes += left_out + missing + keep(workspace, drawn)
         return {
             self.gallery: gr.update(visible=False),
             self.sheet: gr.update(value=drawn[0][0], visible=True),

@@ -20,7 +20,6 @@ from .adapter_rows import Row, as_json
 from .combining import Combining
 from .event_options import LATEST
 from .guides import keep_pictures, kept_picture
-from .loaded import spec_of
 from .places_html import COLOURS, places
 from .session import Values
 
@@ -135,11 +134,11 @@ class PlacesPanel:
         }
 
     def stack(self, values: Values) -> Stack:
-        """The list's stack with its places, the brushed ones kept in the workspace.
+        """The list's stack with its places, the brushed ones kept in the workspace; not checked.
 
-        Raises what is wrong with it.
+        Raises what is wrong with its files, or what says a place.
         """
-        stack = self.combining.stack(values)
+        stack = self.combining.listed(values)
         rows = self.adapter_list.rows_in(values)
         if not any(row.region for row in rows):
             return stack
@@ -148,7 +147,7 @@ class PlacesPanel:
             replace(slot, region=self.region(row, number, values, workspace))
             for number, (slot, row) in enumerate(zip(stack.slots, rows, strict=True))
         )
-        return replace(stack, slots=slots).check(spec_of(values[self.adapter_list.base]))
+        return replace(stack, slots=slots)
 
     def region(self, row: Row, number: int, values: Values, workspace: Workspace) -> Region | None:
         """Where the adapter of that number counts."""

@@ -13,10 +13,10 @@ from pydantic import Field
 from personalization.errors import StackError
 from personalization.sampling.settings import Settings
 from personalization.stacking.regions import Region
-from personalization.stacking.stack import MAX_SLOTS, Stack, check_count
+from personalization.stacking.stack import MAX_SLOTS, Slot, Stack
 from personalization.workspaces.library import Library
 
-from .adapter_rows import Row, stacked
+from .adapter_rows import Row, listed
 from .event_options import ON_GPU
 from .exchange import files_of, take_from_hub
 from .gpu import gpu_merge
@@ -66,17 +66,18 @@ class AxisRequest(Request):
 
 
 def stack_in(adapters: Sequence[AdapterRequest], library: Library, base: str, **how: Any) -> Stack:
-    """The stack that a program asks for."""
-    check_count(len(adapters))
-    for adapter in adapters:
-        check_blocks(base, adapter)
+    """The stack that a program asks for, not yet checked against the base."""
     rows = [Row(a.name, a.weight, a.text_weight, a.blocks) for a in adapters]
-    stack = stacked(base, library, rows, **how)
+    stack = listed(library, rows, **how)
     slots = (
         replace(slot, region=region_of(adapter.region))
         for slot, adapter in zip(stack.slots, adapters, strict=True)
     )
-    return replace(stack, slots=tuple(slots)).check(spec_of(base))
+    stack = replace(stack, slots=tuple(slots))
+    for slot in stack.slots:
+        if not slot.misfit(spec_of(base)):
+            check_blocks(base, slot)
+    return stack
 
 
 def region_of(asked: RegionRequest | None) -> Region | None:
@@ -87,19 +88,19 @@ def region_of(asked: RegionRequest | None) -> Region | None:
     return Region((left, top, right, bottom), asked.prompt)
 
 
-def check_blocks(base: str, adapter: AdapterRequest) -> None:
+def check_blocks(base: str, slot: Slot) -> None:
     """Refuse a block that the base does not have. Raises `StackError`."""
-    parts = loaded(base).modules.items() if adapter.blocks else ()
+    parts = loaded(base).modules.items() if slot.blocks else ()
     paths = [
         f"{path}."
         for component, module in parts
         for path, _ in module.named_modules()
         if not component.startswith("text_encoder")
     ]
-    for block in adapter.blocks or ():
+    for block in slot.blocks:
         if not block or not any(path.startswith(f"{block}.") for path in paths):
             raise StackError(
-                f"The blocks of “{adapter.name[:40]}” name “{block[:40]}”, and no part of the "
+                f"The blocks of “{slot.library_name[:40]}” name “{block[:40]}”, and no part of the "
                 f"denoiser is called so. It has {', '.join(spec_of(base).blocks.values())}, and "
                 "what these are made of.",
                 field="blocks",
@@ -170,6 +171,7 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
     """
     owner = owner_of(session)
     stack = stack_in(adapters, library_of(owner), base, combine=combine, density=density)
+    stack, left_out = stack.fitting(spec_of(base))
     settings = Settings(
         prompt, negative, seed, count, steps or None, guidance, scheduler or None, fast=fast
     )
@@ -179,7 +181,7 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
     guides, missing = usable_guides(base, asked, settings.check())
     pictures = draw_with(base, stack, [settings], guides=guides)
     drawn = publish_pictures(owner, pictures)
-    missing = [*missing, *(keep(owner, drawn) if owner else ())]
+    missing = [*left_out, *missing, *(keep(owner, drawn) if owner else ())]
     return drawn, [noted(base, stack, picture, missing) for picture in pictures]
 
 
@@ -218,16 +220,18 @@ def sweep_stack(  # noqa: PLR0913 - its parameters are the interface
     from personalization.sampling.sweep import Sweep, side_by_side
 
     owner = owner_of(session)
-    stack = stack_in(adapters, library_of(owner), base)
-    axis = across.axis() if across else side_by_side(stack)
+    whole, spec = stack_in(adapters, library_of(owner), base), spec_of(base)
+    stack, left_out = whole.fitting(spec)
+    axis = across.axis().fitting(whole, spec) if across else side_by_side(stack)
+    other = down.axis().fitting(whole, spec) if down else None
     settings = Settings(prompt, seed=seed).check()
     asked = asked_for(reference, structure, owner)
     guides, missing = usable_guides(base, asked, settings)
-    plan = Sweep(stack, settings, axis, down.axis() if down else None, guides)
-    check_confirmed(sheet_seconds(spec_of(base), plan.check(spec_of(base))), confirm)
+    plan = Sweep(stack, settings, axis, other, guides)
+    check_confirmed(sheet_seconds(spec, plan.check(spec)), confirm)
     grid = sweep_with(base, plan)
     drawn = publish_pictures(owner, [grid.sheet()])
-    missing = [*missing, *(keep(owner, drawn) if owner else ())]
+    missing = [*left_out, *missing, *(keep(owner, drawn) if owner else ())]
     records = [[noted(base, stack, each, missing) for each in row] for row in grid.pictures]
     return drawn[0][0], records
 
@@ -248,7 +252,7 @@ def compare_adapters(adapters: Adapters, session: Name = "", base: Name = "") ->
     from personalization.stacking.interference import overlaps, suggest
 
     names = [adapter.name for adapter in adapters]
-    stack = stack_in(adapters, library_of(owner_of(session)), base)
+    stack = stack_in(adapters, library_of(owner_of(session)), base).check(spec_of(base))
     found = overlaps([slot.adapter for slot in stack.slots])
     pairs = [
         {
@@ -284,6 +288,7 @@ def save_stack(
         on the way.
     """
     stack = stack_in(adapters, library_of(owner_of(session)), base, combine=combine)
+    stack.check(spec_of(base))
     result = gpu_merge(base, stack, title)
     workspace = workspace_of(session)
     entry = workspace.library.add(result.adapter, title)

@@ -5,15 +5,16 @@
 
 MultiDiffusion (Bar-Tal et al. 2023, arXiv 2302.08113): what the denoiser says of each region is
 put together by masks, whose edges are soft. In the first steps, where it is decided what stands
-where, it sees the region alone, so that its subject fits into it; after them it sees what lies
-around as well, so that the regions know of each other and no seam is left.
+where, it sees the region alone, as the middle of a picture of its own (`margins`), so that its
+subject is in it; after them it sees what lies around in the picture, so that the regions know of
+each other and no seam is left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
@@ -21,10 +22,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageChops, ImageFilter
 from torch import Tensor
+from torch.nn import functional
 
 from personalization.bases import guide_loading as loading
 from personalization.bases.base import Base
 from personalization.errors import StackError
+from personalization.sampling.margins import Margins, Window, framed, within
 from personalization.sampling.settings import Settings
 from personalization.stacking import merged_weights
 from personalization.stacking.application import answering, weights
@@ -35,9 +38,12 @@ from personalization.stacking.stack import Stack
 ALONE = 0.5  # of the noise: above it a region is seen alone
 AROUND = 6  # cells of the latents around it that it is seen with below
 BLUR = 1.0  # cells, of an edge
-
-Window = tuple[int, int, int, int]
-"""Left, top, right, bottom, in cells of the latents."""
+# What adapters of structure give the UNet: a T2I-Adapter, a ControlNet.
+FEATURES = {
+    "down_intrablock_additional_residuals",
+    "down_block_additional_residuals",
+    "mid_block_additional_residual",
+}
 
 
 @dataclass(frozen=True)
@@ -55,11 +61,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Share:
-    """What a place counts in each cell, (h, w); and what of the latents it is drawn from."""
+    """What a place counts in each cell, (h, w), of a window; and the frame that it is seen in."""
 
     place: Place
     weight: Tensor
     window: Window
+    frame: Window
 
 
 @contextmanager
@@ -84,7 +91,7 @@ def regional(base: Base, stack: Stack, settings: Settings) -> Iterator[None]:
         if slot.region:
             slot.region.check_shape(slot.name, size)
     places = [_place(base, region, part, settings) for region, part in stack.by_region()]
-    with answering(base.denoiser, _Regional(base, places, (settings.guidance or 0.0) > 1)):
+    with answering(base.denoiser, _Regional(base, places, settings)):
         yield
 
 
@@ -117,34 +124,39 @@ def _told(base: Base, prompt: str, negative: str) -> dict[str, Tensor]:
 class _Regional:
     """The denoiser's call, asked for each place and put together."""
 
-    def __init__(self, base: Base, places: Sequence[Place], doubled: bool):
+    def __init__(self, base: Any, places: Sequence[Place], settings: Settings):
         self.forward = base.denoiser.forward
-        self.places, self.doubled = places, doubled
+        self.places, self.doubled = places, (settings.guidance or 0.0) > 1
+        self.margins = Margins(base.noise_schedule, settings.guidance or 0.0)
+        # A picture that is there already has its margins in it.
+        self.frames = settings.task == "text"
         self.alone = loading.noise_steps(base) * ALONE
-        unet: Any = base.denoiser
         # Cells that the UNet halves without a rest, level by level.
-        self.step = 2 ** (len(unet.config.block_out_channels) - 1)
-        self.shares: dict[tuple[int, int, int], list[Share]] = {}
+        self.step = 2 ** (len(base.denoiser.config.block_out_channels) - 1)
+        self.shares: dict[tuple[int, int, bool], list[Share]] = {}
 
     def __call__(self, sample: Tensor, timestep: Any, *_: Any, **more: Any) -> tuple[Tensor]:
         more.pop("encoder_hidden_states", None)
         more.pop("return_dict", None)
-        around = 0 if float(torch.as_tensor(timestep).max()) >= self.alone else AROUND
+        t = float(torch.as_tensor(timestep).max())
+        self.margins.begin(t)
         total = torch.zeros_like(sample)
-        for share in self.shares_of(sample.shape[-1], sample.shape[-2], around):
-            left, top, right, bottom = share.window
-            inner = (..., slice(top, bottom), slice(left, right))
-            asked = self.asked(share, len(sample), more, sample.shape[-1])
+        for number, share in enumerate(self.shares_of(sample, alone=t >= self.alone)):
+            inner = within(share.window, (0, 0, 0, 0))
+            has_margin = share.frame != share.window
+            place = share.window, share.frame
+            seen = self.margins.around(number, sample, place, t) if has_margin else sample[inner]
+            asked = self.asked(share, sample, more)
             with weights(share.place.values):
-                said = self.forward(sample[inner], timestep, return_dict=False, **asked)[0]
-            total[inner] += share.weight.to(said) * said
+                said = self.forward(seen, timestep, return_dict=False, **asked)[0]
+            if has_margin:
+                self.margins.follow(number, seen, said, t)
+            total[inner] += share.weight.to(said) * said[within(*place)]
         return (total,)
 
-    def asked(
-        self, share: Share, count: int, more: Mapping[str, Any], width: int
-    ) -> dict[str, Any]:
-        """What the UNet is told there, for a batch of `count` and latents of that width."""
-        each = count // 2 if self.doubled else count
+    def asked(self, share: Share, sample: Tensor, more: Mapping[str, Any]) -> dict[str, Any]:
+        """What the UNet is told there, of what it is told of the sample."""
+        each = len(sample) // 2 if self.doubled else len(sample)
         told = {
             name: (pair if self.doubled else pair[1:]).repeat_interleave(each, 0)
             for name, pair in share.place.told.items()
@@ -152,17 +164,24 @@ class _Regional:
         asked: dict[str, Any] = {**more, "encoder_hidden_states": told["encoder_hidden_states"]}
         if "text_embeds" in told:
             asked["added_cond_kwargs"] |= {"text_embeds": told["text_embeds"]}
-        if features := asked.get("down_intrablock_additional_residuals"):
-            asked["down_intrablock_additional_residuals"] = [
-                _inside(feature, share.window, width) for feature in features
-            ]
+        for name in FEATURES & asked.keys():
+            if isinstance(features := asked[name], Tensor):
+                asked[name] = _inside(features, share.frame, sample.shape[-1])
+            elif features:
+                asked[name] = [_inside(each, share.frame, sample.shape[-1]) for each in features]
         return asked
 
-    def shares_of(self, width: int, height: int, around: int) -> list[Share]:
+    def shares_of(self, sample: Tensor, *, alone: bool) -> list[Share]:
         """The places' shares, which add up to 1 in every cell."""
-        key = (width, height, around)
+        size = sample.shape[-1], sample.shape[-2]
+        key = (*size, alone)
         if key not in self.shares:
-            self.shares[key] = _shares(self.places, (width, height), around, self.step)
+            shares = _shares(self.places, size, 0 if alone else AROUND, self.step)
+            if alone and self.frames:
+                shares = [
+                    replace(each, frame=framed(each.window, size, self.step)) for each in shares
+                ]
+            self.shares[key] = shares
         return self.shares[key]
 
 
@@ -179,8 +198,8 @@ def _shares(places: Sequence[Place], size: tuple[int, int], around: int, step: i
         weight[top:bottom, left:right] = torch.from_numpy(edge)[top:bottom, left:right] + 1e-3
     soft /= soft.sum(0)
     return [
-        Share(place, weight[top:bottom, left:right], (left, top, right, bottom))
-        for place, weight, (left, top, right, bottom) in zip(places, soft, windows, strict=True)
+        Share(place, weight[within(window, (0, 0, 0, 0))], window, window)
+        for place, weight, window in zip(places, soft, windows, strict=True)
     ]
 
 
@@ -190,7 +209,8 @@ def _outside(covers: Sequence[Image.Image]) -> Image.Image:
 
 
 def _inside(feature: Tensor, window: Window, width: int) -> Tensor:
-    """The window of a feature map that has fewer cells than the latents."""
+    """The window of a feature map that has fewer cells than the latents; nothing outside of it."""
     cells = width // feature.shape[-1]
     left, top, right, bottom = (side // cells for side in window)
-    return feature[..., top:bottom, left:right]
+    high, wide = feature.shape[-2:]
+    return functional.pad(feature, (-left, right - wide, -top, bottom - high))

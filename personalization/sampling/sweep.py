@@ -75,6 +75,16 @@ class Axis:
             )
         return self
 
+    def fitting(self, stack: Stack, spec: BaseSpec) -> Axis:
+        """The axis of what `stack.fitting` leaves. Raises `AdapterError` for one that it leaves
+        out, whose weight cannot be swept.
+        """
+        if self.what != "weight" or not 0 <= self.slot < len(stack.slots):
+            return self
+        stack.slots[self.slot].check(spec)
+        left_out = sum(bool(slot.misfit(spec)) for slot in stack.slots[: self.slot])
+        return replace(self, slot=self.slot - left_out)
+
     def at(self, cell: Cell, value: Any) -> Cell:
         """The cell with this axis at `value`."""
         match self.what:

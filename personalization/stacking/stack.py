@@ -92,16 +92,20 @@ class Slot:
                     f"{-MAX_WEIGHT:g} and {MAX_WEIGHT:g}.",
                     field="weight",
                 )
+        if misfit := self.misfit(spec):
+            known = has_family(self.adapter.description.family)
+            remedy = "choose a base of its family, or" if known else "no base here is, so"
+            raise AdapterError(f"{misfit}: {remedy} take it out.", field="adapter")
+
+    def misfit(self, spec: BaseSpec) -> str:
+        """What to say of an adapter that was made for another family than the base's, or nothing.
+
+        Of one whose file does not tell its family, nothing is said before its layers are matched.
+        """
         family = self.adapter.description.family
-        if family and family != spec.family:
-            remedy = (
-                "choose a base of its family, or" if has_family(family) else "no base here is, so"
-            )
-            raise AdapterError(
-                f"“{self.name}” was made for {family}, and {spec.title} is {spec.family}: "
-                f"{remedy} take it out.",
-                field="adapter",
-            )
+        if family in ("", spec.family):
+            return ""
+        return f"“{self.name}” was made for {family}, and {spec.title} is {spec.family}"
 
 
 @dataclass(frozen=True)
@@ -137,6 +141,16 @@ class Stack:
                 field="combine",
             )
         return self
+
+    def fitting(self, spec: BaseSpec) -> tuple[Stack, list[str]]:
+        """Without the adapters of other families, and a sentence for each: the rest can be drawn.
+
+        Raises what `check` does of the rest.
+        """
+        misfits = [slot.misfit(spec) for slot in self.slots]
+        fitting = (slot for slot, why in zip(self.slots, misfits, strict=True) if not why)
+        left_out = [f"{why}. It was left out." for why in misfits if why]
+        return replace(self, slots=tuple(fitting)).check(spec), left_out
 
     @property
     def active(self) -> tuple[Slot, ...]:

@@ -13,12 +13,14 @@ from PIL.PngImagePlugin import PngInfo
 
 from personalization.adapters import formats
 from personalization.adapters.adapter import Adapter
-from personalization.errors import StackError
+from personalization.errors import AdapterError, StackError
 from personalization.page.adapter_rows import Row, as_json, stacked
 from personalization.page.draw_panel import _axis
 from personalization.page.exchange import files_of
 from personalization.page.interference import interference, suggested
 from personalization.page.pictures import painted
+from personalization.page.requests import AdapterRequest
+from personalization.page.stack_endpoints import draw_stack, save_stack, sweep_stack
 from personalization.sampling.picture_record import KEY
 from personalization.sampling.sweep import STRENGTHS, Axis
 from personalization.stacking.interference import overlaps
@@ -359,3 +361,33 @@ def test_a_record_that_anyone_may_have_written_sets_nothing_it_should_not(
     ) == ("sum", 1, 0)
     assert back[adapter_list.stored] == []
     assert "no longer in the library" in back[adapter_list.notes]
+
+
+def test_one_of_another_family_is_left_out_with_a_sentence_and_the_rest_draws(
+    tab, workspace, ready
+) -> None:
+    """On the page, along a sweep, and by program; where all count, it is refused."""
+    other = workspace.library.add(ready.described(family="sdxl", title="Large"), "Large").name
+    said = "“Large” was made for sdxl, and Pocket"
+    panel, rows = tab.draw_panel, [Row(other, 1.0), Row("crowned-dog", 0.8)]
+    values = {part: getattr(part, "value", None) for part in panel.inputs}
+    values |= combined(tab, workspace, rows)
+    values |= {panel.form.prompt: "sks dog", panel.form.steps: 2, panel.dark: False}
+    drawn = panel.paint(values)
+    assert said in drawn[panel.notes]
+    assert [each.name for each in drawn[panel.records][0].adapters] == ["crowned-dog"]
+    swept = panel.paint_grid(values, ("weight 1", ""))
+    assert said in swept[panel.notes]
+    assert "take it out" in panel.paint_grid(values, ("weight 0", ""))[panel.notes]
+
+    asked = [
+        AdapterRequest(name=other, blocks={"up_blocks.9": 0.5}),  # which this base does not have
+        AdapterRequest(name="crowned-dog", weight=0.8),
+    ]
+    _, (record,) = draw_stack(asked, "sks dog", steps=2, session=workspace.id)
+    _, (cells,) = sweep_stack(asked, "sks dog", session=workspace.id)
+    assert len(cells) == 2  # the base, and the one that fits
+    for told in (record, *cells):
+        assert [note for note in told["notes"] if said in note]
+    with pytest.raises(AdapterError, match="take it out"):
+        save_stack(asked, "both", workspace.id)

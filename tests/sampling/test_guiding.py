@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from diffusers import (
-    ControlNetModel,
     StableDiffusionControlNetPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLControlNetPipeline,
@@ -27,7 +26,6 @@ from transformers import (
 from personalization import bases
 from personalization.bases import guide_loading
 from personalization.bases.catalog import ASSETS, CATALOG, Checkpoint
-from personalization.bases.guide_loading import structure_adapter
 from personalization.bases.guides import STRUCTURES, StructureSpec
 from personalization.errors import PersonalizationError, RecipeError
 from personalization.sampling.generate import draw
@@ -36,7 +34,7 @@ from personalization.sampling.guiding import guided, map_of, usable
 from personalization.sampling.settings import Settings, Start
 from personalization.sampling.sweep import Axis, Sweep, sweep
 from personalization.stacking.stack import Stack
-from tests.support import tiny
+from tests.support import controlnet, tiny
 
 OWN = {"sd15": {"requires_safety_checker": False}, "sdxl": {"add_watermarker": False}}
 ASKED = Settings("a photo of a dog on the beach", seed=5, steps=3)
@@ -224,22 +222,8 @@ def test_a_controlnet_draws_what_its_own_pipeline_draws(
     name, until, circle, tmp_path, monkeypatch
 ) -> None:
     base = tiny.family_base(name, seed=3)
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        net = ControlNetModel.from_unet(
-            base.denoiser, conditioning_embedding_out_channels=(4,), load_weights_from_unet=False
-        )
-        for block in (*net.controlnet_down_blocks, net.controlnet_mid_block):
-            torch.nn.init.normal_(block.weight, std=0.2)  # they begin at nothing
-        torch.nn.init.normal_(net.controlnet_cond_embedding.conv_out.weight, std=0.2)
-    # One halving between a pixel and a latent, as these small autoencoders have.
-    net.controlnet_cond_embedding.conv_in.stride = (2, 2)
-    net.save_pretrained(tmp_path)
-    spec = StructureSpec(Checkpoint(str(tmp_path), None, ""))
+    net, spec = controlnet.saved(base, tmp_path)
     monkeypatch.setitem(STRUCTURES, (CATALOG[name].family, "edges"), (spec,))
-    loaded = structure_adapter(base, spec)
-    loaded.controlnet_cond_embedding.conv_in.stride = (2, 2)
-
     kind = {"sd15": StableDiffusionControlNetPipeline, "sdxl": StableDiffusionXLControlNetPipeline}
     pipe = kind[name](**base.pipeline("text").components, controlnet=net, **OWN[name])
     pipe.set_progress_bar_config(disable=True)

@@ -11,16 +11,18 @@ from PIL import Image
 from personalization import bases
 from personalization.adapters.adapter import read
 from personalization.bases.catalog import ASSETS, CATALOG
+from personalization.bases.guides import STRUCTURES
 from personalization.errors import StackError
 from personalization.sampling.generate import draw
+from personalization.sampling.guides import NO_GUIDES, Guides, Structure
 from personalization.sampling.picture_record import PictureRecord, read_record
-from personalization.sampling.settings import Settings
+from personalization.sampling.settings import Settings, Start
 from personalization.sampling.sweep import Axis, Sweep, sweep
 from personalization.stacking.application import applied
 from personalization.stacking.bake import merged
 from personalization.stacking.regions import HALVES, WHOLE, Region, named
 from personalization.stacking.stack import Slot, Stack
-from tests.support import tiny
+from tests.support import controlnet, random_adapters, tiny
 
 ASKED = Settings("on the beach", seed=5, steps=3)
 LEFT, RIGHT = HALVES["left"], HALVES["right"]
@@ -41,9 +43,11 @@ def neon():
     return read(ASSETS / "adapters" / "neon.safetensors")
 
 
-def pixels(base, stack: Stack, settings: Settings = ASKED) -> np.ndarray:
+def pixels(
+    base, stack: Stack, settings: Settings = ASKED, guides: Guides = NO_GUIDES
+) -> np.ndarray:
     with applied(base, stack):
-        return np.asarray(draw(base, settings, stack=stack)[0].image, np.int16)
+        return np.asarray(draw(base, settings, stack=stack, guides=guides)[0].image, np.int16)
 
 
 def two(dog, left: str = "a sks dog", right: str = "a cat") -> Stack:
@@ -99,6 +103,45 @@ def test_each_place_costs_a_pass_and_the_base_is_as_it_was(base, dog) -> None:
     assert len(calls) == 2 * ASKED.steps
     assert (pixels(base, Stack(())) == before).all()
     assert "forward" not in base.denoiser.__dict__
+
+
+def test_a_half_is_first_seen_in_the_middle_of_a_picture_of_its_own(base, dog) -> None:
+    widths: list[int] = []
+    hook = base.denoiser.conv_in.register_forward_hook(
+        lambda _, given, __: widths.append(given[0].shape[-1])
+    )
+    pixels(base, two(dog))
+    whole, part = widths[:2], widths[-2:]
+    picture = Start(Image.new("RGB", (128, 128), "white"))
+    with applied(base, two(dog)):
+        again = replace(ASKED, task="image", strength=0.9)
+        draw(base, again, stack=two(dog), start=picture)
+    hook.remove()
+    assert (whole, part) == ([32, 32], [24, 24])
+    assert widths[6:8] == [16, 16]  # a picture that is there has it around the region already
+
+
+def test_structure_is_followed_in_each_place(base, dog, tmp_path, monkeypatch) -> None:
+    """A T2I-Adapter's features and a ControlNet's are cut as the latents are."""
+    plan = Image.new("L", (128, 128))
+    plan.paste(255, (40, 40, 88, 90))
+    guides = Guides(structure=Structure(plan, is_map=True))
+    whole = Stack((Slot(dog, 0.8, region=Region(WHOLE, "a sks dog")),))
+    asked = replace(ASKED, prompt="a sks dog on the beach")
+    alone = Stack((Slot(dog, 0.8),))
+    assert (
+        np.abs(pixels(base, whole, ASKED, guides) - pixels(base, alone, asked, guides)).max() <= 2
+    )
+    assert np.abs(pixels(base, two(dog), ASKED, guides) - pixels(base, two(dog))).mean() > 1
+
+    small = tiny.family_base("sd15", seed=3)
+    _, spec = controlnet.saved(small, tmp_path)
+    monkeypatch.setitem(STRUCTURES, ("sd1", "edges"), (spec,))
+    adapter = random_adapters.make().described(family="sd1")
+    halves = tuple(Slot(adapter, region=Region(side, "a dog")) for side in (LEFT, RIGHT))
+    asked = replace(ASKED, width=32, height=32)
+    drawn = [pixels(small, Stack(halves), asked, each) for each in (guides, NO_GUIDES)]
+    assert np.abs(drawn[0] - drawn[1]).max() > 1
 
 
 def test_a_brushed_half_is_the_box_of_that_half(base, dog) -> None:
