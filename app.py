@@ -34,7 +34,7 @@ from personalization.page.blocks import Page
 from personalization.page.door import behind_the_door
 from personalization.page.endpoints import build_endpoints
 from personalization.page.event_options import QUEUED, UNQUEUED
-from personalization.page.housekeeping import keep_tidy
+from personalization.page.housekeeping import forget_all, keep_tidy
 from personalization.page.loaded import ON_ZERO, compute, device, spec_of, wait_until_ready
 from personalization.page.machine import Machine, first_start
 from personalization.page.main_thread import serve
@@ -45,13 +45,11 @@ from personalization.page.messages import (
     user_message,
 )
 from personalization.page.report import last_result
-from personalization.page.runs import run_queue
 from personalization.page.session import Values, Visit, remembered, workspaces
 from personalization.page.stack_tab import StackTab
 from personalization.page.theme import THEME
 from personalization.page.things import Things
 from personalization.page.training_tab import SUBJECT, WORD, Remembered, TrainingTab
-from personalization.page.uploads import forget_files
 from personalization.workspaces.workspace import LIFETIME
 
 ASK_FIRST = "(id) => confirm('Delete your photos, runs, adapters and pictures here?') ? id : ''"
@@ -169,10 +167,8 @@ def forget(visitor: str) -> str:
     """Delete the visitor's workspace; an empty answer tells the page to start anew."""
     if not visitor:  # they thought again
         return gr.skip()
-    run_queue().forget(visitor)
     with collected([]):
-        workspaces().forget(visitor)
-        forget_files(visitor)
+        forget_all(visitor)
     return ""
 
 

@@ -9,17 +9,17 @@ from typing import Annotated, Any, Literal
 import gradio as gr
 
 from personalization.bases import best_device
-from personalization.data.concept import MAX_PHOTOS, Concept, Kind
+from personalization.data.concept import Concept, Kind
 from personalization.evaluation.figures import Estimate
 from personalization.evaluation.report import Report
 from personalization.events import SliceEnded
 from personalization.recipe import Recipe
-from personalization.training import presets
 from personalization.training.base_selection import options
 from personalization.training.start import check_new, fitted
 
 from .event_options import REFRESH
 from .evidence_endpoints import build_evidence_endpoints
+from .exchange_endpoints import build_exchange_endpoints
 from .guides import guides_of
 from .jobs_endpoints import build_jobs_endpoints
 from .loaded import ON_ZERO, default_base, spec_of
@@ -28,27 +28,27 @@ from .long_work import check_confirmed
 from .messages import collected
 from .progress import Pace
 from .publishing_endpoints import build_publishing_endpoints
+from .recipe_endpoints import Photos, RecipeObject, asked_recipe, build_recipe_endpoints
 from .report import compared, is_measured
 from .requests import Name, Whole, at_most, build_endpoint
-from .run_endpoints import IN_TURN, Trained, continue_run, stop_run, train
+from .run_endpoints import IN_TURN, Trained, continue_run, move_up_run, stop_run, train
 from .runs import awaited, enqueue, measure_part, pieces_of, report_seconds
-from .session import workspace_of, workspaces
+from .session import workspace_of
 from .spectrum_endpoints import build_spectrum_endpoint
 from .stack_endpoints import build_stack_endpoints
 from .things_endpoints import build_things_endpoints
 from .training_tab import SUBJECT, WORD, Training
-from .uploads import Upload, publish_file, take_uploads
+from .uploads import publish_file, take_uploads
 
-Photos = Annotated[list[Upload], at_most(MAX_PHOTOS)]
 FramingName = Literal["", "crop", "shape", "subject"]
 Runs = Annotated[list[Name], at_most(50)]
 
 
 def recipe_for(
-    training: Training, base: str, steps: int | None, seed: int, preset: Recipe | None = None
+    training: Training, base: str, steps: int | None, seed: int, given: Recipe | None = None
 ) -> Recipe:
-    """The preset or the base's own recipe, with these steps and seed. Raises `RecipeError`."""
-    own = presets.fitting(preset, training.purpose) if preset else training.recipe(spec_of(base))
+    """What is given or the base's own recipe, with these steps and seed. Raises `RecipeError`."""
+    own = given or training.recipe(spec_of(base))
     return own.changed(steps=steps or own.steps, seed=seed or own.seed)
 
 
@@ -59,11 +59,6 @@ def confirmed(base: str, recipe: Recipe, confirm: bool) -> Recipe:
     taken = fitted(loaded(base), recipe, shared=ON_ZERO)
     check_confirmed(outlook(loaded(base), taken).seconds, confirm)
     return recipe
-
-
-def preset_of(session: str, name: str) -> Recipe | None:
-    """The session's preset of that name. Raises `RecipeError`, `WorkspaceError`."""
-    return workspaces().open(session).presets.get(name) if name else None
 
 
 def read_concept(
@@ -93,12 +88,14 @@ def train_word(  # noqa: PLR0913 - its parameters are the interface
     framing: FramingName = "",
     confirm: bool = False,
     hold: bool = False,
+    recipe: RecipeObject | None = None,
 ) -> Iterator[Trained]:
     """Teach the base a new word from a few photos (textual inversion), and stream the progress.
 
     Args:
         photos: three to five pictures of the same thing or look: files (handle_file in
-            gradio_client), or for each its address (https://...) or its content (data:...).
+            gradio_client), or for each its address (https://...) or its content (data:...). A file
+            called as another with -mask behind is its mask: white where the subject is.
         placeholder_token: the new word, such as <my-mug>; it must not mean anything yet.
         initializer_token: the closest word that the base knows, such as mug.
         kind: object, creature, person or style.
@@ -112,16 +109,17 @@ def train_word(  # noqa: PLR0913 - its parameters are the interface
         confirm: whether to begin what takes more than ten minutes on this machine, which is
             refused otherwise, with the time that it takes.
         hold: whether to make the run and not begin it, for send_job or continue_run.
+        recipe: every setting, as suggest_recipe gives them; nothing for the base's own recipe.
 
     Returns:
         The status (session, run, state, step, steps, loss, seconds_left, trigger), and at the end
         the adapter's file and pictures drawn with the word.
     """
-    recipe = recipe_for(WORD, base, steps, seed, preset_of(session, preset))
-    recipe = recipe.changed(framing=framing or recipe.framing)
-    recipe = confirmed(base, recipe, confirm or hold)
+    given = asked_recipe(session, preset, recipe, WORD.purpose)
+    chosen = recipe_for(WORD, base, steps, seed, given)
+    chosen = confirmed(base, chosen.changed(framing=framing or chosen.framing), confirm or hold)
     concept, notes = read_concept(photos, kind, placeholder_token, initializer_token)
-    yield from train(session, base, concept, recipe, notes, hold=hold)
+    yield from train(session, base, concept, chosen, notes, hold=hold)
 
 
 def train_subject(  # noqa: PLR0913 - its parameters are the interface
@@ -137,12 +135,14 @@ def train_subject(  # noqa: PLR0913 - its parameters are the interface
     framing: FramingName = "",
     confirm: bool = False,
     hold: bool = False,
+    recipe: RecipeObject | None = None,
 ) -> Iterator[Trained]:
     """Teach the base a subject (DreamBooth with a LoRA and prior preservation), with progress.
 
     Args:
         photos: three to five pictures of the same subject: files (handle_file in
-            gradio_client), or for each its address (https://...) or its content (data:...).
+            gradio_client), or for each its address (https://...) or its content (data:...). A file
+            called as another with -mask behind is its mask: white where the subject is.
         placeholder_token: a rare word that will stand for it, such as sks.
         class_noun: its class, such as dog.
         kind: object, creature, person or style.
@@ -156,16 +156,17 @@ def train_subject(  # noqa: PLR0913 - its parameters are the interface
         confirm: whether to begin what takes more than ten minutes on this machine, which is
             refused otherwise, with the time that it takes.
         hold: whether to make the run and not begin it, for send_job or continue_run.
+        recipe: every setting, as suggest_recipe gives them; nothing for the base's own recipe.
 
     Returns:
         The status (session, run, state, step, steps, loss, seconds_left, trigger), and at the end
         the adapter's file and pictures drawn with the subject.
     """
-    recipe = recipe_for(SUBJECT, base, steps, seed, preset_of(session, preset))
-    recipe = recipe.changed(framing=framing or recipe.framing)
-    recipe = confirmed(base, recipe, confirm or hold)
+    given = asked_recipe(session, preset, recipe, SUBJECT.purpose)
+    chosen = recipe_for(SUBJECT, base, steps, seed, given)
+    chosen = confirmed(base, chosen.changed(framing=framing or chosen.framing), confirm or hold)
     concept, notes = read_concept(photos, kind, placeholder_token, class_noun)
-    yield from train(session, base, concept, recipe, notes, hold=hold)
+    yield from train(session, base, concept, chosen, notes, hold=hold)
 
 
 def report(
@@ -275,9 +276,12 @@ def build_endpoints() -> None:
         for function in (train_word, train_subject, continue_run):
             files = [gr.File(label="adapter"), gr.Gallery(label="pictures")]
             build_endpoint(function, [gr.JSON(label="status"), *files], **IN_TURN)
-        build_endpoint(stop_run, queue=False)
+        for at_once in (stop_run, move_up_run):
+            build_endpoint(at_once, queue=False)
         build_jobs_endpoints()
         build_stack_endpoints()
+        build_exchange_endpoints()
+        build_recipe_endpoints()
         build_things_endpoints()
         build_publishing_endpoints()
         build_evidence_endpoints()

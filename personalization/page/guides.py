@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from PIL import Image
 from pydantic import Field
 
-from personalization.bases.catalog import BaseSpec
+from personalization.bases.catalog import BaseSpec, Task
 from personalization.bases.guides import READ_REFERENCES, REFERENCES, STRUCTURES, maps_for
-from personalization.data.photos import Photo, open_photo
+from personalization.data.photos import Photo, open_mask, open_photo
+from personalization.errors import PhotoError
 from personalization.sampling.guides import MAX_REFERENCES, MAX_WEIGHT
+from personalization.sampling.settings import STRENGTH, Start
 from personalization.workspaces.workspace import Workspace
 
 from .loaded import base as loaded
 from .messages import collected
+from .records import start_from
 from .requests import Name, Number, Request, at_most
 from .uploads import Upload
 
@@ -45,6 +48,40 @@ class StructureRequest(Request):
     until: Number = Field(1.0, description="a number from 0 to 1, the share of the steps")
     is_map: bool = False
     by: Name = Field("", description="a repository that list_bases names; empty for the first")
+
+
+class StartRequest(Request):
+    """A picture to begin from, whole or where a mask is white."""
+
+    picture: Upload
+    mask: Upload | None = Field(None, description="a picture that is white where it is drawn anew")
+    strength: Number = Field(
+        0.6, description=f"a number from {STRENGTH[0]:g} to {STRENGTH[1]:g}, how much it changes"
+    )
+
+    @property
+    def task(self) -> Task:
+        """What is asked for by it."""
+        return "inpaint" if self.mask else "image"
+
+
+def start_in(asked: StartRequest | None, base: str, owner: Workspace | None) -> Start | None:
+    """What a picture starts from, kept where there is a session to keep it in.
+
+    Raises `PhotoError` for what is no picture, or a mask of another shape.
+    """
+    if asked is None:
+        return None
+    image = open_photo(Path(asked.picture)).image
+    mask = open_mask(Path(asked.mask)) if asked.mask else None
+    if mask is not None and mask.size != image.size:
+        sizes = [f"{width} x {height}" for width, height in (mask.size, image.size)]
+        raise PhotoError(
+            f"The mask is {sizes[0]} pixels, the picture {sizes[1]}. Draw the mask on this "
+            "picture.",
+            field="start",
+        )
+    return start_from(owner, base, image, mask)
 
 
 def guides_of(spec: BaseSpec) -> dict[str, Any]:

@@ -20,7 +20,9 @@ from personalization.workspaces.clock import Clock
 from personalization.workspaces.served import clear_gone
 from personalization.workspaces.workspace import Workspaces
 
+from .runs import run_queue
 from .session import workspaces
+from .uploads import forget_files
 
 SERVED = 4 * 2**30  # bytes of uploads, and of copies that were handed out
 AGE = 24 * 3600.0  # seconds after which a copy is old
@@ -59,3 +61,13 @@ def tidy(store: Workspaces, served: Path | None = None, *, now: float | None = N
         f"{size_words(class_images)} of {size_words(ON_DISK)}, copies for browsers "
         f"{size_words(copies)} of {size_words(SERVED)}; {expired} expired."
     )
+
+
+def forget_all(visitor: str) -> None:
+    """Delete a visitor's workspace, end what runs for it, hand out nothing of it any more.
+
+    Raises `WorkspaceError` for what is no workspace's id.
+    """
+    run_queue().forget(visitor)
+    workspaces().forget(visitor)
+    forget_files(visitor)

@@ -35,12 +35,14 @@ def _place(region: RegionRecord | None) -> dict[str, str] | None:
 
 
 def start_from(
-    workspace: Workspace, base: str, image: Image.Image, mask: Image.Image | None
+    workspace: Workspace | None, base: str, image: Image.Image, mask: Image.Image | None
 ) -> Start:
-    """What a picture starts from, kept in the visitor's workspace.
+    """What a picture starts from, kept in the visitor's workspace, where there is one.
 
     The record says where; the file itself would take a photo along to wherever the picture goes.
     """
+    if workspace is None:
+        return Start(image, mask)
     size = (spec_of(base).size,) * 2
     seen = Photo("start", image.convert("RGB").resize(size), mask and mask.resize(size))
     return Start(image, mask, workspace.save_photos([seen])[0])

@@ -185,3 +185,22 @@ def stop_run(session: Name, run: Name) -> dict[str, Any]:
     elif opened.state.status != "finished":
         opened.stop()
     return {"run": run, "step": opened.state.step, "steps": opened.recipe.steps}
+
+
+def move_up_run(session: Name, run: Name) -> dict[str, Any]:
+    """Let a run that waits change places with the session's own run before it.
+
+    Args:
+        session: what train_word or train_subject returned as "session".
+        run: what it returned as "run".
+
+    Returns:
+        "run", and "place", which it has in the queue now, with the run that is learned at the
+        moment as 1; 0 where it does not wait.
+    """
+    workspace = workspaces().open(session)
+    job = run_queue().find(workspace.id, workspace.run(run).folder.name, *LEARNING)
+    if job is None:
+        return {"run": run, "place": 0}
+    run_queue().move_up(job)
+    return {"run": run, "place": 0 if job.at_work else run_queue().place(job)[0] + 1}

@@ -18,9 +18,15 @@ from personalization.workspaces.library import Library
 
 from .adapter_rows import Row, listed
 from .event_options import ON_GPU
-from .exchange import files_of, take_from_hub
 from .gpu import gpu_merge
-from .guides import ReferenceRequest, StructureRequest, asked_for, usable_guides
+from .guides import (
+    ReferenceRequest,
+    StartRequest,
+    StructureRequest,
+    asked_for,
+    start_in,
+    usable_guides,
+)
 from .loaded import base as loaded
 from .loaded import spec_of
 from .long_work import check_confirmed, drawing_seconds, sheet_seconds
@@ -36,7 +42,7 @@ from .requests import (
     at_most,
     build_endpoint,
 )
-from .session import Visit, library_of, owner_of, workspace_of
+from .session import library_of, owner_of, workspace_of
 from .stacks import cut_off, draw_with, sweep_with
 from .uploads import publish_pictures
 
@@ -131,6 +137,7 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
     reference: ReferenceRequest | None = None,
     structure: StructureRequest | None = None,
     confirm: bool = False,
+    start: StartRequest | None = None,
 ) -> tuple[list[tuple[str, str]], list[dict[str, Any]]]:
     """Draw with several adapters at once, each with its weight.
 
@@ -163,6 +170,8 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
             whose}: where things go.
         confirm: whether to begin what takes more than ten minutes on this machine, which is
             refused otherwise, with the time that it takes.
+        start: an object, {"picture": what to begin from, "mask": white where it is drawn anew;
+            nothing for all of it, "strength": how much of it changes, 0.05 to 1}.
 
     Returns:
         The pictures, and the record of each: base, adapters with hashes and weights, settings.
@@ -175,11 +184,14 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
     settings = Settings(
         prompt, negative, seed, count, steps or None, guidance, scheduler or None, fast=fast
     )
+    if start:
+        settings = replace(settings, task=start.task, strength=start.strength)
     seconds = drawing_seconds(spec_of(base), settings.check(), stack)
     check_confirmed(seconds and seconds * count, confirm)
     asked = asked_for(reference, structure, owner)
     guides, missing = usable_guides(base, asked, settings.check())
-    pictures = draw_with(base, stack, [settings], guides=guides)
+    begun = start_in(start, base, owner)
+    pictures = draw_with(base, stack, [settings], begun, guides)
     drawn = publish_pictures(owner, pictures)
     missing = [*left_out, *missing, *(keep(owner, drawn) if owner else ())]
     return drawn, [noted(base, stack, picture, missing) for picture in pictures]
@@ -295,53 +307,6 @@ def save_stack(
     return {"session": workspace.id, "name": entry.name, "residual": result.residual}
 
 
-def export_adapter(name: Name, session: Name = "") -> list[str]:
-    """Give an adapter as files for other programs, each read back and compared with it.
-
-    Args:
-        name: as list_adapters says.
-        session: what train_word or train_subject returned; empty for the ready ones.
-
-    Returns:
-        A file for diffusers and one for kohya (ComfyUI, A1111, Forge), and a word's own file.
-    """
-    return files_of(owner_of(session), name)[0]
-
-
-def add_from_hub(
-    repository: Name,
-    file: Name,
-    session: Name,
-    base: Name = "",
-    token: Name = "",
-) -> dict[str, Any]:
-    """Fetch an adapter from a repository on the Hugging Face Hub into the session's library.
-
-    Args:
-        repository: its id, such as someone/mug-lora.
-        file: which of its files; empty for the first adapter in it.
-        session: what train_word or train_subject returned, or empty for a new one.
-        base: a name as list_bases says; empty for the app's own.
-        token: yours, for a repository that is private or gated; it is used for this call and not
-            kept. Who is signed in to the page does not count here.
-
-    Returns:
-        "session", and of the adapter its "name", "trigger", "method", "family", and in how many
-        "modules" it changes weights.
-    """
-    from personalization.adapters import formats
-    from personalization.sharing import hub
-
-    chosen, *_ = hub.adapters_in(repository, token or None, file=file)
-    workspace = workspace_of(session)
-    entry = take_from_hub(Visit(workspace, base), chosen, token or None)
-    held = formats.contents(entry.path)
-    said = ("trigger", "method", "family")
-    return {"session": workspace.id, "name": entry.name, "modules": held.modules} | {
-        name: getattr(held.description, name) for name in said
-    }
-
-
 def list_adapters(session: Name = "") -> list[dict[str, Any]]:
     """List the adapters that draw_stack can use: the ready ones, and the session's own.
 
@@ -367,8 +332,6 @@ def build_stack_endpoints() -> None:
     build_endpoint(draw_stack, pictures, **ON_GPU)
     sheet = [gr.Image(label="sheet", type="filepath"), gr.JSON(label="records")]
     build_endpoint(sweep_stack, sheet, **ON_GPU)
-    build_endpoint(export_adapter, [gr.File(label="files", file_count="multiple")])
     build_endpoint(save_stack, **ON_GPU)
     build_endpoint(compare_adapters)
-    build_endpoint(add_from_hub)
     build_endpoint(list_adapters, queue=False)

@@ -10,6 +10,7 @@ import gradio as gr
 from personalization.workspaces.belongings import Kind, Order, arranged, belongings
 from personalization.workspaces.trash import UNDO
 
+from .housekeeping import forget_all
 from .requests import Name, at_most, build_endpoint
 from .session import workspaces
 from .things import packed, remove
@@ -118,9 +119,22 @@ def download_things(session: Name) -> str:
     return packed(workspaces().open(session))
 
 
+def forget_me(session: Name) -> dict[str, Any]:
+    """Delete all that a session has at once and for good, the session too; what runs is ended.
+
+    Args:
+        session: what train_word or train_subject returned.
+
+    Returns:
+        "deleted", the session's name.
+    """
+    forget_all(workspaces().open(session).id)
+    return {"deleted": session}
+
+
 def build_things_endpoints() -> None:
     """What answers with a file has a component, which nobody sees."""
     build_endpoint(download_things, [gr.File(label="zip")])
     build_endpoint(keep_preset, queue=False)
-    for function in (list_things, delete_things, undo_delete, rename_adapter):
+    for function in (list_things, delete_things, undo_delete, rename_adapter, forget_me):
         build_endpoint(function, queue=False)

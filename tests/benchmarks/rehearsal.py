@@ -273,7 +273,7 @@ def rehearse(spec: BaseSpec, folder: Path, found: Findings, size: int) -> None:
         "HF_HUB_OFFLINE": "0",
         "HF_HOME": str(folder / "cache"),
         "PERSONALIZATION_BASE": spec.name,
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
+        "OMP_NUM_THREADS": str(torch.get_num_threads()),  # what is told is of as many
     }
     with hub(served) as server:
         started = time.perf_counter()

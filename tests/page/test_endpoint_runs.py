@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from personalization.errors import PersonalizationError
 from personalization.events import StepDone
 from personalization.page import run_endpoints, runs
 from personalization.page.run_queue import Job, RunQueue
@@ -89,6 +90,20 @@ def test_a_program_that_goes_away_cancels_what_it_asked_for(work: Work, workspac
     assert job
     assert job.stopped.is_set()
     assert run.stop_requested
+
+
+def test_a_program_moves_its_second_run_before_its_first(work: Work, workspace: Workspace):
+    ids = []
+    for _ in range(3):
+        run = run_in(workspace)
+        runs.enqueue(workspace, run, "learn", then_measure=False)
+        ids.append(run.folder.name)
+    assert work.begun.acquire(timeout=PATIENCE), "the first is at work"
+    moved = run_endpoints.move_up_run(workspace.id, ids[2])
+    assert moved == {"run": ids[2], "place": 2}
+    assert run_endpoints.move_up_run(workspace.id, ids[0])["place"] == 0, "it does not wait"
+    with pytest.raises(PersonalizationError, match="not in your workspace"):
+        run_endpoints.move_up_run(workspace.id, "gone")
 
 
 def test_what_is_drawn_for_a_session_is_kept_there_with_its_record(workspace: Workspace):
