@@ -27,7 +27,9 @@ TOOLS = {
     "list_evidence", "judge_picture", "evidence_card", "teach_spectrum", "continue_run", "stop_run",
     "list_job_hardware", "send_job", "look_at_job", "cancel_job",
     "list_adapters", "report", "compare", "list_things", "delete_things", "undo_delete",
-    "rename_adapter", "keep_preset", "download_things",
+    "rename_adapter", "keep_preset", "download_things", "forget_me", "move_up_run",
+    "add_from_file", "extract_lora", "link_to_stack", "read_picture", "suggest_recipe",
+    "check_photos",
 }  # fmt: skip
 DOG = {"name": "crowned-dog", "weight": 1.0}
 
