@@ -19,6 +19,7 @@ from .schedules import cosine, course
 from .textures import texture
 
 WARMUP, SAVED = 30, 50  # steps
+TEXTURES = 1500
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class Batches:
     def __init__(self, drawings: np.ndarray, plan: AutoencoderPlan) -> None:
         self.drawings, self.plan = drawings, plan
         rng = np.random.default_rng([plan.seed, 1])
-        self.textures = np.stack([texture(rng, pictures.SIZE) for _ in range(1500)])
+        self.textures = np.stack([texture(rng, pictures.SIZE) for _ in range(TEXTURES)])
 
     def at(self, step: int, progress: float) -> np.ndarray:
         """This process's share of the batch of that step, a pure function of (seed, step) and of

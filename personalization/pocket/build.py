@@ -103,7 +103,10 @@ def load_text(build: Build, training: CLIPTokenizer) -> CLIPTextModel:
 
 
 def scale_of(build: Build) -> float:
-    """The autoencoder's scaling factor, one where no latents are yet."""
+    """The autoencoder's scaling factor: that of the published weights where it goes on from them,
+    else what makes the latents' deviation one, and one where none are yet."""
+    if build.continue_from_assets:
+        return float(AutoencoderKL.load_config(build.out, subfolder="vae")["scaling_factor"])
     path = latent_files.path_of(build.work / "latents", 0)
     return latent_files.scaling_factor(np.load(path)) if path.exists() else 1.0
 
@@ -154,10 +157,12 @@ class Stages:
         pictures = latent_files.TrainingSet(model, build.work, build.pictures)
         while pictures.grow():
             pass
+        given = build.continue_from_assets
+        scale = scale_of(build) if given else latent_files.scaling_factor(pictures.latents)
         data = unet.UnetData(
             pictures,
             empty=text.tokens(training, [""])[0].to(build.device),
-            scale=latent_files.scaling_factor(pictures.latents),
+            scale=scale,
         )
         torch.manual_seed(build.seed)
         unet.train(build.work, make_unet(), load_text(build, training), data, unet_plan(build))

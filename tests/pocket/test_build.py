@@ -1,5 +1,6 @@
 """Claims about building the pocket: what its parts compute, and where it goes on from."""
 
+import shutil
 import time
 from copy import deepcopy
 from dataclasses import replace
@@ -14,7 +15,18 @@ from safetensors.torch import load_file
 from transformers import CLIPTokenizer
 
 from personalization.bases.catalog import ASSETS
-from personalization.pocket import card, dataset, latents, pictures, realism, schedules, start, unet
+from personalization.pocket import (
+    autoencoder,
+    build,
+    card,
+    dataset,
+    latents,
+    pictures,
+    realism,
+    schedules,
+    start,
+    unet,
+)
 from personalization.pocket.anatomy import make_autoencoder, make_text_encoder, make_unet
 from personalization.pocket.checkpoints import load_state
 from personalization.pocket.muon import Muon, orthogonalised
@@ -159,6 +171,31 @@ def test_it_goes_on_from_the_published_weights(work, training):
     given = UNet2DConditionModel.from_pretrained(PUBLISHED, subfolder="unet").float()
     for name, tensor in given.state_dict().items():
         assert torch.equal(tensor, model.state_dict()[name])
+
+
+def test_a_sitting_of_the_decoder_alone_moves_nothing_else(tmp_path, training, monkeypatch):
+    work, out = tmp_path / "work", tmp_path / "pocket"
+    shutil.copytree(PUBLISHED, out)
+    monkeypatch.setattr(dataset, "CHUNK", 4)
+    monkeypatch.setattr(autoencoder, "TEXTURES", 2)
+    training.save_pretrained(work / "tokenizer")
+    (work / "pictures").mkdir()
+    dataset.draw_chunk(dataset.Chunk(work / "pictures", 0, 0, work / "tokenizer"))
+    told = "--continue-from-assets --only decoder export --pictures 4 --decoder-steps 1"
+    places = ["--work", str(work), "--out", str(out), "--device", "cpu"]
+    monkeypatch.setattr("sys.argv", ["build", *told.split(), *places])
+    build.main()
+
+    assert len(card.sittings_in(out)) == len(card.sittings_in(PUBLISHED)) + 1
+    for part in ("unet", "text_encoder"):
+        for file in (PUBLISHED / part).glob("*.safetensors"):
+            assert (out / part / file.name).read_bytes() == file.read_bytes()
+    before, after = (AutoencoderKL.from_pretrained(p, subfolder="vae") for p in (PUBLISHED, out))
+    assert after.config.scaling_factor == before.config.scaling_factor
+    learned = before.state_dict()
+    moved = {n for n, weight in after.state_dict().items() if not torch.equal(weight, learned[n])}
+    assert moved
+    assert all(name.startswith(("decoder.", "post_quant_conv.")) for name in moved)
 
 
 def test_the_words_that_were_taken_out_are_back_while_it_trains(work, training):
