@@ -44,6 +44,7 @@ from personalization.page.messages import (
     raised,
     user_message,
 )
+from personalization.page.pictures import BRUSH_IN_HAND
 from personalization.page.report import last_result
 from personalization.page.session import Values, Visit, remembered, workspaces
 from personalization.page.stack_tab import StackTab
@@ -250,7 +251,7 @@ def main() -> None:
         prevent_thread_lock=True,
         theme=THEME,
         css_paths=ASSETS / "page.css",
-        head=HEAD,
+        head=HEAD + BRUSH_IN_HAND,
         allowed_paths=[str(ASSETS)],
         blocked_paths=blocked,
         max_file_size="64mb",

@@ -99,6 +99,8 @@ class DrawPanel:
         """Each button draws unless it takes long, and asks first where it does."""
         self.form.wire(self.adapter_list.labels)
         self.guides.wire()
+        listed: set[Any] = {*self.adapter_list.inputs, self.guides.weight}
+        self.guides.reference.upload(self.weigh_reference, listed, self.guides.weight, **UNQUEUED)
         shown = [self.gallery, self.sheet, self.records, self.record, self.notes, self.form.seed]
         asked = [*shown, *self.long.parts, self.asked_of]
         on_sheet: set[Any] = {*self.inputs, self.dark}
@@ -130,6 +132,18 @@ class DrawPanel:
     def for_base(self, spec: BaseSpec) -> dict:
         """How the base draws when nobody says otherwise, and what it can do."""
         return {**self.form.for_base(spec), **self.guides.for_base(spec), **self.long.hide()}
+
+    def weigh_reference(self, values: Values) -> dict:
+        """A reference has just come: beside a subject that was taught, its weight is small."""
+        rows = {row.name for row in self.adapter_list.rows_in(values) if row.weight}
+        spec = spec_of(values[self.adapter_list.base])
+        taught = [
+            entry.description
+            for entry in self.adapter_list.visit(values).workspace.library.list()
+            if entry.name in rows and entry.description
+        ]
+        beside = any(about.kind != "style" and about.family == spec.family for about in taught)
+        return self.guides.weigh(values, beside=beside)
 
     def too_long(self, values: Values) -> dict | None:
         """What to ask before a drawing that takes long; None for one that does not."""

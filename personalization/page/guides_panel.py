@@ -16,6 +16,7 @@ from personalization.bases.guides import (
     maps_for,
 )
 from personalization.data.maps import MAPS, MapKind
+from personalization.sampling.guides import BESIDE_A_SUBJECT
 from personalization.workspaces.workspace import Workspace
 
 from . import html
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 REACHES = [("all of it", "all"), ("its style", "style"), ("its layout", "layout")]
 SOURCES = [("of a picture", "picture"), ("a map that I have", "map"), ("draw one", "draw")]
+BESIDE = "Beside a subject that was taught, more takes from it."
 FAINT = 5  # grey levels: what is no darker is paper
 
 
@@ -57,7 +59,12 @@ class GuidesPanel:
                     [], label="Read by", visible=False, elem_id="stack-reference-by"
                 )
             with gr.Column() as self.following:
-                gr.HTML(html.hint("Where things go: a map that the picture follows."))
+                gr.HTML(
+                    html.hint(
+                        "Where things go: a map that the picture follows. Drawn by hand, dark is "
+                        "an edge, or what is near."
+                    )
+                )
                 with gr.Row():
                     self.kind = gr.Radio(
                         list(MAPS), value="edges", label="Map", elem_id="stack-structure-kind"
@@ -71,7 +78,7 @@ class GuidesPanel:
                         min_width=140, sources=["upload", "clipboard"],
                     )  # fmt: skip
                     self.sketch = gr.Sketchpad(
-                        type="pil", label="Dark is an edge, or near", height=320, visible=False,
+                        type="pil", label="Your map", height=320, visible=False,
                         layers=False, transforms=(), canvas_size=(256, 256), min_width=280,
                         brush=gr.Brush(colors=["#000000", "#555555", "#aaaaaa"],
                                        color_mode="fixed", default_size=3),
@@ -117,6 +124,14 @@ class GuidesPanel:
         )
 
         self.sketch.change(self.show_drawn, [self.source, self.sketch], self.map, **LATEST)
+
+    def weigh(self, values: Values, *, beside: bool) -> dict:
+        """A new reference's weight, unless somebody has set it; little beside a taught subject."""
+        known = values[self.weight] in (1.0, BESIDE_A_SUBJECT)
+        if not known or spec_of(values[self.base]).family in LOOKS_ITSELF:
+            return {self.weight: gr.skip()}
+        weight, why = (BESIDE_A_SUBJECT, BESIDE) if beside else (1.0, None)
+        return {self.weight: gr.update(value=weight, info=why)}
 
     def show_drawn(self, source: str, sketch: dict[str, Any] | None) -> dict:
         """The map of what has been drawn so far."""

@@ -18,6 +18,29 @@ from .uploads import shelf_of
 
 COLOUR = "#6366f1"
 
+# Gradio's editors begin with no tool in hand, so that a first stroke draws nothing. Of their tools
+# the last two are the brush and the eraser; one that awaits a picture is left as it is.
+BRUSH_IN_HAND = """<script>
+(() => {
+    const inHand = new WeakSet();
+    const take = (bar) => {
+        const tools = [...bar.querySelectorAll('.half-container:first-child > button')];
+        const [brush, eraser] = tools.slice(-2);
+        const awaits = tools.length > 2 && bar.parentElement.querySelector('.empty');
+        if (!eraser || awaits || inHand.has(bar)) return;
+        if ([brush, eraser].some((tool) => tool.classList.contains('highlight'))) inHand.add(bar);
+        else brush.click();
+    };
+    let soon = 0;
+    const look = () => {
+        soon = 0;
+        document.querySelectorAll('.toolbar-wrap').forEach(take);
+    };
+    new MutationObserver(() => { soon ||= setTimeout(look, 100); })
+        .observe(document, { childList: true, subtree: true });
+})();
+</script>"""
+
 
 def canvas(label: str, *, height: int, elem_id: str, visible: bool = True) -> gr.ImageEditor:
     """An editor with one brush and nothing else."""

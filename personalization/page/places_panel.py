@@ -63,6 +63,7 @@ class PlacesPanel:
                 canvas_size=(SIDE, SIDE),
                 layers=False,
                 transforms=(),
+                sources=(),
                 brush=gr.Brush(colors=list(COLOURS), color_mode="fixed", default_size=60),
                 elem_id="stack-places-canvas",
             )

@@ -31,6 +31,7 @@ REACHES: dict[Reach, str] = {
 }
 MAX_REFERENCES = 4
 MAX_WEIGHT = 1.5
+BESIDE_A_SUBJECT = 0.15  # a reference's weight where a subject was taught: more takes from it
 SHAPE = 0.05  # by which a map's shape may differ from that of what is drawn
 
 

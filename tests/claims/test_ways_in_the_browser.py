@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -56,7 +57,8 @@ def test_a_map_is_drawn_by_hand_seen_and_followed(app, page, tmp_path):
     page.locator("#stack-structure-source").get_by_label("draw one").check()
     sheet = page.locator("#stack-sketch canvas").first
     expect(sheet).to_be_visible(timeout=LONG)
-    page.locator("#stack-sketch").get_by_label("Brush").first.click()
+    brush = page.locator("#stack-sketch").get_by_label("Brush").first
+    expect(brush).to_have_class(re.compile("highlight"), timeout=LONG)  # in hand from the first
     sheet.scroll_into_view_if_needed()
     box = sheet.bounding_box()
     assert box

@@ -363,6 +363,24 @@ def test_a_record_that_anyone_may_have_written_sets_nothing_it_should_not(
     assert "no longer in the library" in back[adapter_list.notes]
 
 
+@pytest.mark.parametrize(
+    ("name", "weight", "set_to", "told"),
+    [
+        ("crowned-dog", 0.8, 1.0, 0.15),
+        ("crowned-dog", 0.8, 0.6, None),  # as somebody has set it
+        ("crowned-dog", 0.0, 0.15, 1.0),
+        ("neon", 1.0, 1.0, 1.0),  # a style, which is no subject
+    ],
+)
+def test_a_reference_beside_a_taught_subject_weighs_little(
+    tab, workspace, name, weight, set_to, told
+) -> None:
+    guides = tab.draw_panel.guides
+    values = listed(tab, workspace, [Row(name, weight)]) | {guides.weight: set_to}
+    (update,) = tab.draw_panel.weigh_reference(values).values()
+    assert update.get("value") == told
+
+
 def test_one_of_another_family_is_left_out_with_a_sentence_and_the_rest_draws(
     tab, workspace, ready
 ) -> None:
