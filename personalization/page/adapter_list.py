@@ -16,6 +16,7 @@ from personalization.workspaces.library import Entry
 from . import html
 from .adapter_rows import Row, as_json, check_for, receive, slider
 from .event_options import CLICK_WITH_KEY, UNQUEUED
+from .loaded import spec_of
 from .messages import collected
 from .session import Values, Visit
 
@@ -124,16 +125,27 @@ class AdapterList:
             self.add: gr.update(choices=choices, value=""),
             self.notes: html.problems([*errors, *gone]),
         }
-        pictures = pictures_of(visit.runs if any(entry.own for entry in on) else ())
+        reply |= self.labelled(visit, on)
         for number in range(MAX_SLOTS):
             entry = on[number] if number < len(on) else None
-            label = html.adapter_row(entry, thumbnail(entry, pictures)) if entry else ""
             reply |= {
                 self.rows[number]: gr.update(visible=entry is not None),
-                self.labels[number]: label,
                 self.weights[number]: slider(entry, there[number].weight) if entry else 1.0,
             }
         return reply | self.follow(on, there)
+
+    def labelled(self, visit: Visit, on: Sequence[Entry]) -> dict:
+        """What each row says, of these entries on the visit's base."""
+        pictures = pictures_of(visit.runs if any(entry.own for entry in on) else ())
+        family = spec_of(visit.base).family
+        said = [html.adapter_row(entry, thumbnail(entry, pictures), family) for entry in on]
+        said += [""] * (MAX_SLOTS - len(said))
+        return dict(zip(self.labels, said, strict=False))
+
+    def relabelled(self, visit: Visit, rows: Sequence[Row]) -> dict:
+        """The same for rows that are there, on another base."""
+        entries = {entry.name: entry for entry in visit.workspace.library.list()}
+        return self.labelled(visit, [entries[row.name] for row in rows if row.name in entries])
 
     def with_row(self, visit: Visit, rows: Sequence[Row], name: str) -> dict:
         """One more row, at its recommended strength. Raises what is wrong with it."""

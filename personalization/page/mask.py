@@ -28,7 +28,7 @@ class MaskBrush:
             gr.HTML(html.MASKS)
             self.unfolded = gr.State(False)
             self.which = gr.Dropdown([], container=False, elem_id=f"{prefix}-mask-photo")
-            self.editor = canvas("Brush over the subject", height=380, elem_id=f"{prefix}-mask")
+            self.editor = canvas("The subject", height=380, elem_id=f"{prefix}-mask")
             with gr.Row():
                 self.take = gr.Button(
                     "This is the subject", size="sm", elem_id=f"{prefix}-mask-take"

@@ -175,8 +175,9 @@ def draw_stack(  # noqa: PLR0913 - its parameters are the interface
 
     Returns:
         The pictures, and the record of each: base, adapters with hashes and weights, settings.
-        "notes" say what of a prompt that is too long was cut off, and what was left out because
-        this base, or this machine, does not have it.
+        "notes" say what of a prompt that is too long was cut off, which adapters were left out as
+        they are for another family, and what was left out because this base, or this machine, does
+        not have it.
     """
     owner = owner_of(session)
     stack = stack_in(adapters, library_of(owner), base, combine=combine, density=density)

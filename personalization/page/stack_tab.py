@@ -70,7 +70,7 @@ class StackTab:
         ]
         # And with the base.
         self.rebased = [
-            *(*self.combining.blocks, self.adapter_list.notes),
+            *(*self.combining.blocks, self.adapter_list.notes, *self.adapter_list.labels),
             *self.draw_panel.rebased,
             *self.publishing.rebased,
             self.hub.ready,
@@ -119,6 +119,7 @@ class StackTab:
         return {
             **self.combining.rebase(visit.base),
             self.adapter_list.notes: html.problems(self.adapter_list.misfits(visit, rows)),
+            **self.adapter_list.relabelled(visit, rows),
             **self.draw_panel.for_base(spec),
             **self.publishing.for_base(spec),
             **self.hub.for_base(spec),

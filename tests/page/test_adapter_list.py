@@ -393,6 +393,9 @@ def test_one_of_another_family_is_left_out_with_a_sentence_and_the_rest_draws(
     values |= {panel.form.prompt: "sks dog", panel.form.steps: 2, panel.dark: False}
     drawn = panel.paint(values)
     assert said in drawn[panel.notes]
+    labels = tab.for_base(tab.adapter_list.visit(values), rows)
+    left_out = ["Left out" in labels[label] for label in tab.adapter_list.labels[:2]]
+    assert left_out == [True, False]
     assert [each.name for each in drawn[panel.records][0].adapters] == ["crowned-dog"]
     swept = panel.paint_grid(values, ("weight 1", ""))
     assert said in swept[panel.notes]

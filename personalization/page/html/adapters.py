@@ -68,8 +68,11 @@ def called(entry: Entry) -> str:
     return (about.trigger or about.title if about else "") or entry.name
 
 
-def adapter_row(entry: Entry, picture: Path | None = None) -> str:
-    """An adapter in the list: a picture of it or a sign, its word, and what it is."""
+def adapter_row(entry: Entry, picture: Path | None = None, family: str = "") -> str:
+    """An adapter in the list: a picture of it or a sign, its word, and what it is.
+
+    family: of the base in use, with which one of another family is left out.
+    """
     if entry.description is None:
         return f'<div class="adapter"><b>{escape(entry.name)}</b><p>{escape(entry.error)}</p></div>'
     about = entry.description
@@ -82,7 +85,16 @@ def adapter_row(entry: Entry, picture: Path | None = None) -> str:
     return (
         f'<div class="adapter">{badge}<div><b class="token">{escape(called(entry))}</b>'
         f"<p>{escape(_kind(about))} · {size_words(entry.size)} · {_whose(entry)}</p>"
-        f"{_trigger_words(about)}</div></div>"
+        f"{_left_out(about.family, family)}{_trigger_words(about)}</div></div>"
+    )
+
+
+def _left_out(own: str, family: str) -> str:
+    """Why it is in no picture, where it was made for another family."""
+    if not (own and family) or own == family:
+        return ""
+    return (
+        f"<p><b>Left out: it was made for {escape(own)}, and the base is {escape(family)}.</b></p>"
     )
 
 
