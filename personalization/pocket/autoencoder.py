@@ -20,6 +20,7 @@ from .textures import texture
 
 WARMUP, SAVED = 30, 50  # steps
 TEXTURES = 1500
+CELL = 4  # pixels, as wide as a latent's cell
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class AutoencoderPlan:
     halved: float = 0.25  # the share of batches whose latents are halved, see `loss`
     noise: float = 0.0  # on the latents; once they are standardised, in their deviations
     decoder_only: bool = False  # the encoder stays, so latents and UNet stay valid
+    outlines: float = 0.0  # the weight of `outline_loss` on clean latents
+    bf16: bool = False  # compute in bfloat16, the weights staying float32
     seed: int = 0
 
 
@@ -64,29 +67,69 @@ def picture_loss(output: Tensor, target: Tensor) -> Tensor:
     return difference.abs().mean() + 2 * difference.square().mean() + 0.5 * (across + down)
 
 
+def steepness(images: Tensor, cell: int) -> Tensor:
+    """The root mean square of edges in cells of so many pixels a side: (n, 1, h/cell, w/cell)."""
+    across, down = edges(images)
+    energy = F.pad(across, (0, 1)).square() + F.pad(down, (0, 0, 0, 1)).square()
+    return (F.avg_pool2d(energy.mean(1, keepdim=True), cell) + 1e-4).sqrt()
+
+
+def outline_loss(output: Tensor, target: Tensor, cell: int) -> Tensor:
+    """How far outlines are from as steep as the target's, and flat areas from as flat.
+
+    Blind to where in its cell an edge lies.
+    """
+    return (steepness(output, cell) - steepness(target, cell)).abs().mean()
+
+
+def sampled_loss(model: AutoencoderKL, sampled: tuple[Tensor, Tensor]) -> Tensor:
+    """For the UNet's latents and the drawings they are of: colours cell by cell, and outlines.
+
+    Pixel by pixel the decoder would make soft whatever the UNet put elsewhere (docs/LOG.md).
+    """
+    output, target = model.decode(sampled[0]).sample.float(), sampled[1]
+    difference = F.avg_pool2d(output, CELL) - F.avg_pool2d(target, CELL)
+    colours = difference.abs().mean() + 2 * difference.square().mean()
+    return colours + 2 * outline_loss(output, target, 2 * CELL)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Latents as the UNet gives them, (n, 4, 32, 32), and the uint8 drawings (n, 128, 128, 3) that
+    they are of; see sampled.py."""
+
+    latents: np.ndarray
+    drawings: np.ndarray
+
+
 def loss(
-    model: AutoencoderKL, images: Tensor, kl: float, halve: bool = False, noise: float = 0.0
+    model: AutoencoderKL, images: Tensor, plan: AutoencoderPlan, halve: bool = False
 ) -> Tensor:
-    """Reconstruction, with `noise` on the latents, and a small Kullback-Leibler term.
+    """Reconstruction, with noise on the latents, and a small Kullback-Leibler term.
 
     With `halve`, latents averaged over 2 x 2 must decode to the picture of half the size: latents
     that commute with scaling are easier to diffuse (EQ-VAE, Kouzelis et al. 2025).
     """
     posterior = model.encode(images).latent_dist
     latents = posterior.sample()
-    if noise:
-        latents = latents + noise * torch.randn_like(latents)
+    if plan.noise:
+        latents = latents + plan.noise * torch.randn_like(latents)
     if halve:
         latents, images = F.avg_pool2d(latents, 2), F.avg_pool2d(images, 2)
     divergence = 0.5 * (posterior.mean.square() + posterior.var - 1 - posterior.logvar).mean()
-    return picture_loss(model.decode(latents).sample, images) + kl * divergence
+    output = model.decode(latents).sample.float()
+    value = picture_loss(output, images) + plan.kl * divergence
+    return value + plan.outlines * outline_loss(output, images, CELL) if plan.outlines else value
 
 
 class Batches:
-    """Random crops or whole pictures, a share of them procedural textures."""
+    """Random crops or whole pictures, a share of them procedural textures; beside them as many
+    drawings of which the UNet gave latents, if there are any."""
 
-    def __init__(self, drawings: np.ndarray, plan: AutoencoderPlan) -> None:
-        self.drawings, self.plan = drawings, plan
+    def __init__(
+        self, drawings: np.ndarray, plan: AutoencoderPlan, sampled: Sampled | None = None
+    ) -> None:
+        self.drawings, self.plan, self.sampled = drawings, plan, sampled
         rng = np.random.default_rng([plan.seed, 1])
         self.textures = np.stack([texture(rng, pictures.SIZE) for _ in range(TEXTURES)])
 
@@ -106,6 +149,16 @@ class Batches:
                 image = image[:, ::-1]
             batch.append(image)
         return np.stack(batch[parallel.rank() :: parallel.world()])
+
+    def sampled_at(self, step: int, device: torch.device) -> tuple[Tensor, Tensor] | None:
+        """Latents of the UNet's and their drawings, by the same rules."""
+        if self.sampled is None:
+            return None
+        rng = np.random.default_rng([self.plan.seed, 3, step])
+        rows = rng.integers(len(self.sampled.latents), size=self.plan.batch)
+        rows = rows[parallel.rank() :: parallel.world()]
+        latents = torch.from_numpy(self.sampled.latents[rows]).to(device).float()
+        return latents, to_tensor(self.sampled.drawings[rows], device)
 
 
 @torch.no_grad()
@@ -145,6 +198,11 @@ def standardise(model: AutoencoderKL, images: np.ndarray) -> None:
     quant.bias[channels:] -= 2 * scale.log()
 
 
+def precision(device: torch.device | str, bf16: bool) -> torch.autocast:
+    """Computing in bfloat16 inside its block, the weights staying as they are, or as ever."""
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=bf16)
+
+
 class Pupil:
     """The autoencoder with its optimizers and its checkpoint."""
 
@@ -162,12 +220,16 @@ class Pupil:
         self.trained = [weight for weight in self.model.parameters() if weight.requires_grad]
         self.done = load_state(self.path, {"model": self.model}, self.optims)
 
-    def learn(self, images: np.ndarray, step: int, progress: float) -> Tensor:
+    def learn(self, batches: Batches, step: int, progress: float) -> Tensor:
         """One step; its loss."""
         rng = torch.Generator().manual_seed(self.plan.seed * 1_000_003 + step)
         halve = bool(torch.rand((), generator=rng) < self.plan.halved)
-        target = to_tensor(images, self.device)
-        value = loss(self.model, target, self.plan.kl, halve, self.plan.noise)
+        target = to_tensor(batches.at(step, progress), self.device)
+        sampled = batches.sampled_at(step, self.device)
+        with precision(self.device, self.plan.bf16):
+            value = loss(self.model, target, self.plan, halve)
+            if sampled:
+                value = value + sampled_loss(self.model, sampled)
         value.backward()
         parallel.average_gradients(self.trained)
         torch.nn.utils.clip_grad_norm_(self.trained, 1.0)
@@ -189,14 +251,20 @@ class Pupil:
         save_state(self.path, step, {"model": self.model}, self.optims)
 
 
-def train(folder: Path, drawings: np.ndarray, plan: AutoencoderPlan, device: str) -> AutoencoderKL:
+def train(
+    folder: Path,
+    drawings: np.ndarray,
+    plan: AutoencoderPlan,
+    device: str,
+    sampled: Sampled | None = None,
+) -> AutoencoderKL:
     """Train or continue; the checkpoint lies in `folder`."""
-    pupil, batches = Pupil(folder, plan, device), Batches(drawings, plan)
+    pupil, batches = Pupil(folder, plan, device), Batches(drawings, plan, sampled)
     unseen = pictures.drawn(plan.seed, range(pictures.UNSEEN, pictures.UNSEEN + 24))
     step, way = pupil.done, course(pupil.done, plan.steps, plan.seconds)
     started = step
     while (gone := parallel.agreed(way.progress(step), pupil.device)) < 1:
-        value = pupil.learn(batches.at(step, gone), step, gone)
+        value = pupil.learn(batches, step, gone)
         step += 1
         if step % SAVED == 0 and parallel.rank() == 0:
             pupil.save(step, unseen, value)

@@ -32,7 +32,7 @@ from diffusers import AutoencoderKL
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from . import autoencoder as autoencoders
-from . import card, parallel, reference, structure, text, unet
+from . import card, parallel, reference, sampled, structure, text, unet
 from . import latents as latent_files
 from .anatomy import make_autoencoder, make_text_encoder, make_unet
 from .checkpoints import REPOSITORY, load_state
@@ -63,6 +63,8 @@ class Build:
     decoder_steps: int
     decoder_seconds: float | None
     decoder_batch: int
+    decoder_sampled: int
+    bf16: bool
     text_steps: int
     unet_steps: int
     half_steps: int
@@ -167,6 +169,21 @@ class Stages:
         torch.manual_seed(build.seed)
         unet.train(build.work, make_unet(), load_text(build, training), data, unet_plan(build))
 
+    def sampled(self, drawings: np.ndarray) -> autoencoders.Sampled | None:
+        """Drawings' latents as the UNet gives them back, if they are asked for."""
+        build, count = self.build, min(self.build.decoder_sampled, len(drawings))
+        if not count:
+            return None
+        average = make_unet()
+        load_state(build.work / "unet.pt", {"average": average})
+        training = self.tokenizers[0]
+        text_encoder = load_text(build, training)
+        pipeline = sampled.pipeline_of(load_autoencoder(build)[0], text_encoder, training, average)
+        pipeline.to(build.device)
+        with autoencoders.precision(build.device, build.bf16):
+            latents = sampled.draw_all(pipeline, build.work, build.seed, count)
+        return autoencoders.Sampled(latents, drawings[:count])
+
     def decoder(self) -> None:
         """Refine the decoder: the encoder stays, and the UNet with it."""
         build = self.build
@@ -177,13 +194,17 @@ class Stages:
             seconds=build.decoder_seconds,
             batch=build.decoder_batch,
             crops_until=0.0,
-            lr=2e-3,
+            lr=5e-4 if build.decoder_sampled else 2e-3,
             halved=0.0,
             noise=0.08,
             decoder_only=True,
+            outlines=0.3 if build.decoder_sampled else 0.0,
+            bf16=build.bf16,
             seed=build.seed + 1,
         )
-        autoencoders.train(build.work, self.drawings(), plan, build.device)
+        drawings = self.drawings()
+        again = self.sampled(drawings)
+        autoencoders.train(build.work, drawings, plan, build.device, again)
 
     def export(self) -> None:
         """Write assets/pocket from what there is, trained to the end or not."""
@@ -249,6 +270,13 @@ def parsed() -> tuple[Build, list[str]]:
     add("--decoder-steps", type=int, default=600, help="after the UNet, decoder only")
     add("--decoder-seconds", type=float, help="so long instead, by the clock")
     add("--decoder-batch", type=int, default=4)
+    add(
+        "--decoder-sampled",
+        type=int,
+        default=0,
+        help="learn, too, from so many drawings as the UNet gives them back, see sampled.py",
+    )
+    add("--bf16", action="store_true", help="the decoder in bfloat16, where the CPU computes in it")
     add("--text-steps", type=int, default=200)
     add("--unet-steps", type=int, default=6000)
     add("--half-steps", type=int, default=2500, help="of them at half size")

@@ -23,6 +23,7 @@ from personalization.pocket import (
     latents,
     pictures,
     realism,
+    sampled,
     schedules,
     start,
     unet,
@@ -173,19 +174,29 @@ def test_it_goes_on_from_the_published_weights(work, training):
         assert torch.equal(tensor, model.state_dict()[name])
 
 
+@pytest.mark.slow
 def test_a_sitting_of_the_decoder_alone_moves_nothing_else(tmp_path, training, monkeypatch):
     work, out = tmp_path / "work", tmp_path / "pocket"
     shutil.copytree(PUBLISHED, out)
-    monkeypatch.setattr(dataset, "CHUNK", 4)
+    for module in (dataset, sampled):
+        monkeypatch.setattr(module, "CHUNK", 4)
     monkeypatch.setattr(autoencoder, "TEXTURES", 2)
     training.save_pretrained(work / "tokenizer")
     (work / "pictures").mkdir()
     dataset.draw_chunk(dataset.Chunk(work / "pictures", 0, 0, work / "tokenizer"))
     told = "--continue-from-assets --only decoder export --pictures 4 --decoder-steps 1"
+    told += " --decoder-sampled 4"
     places = ["--work", str(work), "--out", str(out), "--device", "cpu"]
     monkeypatch.setattr("sys.argv", ["build", *told.split(), *places])
     build.main()
 
+    again = np.load(sampled.path_of(work / "sampled", 0))
+    with torch.no_grad():
+        vae = AutoencoderKL.from_pretrained(PUBLISHED, subfolder="vae")
+        drawn = autoencoder.to_tensor(pictures.drawn(0, range(4)))
+        clean = vae.encode(drawn).latent_dist.mean.numpy()
+    apart = np.abs(again - clean).mean() / clean.std()
+    assert 0.01 < apart < 0.25  # wrong as sampled ones are, and still of that drawing
     assert len(card.sittings_in(out)) == len(card.sittings_in(PUBLISHED)) + 1
     for part in ("unet", "text_encoder"):
         for file in (PUBLISHED / part).glob("*.safetensors"):
