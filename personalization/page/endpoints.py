@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import gradio as gr
 
 from personalization.bases import best_device
-from personalization.data.concept import Concept, Kind
+from personalization.data.concept import Concept, Kind, class_prompt
 from personalization.evaluation.figures import Estimate
 from personalization.evaluation.report import Report
 from personalization.events import SliceEnded
@@ -32,7 +32,7 @@ from .recipe_endpoints import Photos, RecipeObject, asked_recipe, build_recipe_e
 from .report import compared, is_measured
 from .requests import Name, Whole, at_most, build_endpoint
 from .run_endpoints import IN_TURN, Trained, continue_run, move_up_run, stop_run, train
-from .runs import awaited, enqueue, measure_part, pieces_of, report_seconds
+from .runs import awaited, enqueue, measure_part, pieces_of, prospect, report_seconds
 from .session import workspace_of
 from .spectrum_endpoints import build_spectrum_endpoint
 from .stack_endpoints import build_stack_endpoints
@@ -52,12 +52,10 @@ def recipe_for(
     return own.changed(steps=steps or own.steps, seed=seed or own.seed)
 
 
-def confirmed(base: str, recipe: Recipe, confirm: bool) -> Recipe:
+def confirmed(base: str, recipe: Recipe, class_prompt: str, confirm: bool) -> Recipe:
     """The recipe, where it takes less than ten minutes or is confirmed. Raises `RecipeError`."""
-    from personalization.training.estimate import outlook
-
     taken = fitted(loaded(base), recipe, shared=ON_ZERO)
-    check_confirmed(outlook(loaded(base), taken).seconds, confirm)
+    check_confirmed(prospect(base, taken, class_prompt).seconds, confirm)
     return recipe
 
 
@@ -117,7 +115,9 @@ def train_word(  # noqa: PLR0913 - its parameters are the interface
     """
     given = asked_recipe(session, preset, recipe, WORD.purpose)
     chosen = recipe_for(WORD, base, steps, seed, given)
-    chosen = confirmed(base, chosen.changed(framing=framing or chosen.framing), confirm or hold)
+    chosen = chosen.changed(framing=framing or chosen.framing)
+    about = class_prompt(kind, initializer_token.strip())
+    chosen = confirmed(base, chosen, about, confirm or hold)
     concept, notes = read_concept(photos, kind, placeholder_token, initializer_token)
     yield from train(session, base, concept, chosen, notes, hold=hold)
 
@@ -164,7 +164,9 @@ def train_subject(  # noqa: PLR0913 - its parameters are the interface
     """
     given = asked_recipe(session, preset, recipe, SUBJECT.purpose)
     chosen = recipe_for(SUBJECT, base, steps, seed, given)
-    chosen = confirmed(base, chosen.changed(framing=framing or chosen.framing), confirm or hold)
+    chosen = chosen.changed(framing=framing or chosen.framing)
+    about = class_prompt(kind, class_noun.strip())
+    chosen = confirmed(base, chosen, about, confirm or hold)
     concept, notes = read_concept(photos, kind, placeholder_token, class_noun)
     yield from train(session, base, concept, chosen, notes, hold=hold)
 

@@ -124,12 +124,18 @@ def granted(ask: Callable[[int], Iterator[Item]], seconds: int, margin: int) -> 
             seconds = fewer - margin
 
 
-def fits(seconds: float) -> str:
-    """Whether work of that many seconds is within what ZeroGPU lends a day, in words."""
+def fits(seconds: float, other: str = "", beside: float | None = None) -> str:
+    """Whether work of that many seconds is within what ZeroGPU lends a day, in words.
+
+    beside: what `other`, and the pictures of both, would take, where that is known: it is said
+    where anyone's day holds all of it.
+    """
     counted = round(FACTOR * seconds)
     said = f"counted by ZeroGPU as {duration(counted, about=False)}"
     if counted <= DAY[""]:
-        return f"{said}, of the {DAY[''] // 60} minutes a day that anyone has"
+        both = beside is not None and FACTOR * (seconds + beside) <= DAY[""]
+        also = f", which holds {other} beside it" if both else ""
+        return f"{said}, of the {DAY[''] // 60} minutes a day that anyone has{also}"
     for account, name in (("free", "a free account"), ("Pro", "PRO")):
         if counted <= DAY[account]:
             return (

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from personalization.data.concept import MAX_PHOTOS, Kind
+from personalization.data.concept import MAX_PHOTOS, Kind, class_prompt
 from personalization.data.photo_problems import problems as photo_problems
 from personalization.errors import RecipeError
 from personalization.recipe import Recipe
@@ -19,6 +19,7 @@ from .loaded import base as loaded
 from .photographs import photograph_notes
 from .recipe_form import room_for_full
 from .requests import Name, at_most, build_endpoint
+from .runs import prospect
 from .session import workspaces
 from .uploads import Upload, take_uploads
 
@@ -28,13 +29,14 @@ Way = Literal["", "lora", "loha", "lokr", "dora", "full"]
 GIB = 2**30
 
 
-def suggest_recipe(
+def suggest_recipe(  # noqa: PLR0913 - its parameters are the interface
     purpose: Purpose,
     kind: Kind = "object",
     where: Where = "here",
     exact: Exactness = "close",
     method: Way = "",
     base: Name = "",
+    class_noun: Name = "",
 ) -> dict[str, Any]:
     """Suggest how to teach something, and say what that takes on this machine.
 
@@ -45,6 +47,8 @@ def suggest_recipe(
         exact: rough, close or exact.
         method: of a subject: lora, loha, lokr, dora or full; empty for what suits best.
         base: a name as list_bases says; empty for the app's own.
+        class_noun: what it is a kind of, such as owl: pictures of a class may have to be drawn
+            first; empty for one whose pictures come with the base.
 
     Returns:
         "recipe", which train_word and train_subject take, changed as you like; "why"; "seconds"
@@ -57,15 +61,14 @@ def suggest_recipe(
         raise RecipeError("A word is learned in one way: leave method empty.", field="method")
     if method and method != recipe.method_name:
         recipe, why = presets.recipe_of(spec, method, intent), f"By {method}, as asked."
-    return {"recipe": asdict(recipe), "why": why, **takes(base, recipe)}
+    about = class_prompt(kind, class_noun.strip()) if class_noun.strip() else None
+    return {"recipe": asdict(recipe), "why": why, **takes(base, recipe, about)}
 
 
-def takes(base: str, recipe: Recipe) -> dict[str, float | None]:
+def takes(base: str, recipe: Recipe, class_prompt: str | None) -> dict[str, float | None]:
     """Seconds and bytes of a run. Raises `RecipeError` for what has no room here."""
-    from personalization.training.estimate import outlook
-
-    prospect = outlook(loaded(base), fitted(loaded(base), recipe, shared=ON_ZERO))
-    return {"seconds": prospect.seconds, "memory": prospect.memory}
+    told = prospect(base, fitted(loaded(base), recipe, shared=ON_ZERO), class_prompt)
+    return {"seconds": told.seconds, "memory": told.memory}
 
 
 def check_photos(photos: Photos, purpose: Purpose = "subject", base: Name = "") -> list[str]:

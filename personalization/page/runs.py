@@ -12,6 +12,7 @@ from personalization.adapters.adapter import read
 from personalization.bases import best_device
 from personalization.errors import HubError, PersonalizationError, RunError
 from personalization.events import Finished, SliceEnded, Stage
+from personalization.recipe import Recipe
 from personalization.sampling.picture_record import Picture
 from personalization.stacking.stack import Stack
 from personalization.training.run import Run
@@ -23,13 +24,18 @@ from .lending import granted
 from .loaded import ON_ZERO, base, spec_of
 from .long_work import LONG
 from .run_queue import Job, RunQueue, What
+from .session import workspaces
 from .shares import never, shared
 from .spectrum_work import SpectrumView, spectrum_slice
 from .stacks import draw_with, stack_of
 
+_FRAMES = ("a photo of {}", "a photo of {} in the snow", "{} on the moon", "a sketch of {}")
+
 if TYPE_CHECKING:
     from personalization.evaluation.report import Report
     from personalization.events import Event
+    from personalization.training.estimate import Outlook
+    from personalization.training.presets import Purpose
 
 
 def pieces_of(name: str, text: str) -> list[str]:
@@ -43,9 +49,7 @@ def train_slice(run: Run, stopped: Callable[[], bool] = never) -> Iterator[Event
     if not ON_ZERO:
         yield from shared(lambda enough: gpu_train(run.folder, None, enough), stopped)
         return
-    from personalization.training.estimate import outlook
-
-    whole = outlook(base(run.base), run.recipe).seconds
+    whole = _whole(run)
     seconds = SLICE - MARGIN
     if whole is not None:
         left = whole * (1 - run.state.step / run.recipe.steps)
@@ -102,12 +106,43 @@ def is_away(run: Run) -> bool:
 
 def seconds_left(run: Run) -> float | None:
     """What it still takes to learn, where it can be told."""
-    from personalization.training.estimate import outlook
-
     with suppress(PersonalizationError):
-        whole = outlook(base(run.base), run.recipe).seconds
+        whole = _whole(run)
         return whole and whole * (1 - run.state.step / run.recipe.steps)
     return None
+
+
+def _whole(run: Run) -> float | None:
+    """Seconds of all of it, with the pictures of its class that are still to be drawn."""
+    return prospect(run.base, run.recipe, run.concept.class_prompt()).seconds
+
+
+def prospect(name: str, recipe: Recipe, class_prompt: str | None) -> Outlook:
+    """What a run takes that keeps that class; None: one whose pictures come with the base."""
+    from personalization.training.estimate import outlook
+    from personalization.training.prior import to_draw
+
+    pictures = None
+    if class_prompt is not None:
+        pictures = to_draw(base(name), recipe, class_prompt, workspaces().cache)
+    return outlook(base(name), recipe, pictures)
+
+
+def beside_it(name: str, purpose: Purpose) -> float | None:
+    """Seconds of a run by the base's own recipe, with the pictures of two runs' ends.
+
+    Of the last pictures what is asked for, since by that a day is checked; None: not known.
+    """
+    from personalization.sampling import pace
+    from personalization.training.estimate import outlook
+
+    spec = spec_of(name)
+    run = outlook(base(name), spec.recipes[purpose]).seconds
+    picture = pace.picture(spec, base(name).device, spec.sampling)
+    if run is None or picture is None:
+        return None
+    drawn = len(_FRAMES) * picture
+    return run + drawn + 5 + max(MARGIN, 1.5 * drawn)
 
 
 def report_seconds(run: Run) -> float:
@@ -246,8 +281,7 @@ def showcase(run: Run) -> list[str]:
     if run.concept.kind == "style":
         things = ("a cat", "a house on the beach", "a mug", "a bird in the forest")
         return [f"{thing}, {words} style" for thing in things]
-    frames = ("a photo of {}", "a photo of {} in the snow", "{} on the moon", "a sketch of {}")
-    return [frame.format(words) for frame in frames]
+    return [frame.format(words) for frame in _FRAMES]
 
 
 def show_off(run: Run) -> list[Picture]:

@@ -16,12 +16,14 @@ from personalization.data.concept import (
     check_class_noun,
     check_initializer,
     check_photos,
+    class_prompt,
 )
 from personalization.data.photo_problems import problems as photo_problems
 from personalization.data.photos import Photo
 from personalization.data.words import visible
 from personalization.errors import PersonalizationError
 from personalization.recipe import LearnedEmbedding, Recipe
+from personalization.training.presets import Purpose
 from personalization.training.start import check_new, fitted
 
 from . import html
@@ -36,7 +38,7 @@ from .messages import collected
 from .photo_form import PhotoForm
 from .recipe_form import RecipeForm
 from .run_panel import RunPanel
-from .runs import run_queue
+from .runs import beside_it, prospect, run_queue
 from .session import Values, Visit, keep, page_workspace, remembered
 from .stacks import FEWEST_TOKENS
 from .word_form import WordForm, WordHints
@@ -156,8 +158,9 @@ class TrainingTab:
         changes = [field.change for field in self.fields]
         read = [*self.word.shown, self.stored.fields, self.photos.unread]
         gr.on(changes, self.read_word, {self.base, *self.fields}, read, **LATEST)
-        settings = {self.base, *self.form.inputs}
-        changes = [part.change for part in self.form.inputs]
+        asked = [self.word.class_noun, self.word.kind, *self.form.inputs]
+        settings = {self.base, *asked}
+        changes = [part.change for part in asked]
         gr.on(changes, self.say_estimate, settings, self.estimate, **LATEST)
         self.form.wire()
         keep(self.stored.settings, [self.base, *self.form.kept])
@@ -220,27 +223,36 @@ class TrainingTab:
 
     def say_estimate(self, values: Values) -> str:
         """What the run will take, and leave; or why it would not fit."""
-        from personalization.training.estimate import outlook
-
         name = values[self.base]
         try:
             recipe = fitted(loaded(name), self.form.recipe(name, values), shared=ON_ZERO)
-            prospect = outlook(loaded(name), recipe)
+            told = prospect(name, recipe, self.class_prompt(values))
         except PersonalizationError as error:
             return html.problems([str(error)])
-        lent = fits(prospect.seconds) if ON_ZERO and prospect.seconds else ""
-        return html.outlook(prospect, device(), lent if ON_ZERO else None)
+        return html.outlook(told, device(), self.lent(name, told.seconds) if ON_ZERO else None)
+
+    def lent(self, name: str, seconds: float | None) -> str:
+        """How a run of that many seconds stands to a day of ZeroGPU's; "" where none can tell."""
+        if not seconds:
+            return ""
+        other: Purpose = "word" if self.training.purpose == "subject" else "subject"
+        beside = beside_it(name, other)
+        return fits(seconds, f"a {other}", beside)
+
+    def class_prompt(self, values: Values) -> str:
+        """What pictures of the class are asked for by."""
+        return class_prompt(values[self.word.kind], (values[self.word.class_noun] or "").strip())
 
     def take_smaller(self, size: int) -> dict:
         """Photos of fewer pixels in the recipe."""
         return {self.form.parts["resolution"]: size, **self.long.hide()}
 
-    def too_long(self, base: str, recipe: Recipe) -> dict | None:
+    def too_long(self, base: str, recipe: Recipe, class_prompt: str) -> dict | None:
         """What to ask before a run that takes long; None for one that does not."""
-        from personalization.training.estimate import outlook, quicker
+        from personalization.training.estimate import quicker
 
         recipe = fitted(loaded(base), recipe, shared=ON_ZERO)  # as the estimate has it
-        seconds = outlook(loaded(base), recipe).seconds
+        seconds = prospect(base, recipe, class_prompt).seconds
         if ON_ZERO or seconds is None or seconds <= LONG:
             return None
         sooner, elsewhere = quicker(loaded(base), recipe, self.training.purpose)
@@ -279,7 +291,7 @@ class TrainingTab:
             about_settings.insert(0, f"Not started: see {see} above.")
         elif recipe:
             with collected(about_settings):
-                asked = None if told else self.too_long(name, recipe)
+                asked = None if told else self.too_long(name, recipe, self.class_prompt(values))
                 started = asked or self.start(values, photos, recipe, go)
         warnings: list[str] = []
         with collected(about_settings):

@@ -235,12 +235,18 @@ class Outlook:
     step: float | None = None  # seconds of one
 
 
-def outlook(base: Base, recipe: Recipe) -> Outlook:
-    """What `recipe` takes on a base that is loaded."""
-    return outlook_on(base.spec, recipe, base.device)
+def outlook(base: Base, recipe: Recipe, to_draw: int | None = None) -> Outlook:
+    """What `recipe` takes on a base that is loaded.
+
+    to_draw: pictures of the class that a run begins with, where that is known (`prior.to_draw`);
+    None: as many as of a class whose pictures come with the base.
+    """
+    return outlook_on(base.spec, recipe, base.device, to_draw)
 
 
-def outlook_on(spec: BaseSpec, recipe: Recipe, device: torch.device) -> Outlook:
+def outlook_on(
+    spec: BaseSpec, recipe: Recipe, device: torch.device, to_draw: int | None = None
+) -> Outlook:
     """What `recipe` takes on a base that may not be loaded."""
     cost = estimate(spec, recipe, precision(spec, device))
     samples = recipe.batch_size * (2 if recipe.prior else 1)
@@ -248,7 +254,8 @@ def outlook_on(spec: BaseSpec, recipe: Recipe, device: torch.device) -> Outlook:
     size = recipe.size(spec.size)
     preview = pace.previewed(spec, device, previews.steps(spec), size) or 0.0
     drawn = pace.picture(spec, device, spec.sampling, size) or 0.0
-    drawing = times * previews.COUNT * preview + _class_images(spec, recipe) * drawn
+    of_class = _class_images(spec, recipe) if to_draw is None else to_draw
+    drawing = times * previews.COUNT * preview + of_class * drawn
     if known := pace.PACES.get((spec.architecture, device.type)):
         sample = known.weights if recipe.trains_weights else known.word
         seconds = START + recipe.steps * samples * sample + drawing

@@ -134,11 +134,21 @@ class Preservation(Protocol):
 
 def class_images(base: Base, run: Run, cache: Path) -> ClassImages | None:
     """Those that the run's recipe asks for, drawn or not; None where it asks for none."""
-    prior, size = run.recipe.prior, run.recipe.resolution
+    return _asked_for(base, run.recipe, run.concept.class_prompt(), cache)
+
+
+def to_draw(base: Base, recipe: Recipe, prompt: str, cache: Path) -> int:
+    """How many pictures of the class a run would have to draw before its first step."""
+    images = _asked_for(base, recipe, prompt, cache)
+    return PER_BATCH * images.missing() if images else 0
+
+
+def _asked_for(base: Base, recipe: Recipe, prompt: str, cache: Path) -> ClassImages | None:
+    prior = recipe.prior
     if not prior or prior.kind != "images":
         return None
-    prompt = run.concept.class_prompt()
-    return ClassImages(base, prompt, prior.images, cache, size=size, bits=prior.bits)
+    size, bits = recipe.resolution, prior.bits
+    return ClassImages(base, prompt, prior.images, cache, size=size, bits=bits)
 
 
 def preservation(base: Base, run: Run, method: Method, cache: Path) -> Preservation | None:

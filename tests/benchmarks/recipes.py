@@ -5,7 +5,7 @@
 Every base, method and intent. Nothing is trained. A run is its steps, and the class images where a
 full fine-tune has them; loading the base, and the four pictures that are drawn with what was
 learned, are apart. A slice of ZeroGPU is 50 seconds of work in an allocation of 60, and ZeroGPU
-counts 1.5 times the seconds. With --write the table in docs/RECIPES.md is made anew.
+counts 1.5 times the seconds. With --write the rows of these bases in docs/RECIPES.md are made anew.
 """
 
 from __future__ import annotations
@@ -103,8 +103,16 @@ def main() -> None:
     if arguments.write:
         before, _, after = DOCUMENT.read_text().partition(HEAD)
         head, _, rest = after.partition("\n\n")
-        titles = "\n".join(head.split("\n")[:2])
-        write_atomically(DOCUMENT, f"{before}{HEAD}{titles}\n{chr(10).join(lines)}\n\n{rest}")
+        titles, rule, *old = head.split("\n")
+        anew = {_name(line): line for line in lines}
+        kept = [anew.pop(_name(line), line) for line in old]
+        table = "\n".join([titles, rule, *kept, *anew.values()])
+        write_atomically(DOCUMENT, f"{before}{HEAD}{table}\n\n{rest}")
+
+
+def _name(line: str) -> str:
+    """What a line of the table is of."""
+    return line.split(" | ")[0]
 
 
 if __name__ == "__main__":

@@ -150,6 +150,9 @@ def test_a_picture_of_another_base_says_so():
 def test_what_a_run_takes_is_said_as_far_as_it_is_known():
     told = html.outlook(Outlook(42, 8 * 2**30, 3_200_000), "cuda", fits(42))
     assert "About 40 s of GPU time, a file of 3.2 MB, 8.0 GiB of the GPU’s memory" in told
+    assert "which holds" not in told
+    assert fits(42, "a word", 38).endswith("that anyone has, which holds a word beside it")
+    assert "which holds" not in fits(42, "a word", 39)
     untold = html.outlook(Outlook(None, None, None), "mps")
     assert "How long shows after a few steps" in untold
 

@@ -113,6 +113,13 @@ def test_a_recipe_is_suggested_with_what_it_takes_and_taken_back():
         suggest_recipe("word", method="lora")
 
 
+def test_what_a_run_takes_knows_the_class_whose_pictures_must_be_drawn_first() -> None:
+    known = suggest_recipe("subject", base="pocket", class_noun="mug")["seconds"]
+    assert suggest_recipe("subject", base="pocket")["seconds"] == known
+    drawn = suggest_recipe("subject", base="pocket", class_noun="owl")["seconds"]
+    assert known + 5 < drawn < known + 10  # sixteen pictures of 0.4 s
+
+
 def test_photos_are_looked_at_before_they_are_taught(picture, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"no picture")
