@@ -55,9 +55,15 @@ class ResultPanel:
                 self.draw = gr.Button("Draw", scale=1, min_width=90, elem_id=f"{prefix}-draw")
             self.draw_notes = gr.HTML(elem_id=f"{prefix}-draw-notes")
             with gr.Row() as self.take:
-                self.download = gr.DownloadButton(min_width=150, elem_id=f"{prefix}-download")
-                self.send = gr.Button("Use in a stack", min_width=150, elem_id=f"{prefix}-send")
-                self.publish = gr.Button("Publish", min_width=110, elem_id=f"{prefix}-publish")
+                self.download = gr.DownloadButton(
+                    scale=5, min_width=190, elem_id=f"{prefix}-download"
+                )
+                self.send = gr.Button(
+                    "Use in a stack", scale=4, min_width=150, elem_id=f"{prefix}-send"
+                )
+                self.publish = gr.Button(
+                    "Publish", scale=3, min_width=110, elem_id=f"{prefix}-publish"
+                )
             self.extract = Extract(prefix, visitor, current)
             self.report = ReportPanel(prefix, visitor, current, self.verdict)
             self.spectrum = SpectrumPanel(prefix, visitor, current)
