@@ -104,7 +104,9 @@ class DrawPanel:
         shown = [self.gallery, self.sheet, self.records, self.record, self.notes, self.form.seed]
         asked = [*shown, *self.long.parts, self.asked_of]
         on_sheet: set[Any] = {*self.inputs, self.dark}
+        # The place in the queue, and the seconds, once: in the pictures' place there may be none.
         work: dict[str, Any] = {"api_visibility": "private", **ON_GPU}
+        work |= {"show_progress_on": self.notes}
         pressed = [self.draw.click, self.form.prompt.submit]
         gr.on(pressed, self.paint_unless_long, self.inputs, asked, **work)
         self.long.go.click(self.paint_all_the_same, {*on_sheet, self.asked_of}, asked, **work)

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import gradio as gr
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from playwright.sync_api import expect
 
 from personalization.adapters.adapter import read
 from personalization.page.lending import Refusal, fits, granted
+from personalization.workspaces.workspace import Workspaces
+from tests.support.browser import LONG, chromium, open_tab, visiting
 from tests.support.scheduler import token
 from tests.support.server import ROOT, App, running
 
+DOGS = sorted((ROOT / "assets" / "examples" / "crowned-dog").glob("*.png"))[:3]
 STANDIN = str(ROOT / "tests" / "support" / "zerogpu")
 
 
@@ -28,13 +33,20 @@ def app(tmp_path_factory):
 
 def visitor(app: App, name: str, **about: object) -> Client:
     headers = {"X-IP-Token": token(name, **about)}
-    return Client(app.url, verbose=False, download_files=str(app.home / name), headers=headers)
+    patient = {"timeout": LONG / 1000}
+    return Client(
+        app.url,
+        verbose=False,
+        download_files=str(app.home / name),
+        headers=headers,
+        httpx_kwargs=patient,
+    )
 
 
 def train(client: Client, steps: int, session: str = ""):
-    photos = sorted((ROOT / "assets" / "examples" / "crowned-dog").glob("*.png"))[:3]
+    photos = [handle_file(str(path)) for path in DOGS]
     return client.predict(
-        [handle_file(str(path)) for path in photos], "<w>", "dog", "creature", steps, 0, session,
+        photos, "<w>", "dog", "creature", steps, 0, session,
         api_name="/train_word",
     )  # fmt: skip
 
@@ -101,7 +113,6 @@ def test_a_slice_shrinks_to_what_is_left_and_what_was_learned_is_there_without_p
 @pytest.mark.parametrize(
     ("about", "said"),
     [
-        ({"left": 5}, "5 are left.*12.0 h.*a free account has 5 minutes"),
         ({"left": 5, "auth": "regular"}, "5 are left.*PRO has 40 minutes"),
         ({"exp": 0}, "token for this page has ended.*Reload"),
     ],
@@ -113,6 +124,46 @@ def test_a_refusal_is_said_in_words_and_the_run_is_kept(app, about, said):
         train(client, 4)
     client.close()
     assert len(list((app.home / "workspaces").rglob("run.json"))) == before + 1
+
+
+@pytest.mark.slow
+def test_a_run_that_was_refused_goes_on_when_there_are_seconds_again(app):
+    workspace = Workspaces(app.home / "workspaces").new()
+    today = visitor(app, "today", left=5)
+    with pytest.raises(AppError, match=r"5 are left.*12.0 h.*a free account has 5 minutes"):
+        train(today, 4, workspace.id)
+    today.close()
+    (run,) = workspace.runs()
+    tomorrow = visitor(app, "tomorrow", left=120)
+    status, adapter, _ = tomorrow.predict(workspace.id, run.folder.name, api_name="/continue_run")
+    tomorrow.close()
+    assert (status["run"], status["state"]) == (run.folder.name, "finished")
+    assert read(Path(adapter)).description.recipe["steps done"] == 4
+
+
+@pytest.mark.browser
+def test_who_waits_for_the_card_sees_the_place_in_the_queue(app):
+    busy = visitor(app, "busy", left=2400, auth="pro")
+    photos = [handle_file(str(path)) for path in DOGS]
+    job = busy.submit(photos, "<q>", "dog", "creature", 400, api_name="/train_word")
+    headers = {"X-IP-Token": token("second", left=120)}
+    try:
+        assert any(status["state"] == "learning" for status, *_ in job)
+        with (
+            chromium() as browser,
+            visiting(browser, app.url, extra_http_headers=headers) as page,
+        ):
+            open_tab(page, "Stack adapters")
+            page.locator("#stack-prompt textarea").fill("a dog")
+            page.locator("#draw-button").click()
+            place = page.locator("#stack-notes .progress-text")
+            expect(place).to_contain_text(re.compile(r"queue: \d+/\d+"), timeout=LONG)
+            frame = page.locator("#stack-notes").bounding_box()
+            assert frame
+            assert frame["height"] > 40, "it can be read"
+    finally:
+        job.cancel()
+        busy.close()
 
 
 def test_less_is_asked_for_until_it_is_granted_or_not_worth_it():
