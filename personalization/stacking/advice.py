@@ -20,8 +20,8 @@ SUBJECT_AND_STYLE = {
     "switch": 0.32,
     "composite": 0.32,
 }
-# Of pictures of two subjects, the share in which both are there, one in each half: 3 pairs.
-BOTH_THERE = {"best of the ways": 0.08, "regions": 0.67}
+# Of pictures of two subjects, the share in which both are there, one in each half: 6 pairs.
+BOTH_THERE = {"best of the ways": 0.04, "regions": 1.0}
 # A subject's likeness as a share of its photos' own, alone, beside one and beside two others.
 LIKENESS_BESIDE = (0.84, 0.74, 0.66)
 
@@ -56,7 +56,7 @@ def _two_subjects() -> str:
         "Two subjects in one picture blend, whichever way: both are there in "
         f"{BOTH_THERE['best of the ways']:.0%} of the pictures at best, and in "
         f"{BOTH_THERE['regions']:.0%} with “A place for each adapter” (measured on the pocket, "
-        "3 pairs)."
+        "6 pairs)."
     )
 
 
