@@ -22,7 +22,13 @@ from personalization.errors import AdapterError, WorkspaceError
 
 PART = ".part"  # the end of a name while its content is written
 SCRATCH = "personalization-"  # how the names of folders for an hour begin
-MAX_HEADER = 32 * 2**20  # bytes of a safetensors file's list of tensors
+MAX_HEADER = 8 * 2**20  # bytes of a safetensors file's list of tensors
+# Of what it lists: a LyCORIS of SDXL with its text encoders has 7,000 tensors, a model's names have
+# 120 characters. Names are compared with every spelling that is known, which takes its time.
+MAX_TENSORS = 16_000
+MAX_TENSOR_NAME = 500  # characters
+MAX_DIMENSIONS = 8
+MAX_ENTRIES = 5_000  # of what it says beside them
 _PICKLE = (
     "is a pickle, whatever its name says, and could run code: it is not opened. "
     "Ask for a .safetensors file."
@@ -63,6 +69,25 @@ class Header:
     metadata: dict[str, str]
     shapes: dict[str, tuple[int, ...]]  # by tensor name
 
+    def bounded(self, file: str) -> Header:
+        """Itself. Raises `AdapterError` where it lists more than any adapter or model has."""
+        longest = max(map(len, self.shapes), default=0)
+        deepest = max(map(len, self.shapes.values()), default=0)
+        counts = (
+            (len(self.shapes), MAX_TENSORS, "tensors"),
+            (longest, MAX_TENSOR_NAME, "characters in a tensor's name"),
+            (deepest, MAX_DIMENSIONS, "dimensions in a tensor"),
+            (len(self.metadata), MAX_ENTRIES, "entries in its head"),
+        )
+        for count, most, of_what in counts:
+            if count > most:
+                raise AdapterError(
+                    f"{file} has {count} {of_what}, and at most {most} are read: no adapter has "
+                    "as many. Ask who made it for a LoRA in diffusers' or kohya's format.",
+                    field="adapter",
+                )
+        return self
+
 
 def read_header(path: Path) -> Header:
     """Read a safetensors file's header and nothing else.
@@ -75,12 +100,18 @@ def read_header(path: Path) -> Header:
         with path.open("rb") as file:
             start = file.read(4096)
         length = int.from_bytes(start[:8], "little")
-        if not 2 <= length <= min(MAX_HEADER, size - 8):
+        if MAX_HEADER < length <= size - 8:
+            raise AdapterError(
+                f"{path.name} has a head of {size_words(length)}, and at most "
+                f"{size_words(MAX_HEADER)} are read. Ask who made it for one that says less.",
+                field="adapter",
+            )
+        if not 2 <= length <= size - 8:
             raise AdapterError(f"{path.name} {what_it_is(start)}", field="adapter")
         with safe_open(path, framework="np") as opened:
             names = opened.keys()
             shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in names}
-            return Header(dict(opened.metadata() or {}), shapes)
+            return Header(dict(opened.metadata() or {}), shapes).bounded(path.name)
     except (OSError, SafetensorError) as error:
         raise AdapterError(f"{path.name} {_reason(error)}", field="adapter") from error
 

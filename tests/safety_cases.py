@@ -9,7 +9,7 @@ RUNS, HOSTILE, BROWSER = (
 )
 EXPIRY, WORKSPACE = "workspaces/test_expiry.py", "workspaces/test_workspace.py"
 SERVED, CLOCK = "workspaces/test_served.py", "workspaces/test_clock.py"
-PROGRAMS, CACHE = "claims/test_programs.py", "test_cache.py"
+PROGRAMS, CACHE, FILES = "claims/test_programs.py", "test_cache.py", "test_files.py"
 
 SAFETY: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
     "safety/s01": (
@@ -72,6 +72,7 @@ SAFETY: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {
         (
             (BOUNDS, "test_more_than_a_field_takes_is_refused_at_once"),
             (BOUNDS, "test_a_sweep_of_too_many_pictures_is_refused_before_it_is_laid_out"),
+            (FILES, "test_a_header_that_lists_more_than_any_adapter_has_is_refused_at_once"),
             (BLOCKS, "test_more_than_can_be_meant_is_refused"),
         ),
     ),

@@ -1,5 +1,6 @@
 """A file from outside is told for what it is, by its first bytes and its header; sizes in words."""
 
+import json
 import os
 import pickle
 import resource
@@ -50,6 +51,19 @@ def test_a_header_has_every_tensors_shape_whatever_its_precision(tmp_path):
     header = read_header(path)
     assert header.metadata == {"other": "program"}
     assert header.shapes == dict.fromkeys(tensors, (2, 3)) | {"scalar": ()}
+
+
+def test_a_header_that_lists_more_than_any_adapter_has_is_refused_at_once(tmp_path):
+    nothing = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    deep = {**nothing, "shape": [0] * 9}
+    for listed, said in (
+        ({f"x{i}": nothing for i in range(50_000)}, "50000 tensors, and at most 16000"),
+        ({"unet." * 200_000: nothing}, "1000000 characters in a tensor's name"),
+        ({"a": deep}, "9 dimensions"),
+        ({"__metadata__": {str(i): "" for i in range(6000)}}, "6000 entries in its head"),
+        ({"__metadata__": {"a": "x" * 9_000_000}}, "a head of 9 MB, and at most 8.4 MB"),
+    ):
+        assert said in refusal(tmp_path, head(json.dumps(listed).encode()))
 
 
 def test_headers_of_every_length_are_read(tmp_path):

@@ -25,6 +25,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 HEADER = "personalization"  # the key of our JSON in the file's metadata
+MAX_SAID = 2**20  # characters of that; the app writes some 2,000
+MAX_TEXT = 200  # of one of its texts: what is longer is cut
+MAX_TRIGGER_WORDS = 12
+MAX_TRIGGER_WORD = 64  # characters
+
+
+def _cut(most: int) -> BeforeValidator:
+    """No more of a text, or of a list, than that."""
+    return BeforeValidator(lambda value: value[:most] if isinstance(value, (str, list)) else value)
+
+
+Text = Annotated[str, _cut(MAX_TEXT)]
+TriggerWords = Annotated[list[Annotated[str, _cut(MAX_TRIGGER_WORD)]], _cut(MAX_TRIGGER_WORDS)]
 
 
 def _renamed(method: Any) -> Any:
@@ -37,25 +50,25 @@ class Description:
     """What an adapter file says of itself, without its tensors."""
 
     # textual_inversion, lora, loha, lokr, dora, full
-    method: Annotated[str, BeforeValidator(_renamed)]
-    family: str
-    base: str = ""  # name of the base in the catalog; empty where the file does not say
-    fingerprint: str = ""  # of the base's weights
+    method: Annotated[Text, BeforeValidator(_renamed)]
+    family: Text
+    base: Text = ""  # name of the base in the catalog; empty where the file does not say
+    fingerprint: Text = ""  # of the base's weights
     placeholder_token: Annotated[
-        str, Field(validation_alias=AliasChoices("placeholder_token", "token"))
+        Text, Field(validation_alias=AliasChoices("placeholder_token", "token"))
     ] = ""
     class_noun: Annotated[str, Field(validation_alias=AliasChoices("class_noun", "noun"))] = ""
-    kind: str = ""  # object, creature, person, style
+    kind: Text = ""  # object, creature, person, style
     rank: int = 0
     alpha: float = 0.0
     strength: float = 1.0  # recommended weight
-    title: str = ""
-    trigger_words: list[str] = field(default_factory=list, hash=False)  # that others' files name
+    title: Text = ""
+    trigger_words: TriggerWords = field(default_factory=list, hash=False)  # that others' files name
     recipe: dict[str, Any] = field(default_factory=dict, hash=False)
     report: dict[str, Any] = field(default_factory=dict, hash=False)
     software: dict[str, str] = field(default_factory=dict, hash=False)
-    created: str = ""
-    source: str = ""  # on the Hub, as owner/repository/file, where anyone can have it from
+    created: Text = ""
+    source: Text = ""  # on the Hub, as owner/repository/file, where anyone can have it from
 
     @property
     def trigger(self) -> str:
@@ -107,7 +120,7 @@ class Adapter:
 def embedded_description(header: Header) -> Description | None:
     """What the app wrote into the header, or None where the file is somebody else's."""
     text = header.metadata.get(HEADER)
-    if text is None:
+    if text is None or len(text) > MAX_SAID:
         return None
     try:
         return _DESCRIPTION.validate_json(text, strict=True)

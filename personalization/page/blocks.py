@@ -20,8 +20,9 @@ from gradio.utils import get_upload_folder
 from personalization.data.image_file import AT_ONCE, check_pixels
 from personalization.errors import PhotoError
 
+from .entered import as_entered, described
 from .fetching import fetched_in, is_address
-from .messages import user_message
+from .messages import MISSHAPED, user_message
 from .session import VISITOR
 from .uploads import paths_in, remember_files, uploaded
 
@@ -31,7 +32,6 @@ MAX_PARTS = 20_000  # of all that one request holds: texts, numbers, lists, obje
 MAX_DEPTH = 32
 MAX_NUMBER = 2**63
 _DECODERS: RunVar[CapacityLimiter] = RunVar("decoders")
-MISSHAPED = "What was sent is not what this takes. Load the page again, and enter it anew."
 
 
 class PageConfig(BlocksConfig):
@@ -78,6 +78,8 @@ class Page(gr.Blocks):
         try:
             check_bounds(inputs)
             check_count(block_fn, inputs)
+            if "event_data" in named:
+                named["event_data"] = described(named["event_data"])
             answer = await super().process_api(block_fn, inputs, *args, **named)
             if visitor := _whose(block_fn, inputs):
                 await anyio.to_thread.run_sync(remember_files, visitor, inputs, answer["data"])
@@ -99,7 +101,8 @@ class Page(gr.Blocks):
                 inputs = await anyio.to_thread.run_sync(fetched_in, inputs, folder)
             decoders = _decoders() if check_pictures(block_fn, inputs) else nullcontext()
             async with decoders:
-                return await super().preprocess_data(block_fn, inputs, *args, **named)
+                values = await super().preprocess_data(block_fn, inputs, *args, **named)
+            return [*map(as_entered, block_fn.inputs, values)]
         except PhotoError as error:
             raise _refused(str(error)) from error
         except Exception as error:

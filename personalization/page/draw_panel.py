@@ -266,7 +266,7 @@ class DrawPanel:
 
     def say_record(self, records: list[PictureRecord], event: gr.SelectData) -> str:
         """How the chosen picture came to be."""
-        return html.record(records[event.index]) if event.index < len(records) else ""
+        return html.record(records[index]) if (index := event.index) in range(len(records)) else ""
 
 
 def _axis(choice: str, base: str) -> Axis:

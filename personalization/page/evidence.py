@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from html import escape
 from typing import Any
 
@@ -18,6 +17,7 @@ from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
 from . import html
+from .entered import key_of
 from .event_options import UNQUEUED
 from .messages import user_message
 from .session import page_workspace
@@ -87,11 +87,11 @@ class EvidencePanel:
     def judge(self, visitor: str, current: str, event: gr.EventData) -> dict:
         """Keep a press or a line."""
         try:
-            shot, what, said = json.loads(event.key)
+            shot, what, said = key_of(event, least=3)
             run = page_workspace(visitor).run(current)
             judge(run, shot, **({"why": said} if what == "why" else {"verdict": said}))
-        except (PersonalizationError, ValueError, TypeError) as error:  # no button sends these
-            return {self.notes: html.problems([user_message(error)])}
+        except PersonalizationError as error:
+            return {self.notes: html.problems([str(error)])}
         return {self.notes: html.hint("Kept."), self.page: gr.update(visible=False)}
 
     def card(self, visitor: str, current: str) -> dict:

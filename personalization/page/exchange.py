@@ -20,10 +20,11 @@ from . import html
 from .adapter_list import AdapterList
 from .adapter_rows import receive
 from .combining import Combining
+from .entered import pressed
 from .event_options import CLICK_WITH_KEY
 from .gpu import gpu_merge
 from .loaded import spec_of
-from .messages import collected, user_message
+from .messages import MISSHAPED, collected, user_message
 from .session import Values, Visit, library_of, page_workspace
 from .uploads import publish_file
 
@@ -138,7 +139,9 @@ class FromHub:
         try:
             visit = listed.visit(values)
             every = {each.key: each for each in ready_for(spec_of(visit.base))}
-            entry = take_known(visit, every[event.key])
+            if (key := pressed(event)) not in every:
+                raise PersonalizationError(MISSHAPED)
+            entry = take_known(visit, every[key])
             return listed.with_row(visit, listed.rows_in(values), entry.name)
         except PersonalizationError as error:  # beside the list: the part on the Hub is folded
             return {listed.notes: html.problems([user_message(error)])}

@@ -16,6 +16,8 @@ from personalization.files import disk_problem, on_disk
 from .lending import Refusal, worker_ended
 from .loaded import wait_until_ready
 
+MISSHAPED = "What was sent is not what this takes. Load the page again, and enter it anew."
+
 
 def user_message(error: BaseException) -> str:
     """An error as a sentence; one that nobody foresaw by its name, with its place in the log.

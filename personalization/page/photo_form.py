@@ -18,6 +18,7 @@ from personalization.training.presets import Purpose
 from personalization.workspaces.workspace import Workspace
 
 from . import html
+from .entered import pressed
 from .event_options import CLICK_WITH_KEY, LATEST, UNQUEUED
 from .examples import ExampleSet, example_sets
 from .loaded import spec_of
@@ -183,7 +184,9 @@ class PhotoForm:
     def remove(self, values: Values, event: gr.EventData) -> dict:
         """Take one photo out, and its caption with it; its file goes where nothing else uses it."""
         keys, lines = values[self.keys], values[self.captions].split("\n")
-        stays = [i for i in range(max(len(keys), len(lines))) if keys[i : i + 1] != [event.key]]
+        stays = [
+            i for i in range(max(len(keys), len(lines))) if keys[i : i + 1] != [pressed(event)]
+        ]
         keys = [keys[i] for i in stays if i < len(keys)]
         with collected([]):  # a workspace that has gone holds no file
             self.let_go(values, keys)

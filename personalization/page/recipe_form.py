@@ -319,7 +319,10 @@ class RecipeForm:
 
     def read_scripts(self, values: Values) -> dict:
         """What the README of diffusers' example script runs, to compare with."""
-        recipe = spec_of(values[self.base]).scripts[self.purpose]
+        spec = spec_of(values[self.base])
+        recipe = spec.scripts.get(self.purpose)
+        if recipe is None:  # its button is not shown then
+            return {self.notes: html.problems([f"No example script teaches {spec.title} that."])}
         return self.take(values, recipe, "As the README of diffusers’ example script has it.")
 
     def offer(self, workspace: Workspace) -> dict:

@@ -41,7 +41,8 @@ class Restoring:
     def take_record(self, values: Values) -> dict:
         """The form as it was when this picture was drawn; the base stays the chosen one."""
         panel = self.panel
-        record = read_record(Path(values[self.file]))
+        file = values[self.file]
+        record = read_record(Path(file)) if file else None
         if record is None:
             return {panel.notes: html.problems([html.NO_RECORD]), self.file: None}
         visit = self.adapter_list.visit(values)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,6 +24,7 @@ from personalization.workspaces.trash import UNDO
 from personalization.workspaces.workspace import Workspace
 
 from . import html, things_html
+from .entered import key_of, pressed
 from .event_options import CLICK_WITH_KEY, LATEST, UNQUEUED
 from .messages import collected, user_message
 from .session import Values, page_workspace
@@ -138,7 +138,7 @@ class Things:
 
     def act(self, values: Values, event: gr.EventData) -> dict:
         """One of the buttons in the list."""
-        what, kind, *name = json.loads(event.key)
+        what, kind, *name = key_of(event, least=2)
         errors: list[str] = []
         reply: dict = {}
         with collected(errors):
@@ -146,7 +146,7 @@ class Things:
                 reply = {self.whole: [*values[self.whole], kind]}
             elif what in ("delete", "all") and kind in KINDS:
                 reply = self.delete(values, kind, name if what == "delete" else None)
-            elif what in ("rename", "keep"):
+            elif what in ("rename", "keep") and name:
                 reply = self.open(page_workspace(values[self.visitor]), what, *name)
         now = values | {part: reply[part] for part in (self.whole,) if part in reply}
         return {self.notes: html.problems(errors), **self.show(now), **reply}
@@ -164,7 +164,7 @@ class Things:
     def undo(self, values: Values, event: gr.EventData) -> dict:
         """What was deleted, back in its place, and its photos on the forms again."""
         try:
-            page_workspace(values[self.visitor]).trash.put_back(event.key)
+            page_workspace(values[self.visitor]).trash.put_back(pressed(event))
         except PersonalizationError as error:
             return {self.undo_bar: "", self.notes: html.problems([str(error)])}
         forms = {

@@ -27,6 +27,7 @@ from personalization.training.presets import Purpose
 from personalization.training.start import check_new, fitted
 
 from . import html
+from .entered import pressed
 from .event_options import LATEST, QUEUED, UNQUEUED
 from .first_try import Asked, FirstTry
 from .jobs_panel import Go, JobsPanel
@@ -189,7 +190,7 @@ class TrainingTab:
 
     def pick_example(self, values: Values, event: gr.EventData) -> dict:
         """An example set in place of the photos that are there, with its word and noun."""
-        example = self.photos.example(event.key)
+        example = self.photos.example(pressed(event))
         return {
             **self.photos.take(self.photos.showing(values), example),
             **self.word.fill(example.fields, self.training.purpose),

@@ -10,6 +10,7 @@ from personalization.data.words import contains
 from personalization.stacking.stack import MAX_SLOTS
 from personalization.workspaces.library import Entry
 
+from .entered import pressed
 from .event_options import UNQUEUED
 
 # As `data.words` finds a word: not by its letters in another one.
@@ -50,6 +51,6 @@ class TriggerWords:
 
 def call_word(prompt: str, event: gr.EventData) -> str:
     """The prompt with the trigger word that was clicked, unless it calls it already."""
-    word = str(event.key)
+    word = pressed(event)
     joined = f"{prompt.rstrip(' ,')}, {word}" if prompt.strip() else word
     return prompt if contains(prompt, word) else joined

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from personalization.stacking.stack import Slot, Stack
 from personalization.workspaces.workspace import Workspace
 
 from . import html, versions_html
+from .entered import pressed
 from .event_options import CLICK_WITH_KEY, ON_GPU
 from .exchange import BUSY, TakeAway
 from .messages import user_message
@@ -133,7 +133,7 @@ class Versions:
         listed = self.adapter_list
         try:
             workspace, name = self.chosen(values)
-            version = of_tag(versions_of(workspace, name, said(token)), json.loads(event.key))
+            version = of_tag(versions_of(workspace, name, said(token)), pressed(event))
             gone = go_back(workspace, name, version, said(token))
             shown = listed.show(listed.visit(values), listed.rows_in(values))
         except PersonalizationError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, NamedTuple
@@ -68,11 +67,10 @@ def _line(version: Version) -> str:
     tag, address = escape(version.tag), escape(version.address, quote=True)
     changes = "".join(f"<li>{escape(change)}</li>" for change in version.changes)
     said = f"<ul>{changes}</ul>" if changes else ""
-    key = escape(json.dumps(version.tag))
     return (
         f'<li><div><b><a href="{address}" target="_blank">{tag}</a></b> '
         f"<time>{version.date:%-d %B %Y, %H:%M} UTC</time>{said}</div>"
-        f'<button type="button" data-key="{key}">Go back to {tag}</button></li>'
+        f'<button type="button" data-key="{tag}">Go back to {tag}</button></li>'
     )
 
 

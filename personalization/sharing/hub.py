@@ -167,7 +167,8 @@ def _look(api: HfApi, repository: str, revision: str, name: str, sizes: dict[str
     try:
         read = api.parse_safetensors_file_metadata(repository, name, revision=revision)
         shapes = {key: tuple(tensor.shape) for key, tensor in read.tensors.items()}
-        contents = formats.contents_of_header(Path(name), Header(dict(read.metadata), shapes))
+        header = Header(dict(read.metadata), shapes).bounded(path.name)
+        contents = formats.contents_of_header(Path(name), header)
     except SafetensorsParsingError:
         error = f"{path.name} cannot be read as a safetensors file: ask its owner to mend it."
         return Found(repository, revision, tuple(files), size, None, error)

@@ -49,3 +49,13 @@ def test_a_description_of_wrong_types_is_no_description(adapter, tmp_path):
     for wrong in ({"title": {}}, {"method": [1]}, {"recipe": "x"}):
         header.metadata[HEADER] = json.dumps(data | wrong)
         assert embedded_description(header) is None
+    header.metadata[HEADER] = json.dumps(data | {"recipe": {"x": "y" * 2**20}})
+    assert embedded_description(header) is None, "more than the app says of any"
+
+
+def test_what_a_file_says_of_itself_is_cut_to_what_a_page_can_show(adapter, tmp_path):
+    about = {"title": "x" * 5000, "trigger_words": ["y" * 500] * 500}
+    path = adapter.described(**about).save(tmp_path / "a.safetensors")
+    told = embedded_description(read_header(path))
+    assert told
+    assert (len(told.title), told.trigger_words) == (200, ["y" * 64] * 12)

@@ -22,9 +22,9 @@ from starlette.testclient import TestClient
 from personalization.data.image_file import AT_ONCE
 from personalization.errors import PhotoError
 from personalization.page import blocks
-from personalization.page.blocks import MISSHAPED, Page, check_bounds
+from personalization.page.blocks import Page, check_bounds
 from personalization.page.event_options import UNQUEUED
-from personalization.page.messages import keep_values_out_of_the_log
+from personalization.page.messages import MISSHAPED, keep_values_out_of_the_log
 
 
 def nested(depth: int) -> Any:

@@ -208,6 +208,14 @@ def adapters(mark: str) -> Iterator[tuple[str, bytes]]:
         "names.safetensors": safetensors(
             {name: tensor([1], 4 * i, 4 * i + 4) for i, name in enumerate(TEXTS[:12])}, bytes(48)
         ),
+        "prefixes.safetensors": safetensors({"unet." * 1_000_000: tensor([0], 0, 0)}),
+        "told.safetensors": retold(
+            {
+                "personalization": json.dumps(
+                    {"method": "lora", "family": "", "title": "x" * 7_000_000}
+                )
+            }
+        ),
         "many.safetensors": safetensors({f"x{i}": tensor([0], 0, 0) for i in range(50_000)}),
     }.items()
     for number, script in enumerate(SCRIPTS):

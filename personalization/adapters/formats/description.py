@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from personalization.adapters.adapter import Description
+from personalization.adapters.adapter import (
+    MAX_TRIGGER_WORD,
+    MAX_TRIGGER_WORDS,
+    Description,
+)
 from personalization.adapters.formats import family, names, textual_inversion
 from personalization.adapters.formats.canonical import VISIBLE_RANK
 from personalization.adapters.formats.source import Source, json_object
 
 _METHODS = {"lora_A.weight": "lora", "hada_w1_a": "loha", "lokr_w1": "lokr", "lokr_w1_a": "lokr"}
+MAX_TAGS = 2**21  # characters of a list of tags: beyond that no words are taken from it
 _MAGNITUDES = ("lora_magnitude_vector", "dora_scale")
-MAX_TRIGGER_WORDS = 12
-_MAX_LENGTH = 64  # characters of one of them
 
 
 def of_stranger(source: Source) -> Description:
@@ -44,14 +47,15 @@ def trigger_words(metadata: dict[str, str]) -> list[str]:
     """
     phrase = metadata.get("modelspec.trigger_phrase", "").strip()
     if phrase:
-        return [word[:_MAX_LENGTH] for part in phrase.split(",") if (word := part.strip())][
+        return [word[:MAX_TRIGGER_WORD] for part in phrase.split(",") if (word := part.strip())][
             :MAX_TRIGGER_WORDS
         ]
     counts: Counter[str] = Counter()
-    for folder in json_object(metadata.get("ss_tag_frequency", "")).values():
+    tags = metadata.get("ss_tag_frequency", "")
+    for folder in json_object(tags if len(tags) <= MAX_TAGS else "").values():
         for tag, count in folder.items() if isinstance(folder, dict) else ():
             if isinstance(count, int) and tag.strip():
-                counts[tag.strip()[:_MAX_LENGTH]] += count
+                counts[tag.strip()[:MAX_TRIGGER_WORD]] += count
     return [tag for tag, _ in counts.most_common(MAX_TRIGGER_WORDS)]
 
 

@@ -94,8 +94,9 @@ def guess(shapes: Shapes) -> str:
     sizes = _sizes(shapes)
     paths = {stem: _path(stem) for stem in sizes}
     for rule in _RULES:
+        matches = re.compile(rule.pattern).search
         for stem, path in paths.items():
-            if re.search(rule.pattern, path) and _wide(sizes[stem], rule.widths):
+            if matches(path) and _wide(sizes[stem], rule.widths):
                 return rule.family
     return _flux(paths, sizes) or _stable_diffusion(paths, sizes)
 
