@@ -160,19 +160,7 @@ def test_what_a_run_takes_is_said_as_far_as_it_is_known():
 def test_every_endpoint_explains_each_of_its_arguments():
     import app
 
-    public = {fn.api_name: fn.fn for fn in app.demo.fns.values() if fn.api_visibility == "public"}
-    assert set(public) == {
-        "train_word", "train_subject", "continue_run", "stop_run", "check_placeholder_token",
-        "list_bases", "draw_stack", "sweep_stack",
-        "compare_adapters", "save_stack", "export_adapter", "add_from_hub", "list_adapters",
-        "report", "teach_spectrum", "compare",
-        "list_things", "delete_things", "undo_delete", "rename_adapter", "keep_preset",
-        "download_things",
-        "publish_adapter", "list_versions", "compare_versions", "restore_version",
-        "list_evidence", "judge_picture", "evidence_card",
-        "list_job_hardware", "send_job", "look_at_job", "cancel_job",
-    }  # fmt: skip
-    for function in public.values():
+    for function in (fn.fn for fn in app.demo.fns.values() if fn.api_visibility == "public"):
         assert function.__doc__
         for name in inspect.signature(function).parameters:
             assert re.search(rf"^ +{name}: \w", function.__doc__, re.MULTILINE), name
