@@ -13,7 +13,7 @@ from personalization.cache import BoundedCache, trim
 from personalization.sampling.generate import draw_latents
 from personalization.stacking.application import applied
 from personalization.stacking.stack import COMBINATIONS, IN_TIME, Slot, Stack
-from personalization.training.prior import ClassImages
+from personalization.training.prior import ClassImages, packed, unpacked
 from tests.support import random_adapters, tiny
 
 
@@ -136,3 +136,15 @@ def test_class_images_are_kept_in_steps_that_are_far_finer_than_a_decoder_is_rig
     # Half a step, of 127 to a channel's largest.
     assert (off <= 1.0001 * right.abs().amax((0, 2, 3)) / 254).all()
     assert images.paths[0].stat().st_size < right.numel() + 500
+
+
+@pytest.mark.parametrize(("size", "tail"), [(64, 0.0), (128, 0.0), (64, 8.0)])
+def test_8_bits_leave_latents_of_a_real_bases_size_off_by_a_hundredth_of_their_spread(size, tail):
+    """Normal in each channel, of several spreads and means; `tail`: one value so many off."""
+    spread, mean = torch.tensor([1.0, 0.7, 0.9, 1.2]), torch.tensor([0.2, -0.1, 0.5, 0.0])
+    normal = torch.randn(8, 4, size, size, generator=torch.Generator().manual_seed(0))
+    if tail:
+        normal[0, :, 0, 0] = tail
+    latents = normal * spread[:, None, None] + mean[:, None, None]
+    off = (unpacked(packed(latents)) - latents).square().mean((0, 2, 3)).sqrt()
+    assert (off / spread).max() < (0.02 if tail else 0.013)

@@ -97,7 +97,7 @@ class ClassImages:
                 seeds = [b * PER_BATCH + i for i in range(PER_BATCH)]
                 prompts = [self.prompt] * PER_BATCH
                 latents = generate.draw_latents(self.base, prompts, seeds, self.size)
-                kept = _packed(latents) if self.bits == 8 else {"latents": latents.contiguous()}
+                kept = packed(latents) if self.bits == 8 else {"latents": latents.contiguous()}
                 write_atomically(path, save_tensors(kept))
                 seconds = time.monotonic() - started
                 record(seconds)
@@ -107,17 +107,18 @@ class ClassImages:
 
     def latents(self) -> Tensor:
         """(count, channels, h, w), once all are drawn."""
-        parts = [_unpacked(load_tensors(path.read_bytes())) for path in self.paths]
+        parts = [unpacked(load_tensors(path.read_bytes())) for path in self.paths]
         return torch.cat(parts)[: self.count]
 
 
-def _packed(latents: Tensor) -> dict[str, Tensor]:
+def packed(latents: Tensor) -> dict[str, Tensor]:
     """(count, channels, h, w) in 8 bits a value: steps of a 127th of its channel's largest."""
     step = latents.abs().amax((0, 2, 3), keepdim=True) / 127
     return {"latents": (latents / step).round().to(torch.int8), "step": step}
 
 
-def _unpacked(kept: dict[str, Tensor]) -> Tensor:
+def unpacked(kept: dict[str, Tensor]) -> Tensor:
+    """What `packed`, or an earlier version, has kept."""
     return kept["latents"] * kept["step"] if "step" in kept else kept["latents"]
 
 
