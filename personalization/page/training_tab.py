@@ -240,15 +240,16 @@ class TrainingTab:
         beside = beside_it(name, other)
         return fits(seconds, f"a {other}", beside)
 
-    def class_prompt(self, values: Values) -> str:
-        """What pictures of the class are asked for by."""
-        return class_prompt(values[self.word.kind], (values[self.word.class_noun] or "").strip())
+    def class_prompt(self, values: Values) -> str | None:
+        """What pictures of the class are asked for by; None until it is named."""
+        noun = (values[self.word.class_noun] or "").strip()
+        return class_prompt(values[self.word.kind], noun) if noun else None
 
     def take_smaller(self, size: int) -> dict:
         """Photos of fewer pixels in the recipe."""
         return {self.form.parts["resolution"]: size, **self.long.hide()}
 
-    def too_long(self, base: str, recipe: Recipe, class_prompt: str) -> dict | None:
+    def too_long(self, base: str, recipe: Recipe, class_prompt: str | None) -> dict | None:
         """What to ask before a run that takes long; None for one that does not."""
         from personalization.training.estimate import quicker
 

@@ -157,6 +157,19 @@ def test_what_a_run_takes_is_said_as_far_as_it_is_known():
     assert "How long shows after a few steps" in untold
 
 
+def test_the_form_counts_the_pictures_of_a_class_that_does_not_come_with_the_base():
+    import app
+
+    tab = app.subject_tab
+    fields = {part: part.value for part in tab.form.inputs} | {tab.base: "pocket"}
+    fields |= {tab.word.kind: "object"}
+    none, mug, owl = (
+        tab.say_estimate(fields | {tab.word.class_noun: noun}) for noun in ("", " mug", "owl")
+    )
+    assert none == mug != owl
+    assert " s here" in owl
+
+
 def test_every_endpoint_explains_each_of_its_arguments():
     import app
 
