@@ -4,9 +4,10 @@
 
 `recipe_search` draws a hundred pictures a run, and its figures scatter; this takes seconds beside
 the run, and two recipes differ by what they are alone: 24 drawings of the subject in the report's
-scenes, asked for by their prompts, at noise that is always the same. It ranks what is then drawn
-and judged; it takes nothing's place there. The class is asked for in the same pictures: how far the
-answer moved from the untouched base's, squared, is what was lost of it.
+scenes, asked for by their prompts, at noise that is always the same. It says what is worth drawing
+and judging, and not how that ends: two recipes alike by it have differed by a tenth of the subject
+(docs/LOG.md). The class is asked for in the same pictures: how far the answer moved from the
+untouched base's, squared, is what was lost of it.
 
 --plus: how many times the rate of A that of B is (LoRA+, Hayou et al. 2024, arXiv 2402.12354), at
 the same product of the two.
