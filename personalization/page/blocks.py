@@ -6,6 +6,7 @@ private event is no more trustworthy than what it sends to an endpoint.
 
 from __future__ import annotations
 
+import errno
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ MAX_DATA = 2**26  # of one that is a file's content (data:...)
 MAX_PARTS = 20_000  # of all that one request holds: texts, numbers, lists, objects
 MAX_DEPTH = 32
 MAX_NUMBER = 2**63
+_THE_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _DECODERS: RunVar[CapacityLimiter] = RunVar("decoders")
 
 
@@ -108,6 +110,8 @@ class Page(gr.Blocks):
         except Exception as error:
             if isinstance(error, gr.Error) and "<class" not in str(error):
                 raise
+            if isinstance(error, OSError) and error.errno in _THE_DISKS:
+                raise  # Gradio keeps a copy of what came
             raise gr.Error(MISSHAPED, print_exception=False) from error
 
 

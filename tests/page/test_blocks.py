@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import threading
@@ -141,6 +142,14 @@ def test_pictures_on_canvases_are_decoded_as_few_at_once_as_photos(monkeypatch):
         sent = [pool.submit(client.post, "/gradio_api/run/predict", json=body) for _ in range(6)]
         assert all(each.result().json().get("data") == ["done"] for each in sent)
     assert max(seen) == AT_ONCE
+
+
+def test_a_full_disk_is_said_as_such_where_what_came_is_copied(page, monkeypatch):
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(blocks, "check_pictures", full)
+    assert "The disk is full" in page(1, "much")["error"]
 
 
 def test_what_no_component_takes_is_a_sentence(page):
