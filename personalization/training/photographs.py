@@ -3,9 +3,9 @@
     outside(spec, photos) -> the photos that it will make patches of
 
 A base that knows little of the world has a file beside its weights, `photographs.json`: a linear
-discriminant of what its autoencoder sees in drawings and in photographs, and a threshold; a base
+discriminant of what its encoder sees in drawings and in photographs, and a threshold; a base
 without that file draws photographs. `tests.benchmarks.photographs` fits and writes it. The
-autoencoder is loaded anew, on the CPU, so that nothing waits for the base and no GPU is touched.
+encoder is loaded anew, on the CPU, so that nothing waits for the base and no GPU is touched.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from personalization.bases.catalog import BaseSpec
 from personalization.data.frames import crop
 from personalization.data.photos import Photo
 
 FILE = "photographs.json"
+DISTANCES = range(3, 25)  # pixels, of a lattice that is looked for
 FREQUENCIES = range(4, 48)  # cycles a frame, of 64, over which natural pictures fall as a power
 
 
@@ -56,14 +56,15 @@ def outside(spec: BaseSpec, photos: Sequence[Photo]) -> list[Photo]:
 
 
 def features(source: str, pictures: Sequence[Image.Image]) -> Tensor:
-    """(n, d) float32: of the autoencoder in that folder, and of the pictures themselves."""
-    rows = [_features(_autoencoder(source), picture) for picture in pictures]
+    """(n, d) float32: of the encoder in that folder, and of the pictures themselves."""
+    rows = [_features(_encoder(source), picture) for picture in pictures]
     return torch.cat(rows)
 
 
 @lru_cache(maxsize=2)
-def _autoencoder(source: str) -> Any:
-    return AutoencoderKL.from_pretrained(source, subfolder="vae", local_files_only=True).eval()
+def _encoder(source: str) -> Any:
+    whole = AutoencoderKL.from_pretrained(source, subfolder="vae", local_files_only=True)
+    return whole.eval().encoder
 
 
 @lru_cache(maxsize=2)
@@ -74,31 +75,15 @@ def _discriminant(path: Path) -> Discriminant:
 
 
 @torch.inference_mode()
-def _features(autoencoder: Any, picture: Image.Image) -> Tensor:
-    """(1, d): what is lost by the autoencoder, its first block's statistics, the picture's."""
+def _features(encoder: Any, picture: Image.Image) -> Tensor:
+    """(1, d): statistics of the encoder's first block, and of the picture itself."""
     pixels = torch.frombuffer(bytearray(picture.convert("RGB").tobytes()), dtype=torch.uint8)
-    levels = pixels.view(1, picture.height, picture.width, 3).permute(0, 3, 1, 2).float()
-    images = levels / 127.5 - 1
-    seen: list[Tensor] = []
-    block = autoencoder.encoder.down_blocks[0]
-    hook = block.register_forward_hook(lambda _block, _given, answer: seen.append(answer))
-    try:
-        latents = autoencoder.encode(images).latent_dist.mean
-    finally:
-        hook.remove()
-    lost = (autoencoder.decode(latents).sample.clamp(-1, 1) - images).square().mean(1).flatten()
-    grey = images.mean(1, keepdim=True)
-    contrast = (avg_pool2d(grey * grey, 5, 1, 2) - avg_pool2d(grey, 5, 1, 2).square()).clamp_min(0)
-    losses = torch.stack(
-        [
-            lost.mean().log10(),
-            (lost.mean() / (contrast.mean() + 1e-3)).log10(),
-            (lost.median() + 1e-7).log10(),
-        ]
-    )
-    channels = seen[0][0].flatten(1)
+    levels = pixels.view(picture.height, picture.width, 3).permute(2, 0, 1).float()
+    seen = encoder.down_blocks[0](encoder.conv_in(levels[None] / 127.5 - 1))
+    channels = seen[0].flatten(1)
     texture = [channels.mean(1), (channels.std(1) + 1e-4).log()]
-    return torch.cat([losses, *texture, _steps(levels[0]), _spectrum(levels[0])])[None]
+    own = [_steps(levels), _spectrum(levels), _lattice(levels), _edges(levels)]
+    return torch.cat([*texture, *own])[None]
 
 
 def _steps(levels: Tensor) -> Tensor:
@@ -141,3 +126,48 @@ def _spectrum(levels: Tensor) -> Tensor:
     slope = ((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum()
     rest = y - y.mean() - slope * (x - x.mean())
     return torch.stack([slope, rest.std()])
+
+
+def _lattice(levels: Tensor) -> Tensor:
+    """(4,): how strongly steps repeat by one distance: their sizes, then they; larger, smaller way.
+
+    Pixel art, halftone and hatching lie on a lattice, photographs on none.
+    """
+    grey = levels.mean(0)
+    sizes, signed = [], []
+    for along in (0, 1):
+        steps = grey.diff(dim=along)
+        line = steps.abs().clamp_max(64).mean(1 - along)
+        sizes.append(_repeating((line - line.mean())[None]))
+        signed.append(_repeating(steps if along else steps.T))
+    return torch.stack([max(sizes), min(sizes), max(signed), min(signed)])
+
+
+def _repeating(lines: Tensor) -> Tensor:
+    """The highest peak of the autocorrelation over its neighbours. lines: (n, length)."""
+    length = lines.shape[1]
+    power = torch.fft.rfft(lines, 2 * length).abs().square().mean(0)
+    correlation = torch.fft.irfft(power)[:length]
+    correlation = correlation / (correlation[0] + 1e-3)
+    near, far = DISTANCES.start, DISTANCES.stop
+    beside = (correlation[near - 1 : far - 1] + correlation[near + 1 : far + 1]) / 2
+    return (correlation[near:far] - beside).max()
+
+
+def _edges(levels: Tensor) -> Tensor:
+    """(3,): of the steepest places: how wide the slope, how many level or upright, how steep.
+
+    A lens has slopes of several pixels, a pen has none.
+    """
+    grey = levels.mean(0)
+    across, down = grey.diff(dim=1)[:-1], grey.diff(dim=0)[:, :-1]
+    steep = torch.hypot(across, down)
+    least = torch.quantile(steep, 0.93)
+    top = steep >= least
+    step = across[:, 1:-1].abs()
+    wide = (grey[:-1, 3:] - grey[:-1, :-3]).abs()
+    there = step >= torch.quantile(step, 0.95)
+    width = (wide[there].mean() + 1) / (step[there].mean() + 1)
+    angle = torch.atan2(down[top].abs(), across[top].abs() + 1e-6)
+    straight = ((angle < 0.12) | (angle > 1.45)).float().mean()
+    return torch.stack([width.log(), straight, (least + 1).log()])

@@ -1,12 +1,12 @@
 """Whether the pocket tells photographs from drawings: fits its discriminant, and counts.
 
-    pip download --no-deps -d WHEELS scikit-image scikit-learn matplotlib ultralytics
-    python -m tests.benchmarks.photographs WHEELS --json FILE [--write]
+    python -m tests.benchmarks.photographs PACKAGES --json FILE [--write]
 
-Fitted on crops of scikit-image's photographs and on drawings of the world and of every style;
-counted on crops of photographs of the other packages, and Gradio's, and on other drawings. A style
-that is left out of the fitting is counted too: what is said of a look that nobody foresaw.
-With --write the pocket's file is made anew: to be done whenever its autoencoder changes.
+Fitted on crops of 48 photographs that packages carry (`tests.support.packaged_photographs` says how
+they are had), and on drawings of the world and of every style; counted on 27 photographs of other
+packages, whole and in crops, and on other drawings. A style that is left out of the fitting is
+counted too: what is said of a look that nobody foresaw.
+With --write the pocket's file is made anew: to be done whenever its encoder changes.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import zipfile
-from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import gradio
 import numpy as np
 import torch
 from PIL import Image
@@ -32,35 +29,12 @@ from personalization.pocket import pictures
 from personalization.pocket.world import SUBJECTS, draw
 from personalization.pocket.world.subjects import STYLE_SUBJECTS, held_out_word_scenes
 from personalization.training.photographs import FILE, Discriminant, features
+from tests.support.packaged_photographs import COUNTED, FITTED, of_gradio, photographs
 
 SOURCE, SIZE = CATALOG["pocket"].source, CATALOG["pocket"].size
-FITTED_ON = "skimage/data/"
-FITTED = (
-    *("astronaut.png", "brick.png", "camera.png", "chelsea.png", "coffee.png", "coins.png"),
-    *("grass.png", "gravel.png", "motorcycle_left.png", "rocket.jpg", "retina.jpg"),
-    *("hubble_deep_field.jpg", "ihc.png", "moon.png"),
-)
-COUNTED_ON = (
-    *("sklearn/datasets/images/china.jpg", "sklearn/datasets/images/flower.jpg"),
-    "matplotlib/mpl-data/sample_data/grace_hopper.jpg",
-    *("ultralytics/assets/bus.jpg", "ultralytics/assets/zidane.jpg"),
-)
-OF_GRADIO = ("cheetah.jpg", "cheetah1.jpg", "lion.jpg", "tower.jpg")
 CROPS = 6  # of each photograph: the middle, then by chance of 0.4 to 1 of the shorter side
 MISSED = 0.015  # the share of the fitting's drawings that may lie above the threshold
 RIDGE = 3e-3
-
-
-def in_wheels(folder: Path, names: Iterable[str]) -> dict[str, Image.Image]:
-    """Pictures out of the wheels in a folder, by their names."""
-    found = {}
-    for wheel in sorted(folder.glob("*.whl")):
-        with zipfile.ZipFile(wheel) as archive:
-            for name in set(names) & set(archive.namelist()):
-                found[name] = Image.open(io.BytesIO(archive.read(name))).convert("RGB")
-    if missing := set(names) - set(found):
-        raise SystemExit(f"not in the wheels: {sorted(missing)}")
-    return found
 
 
 def crops(picture: Image.Image, rng: np.random.Generator) -> list[Image.Image]:
@@ -83,16 +57,18 @@ def as_jpeg(picture: Image.Image) -> Image.Image:
 
 
 def drawings(seed: int) -> dict[str, Tensor]:
-    """Features of drawings by what they are of: the world, and each style that it held out."""
-    world = [pictures.scene_at(seed, pictures.UNSEEN + n) for n in range(80)]
-    scenes = {"world": world, "world, as JPEG": world[:24]}
-    scenes |= {style: held_out_word_scenes(style, 20, seed) for style in ("watercolour", "neon")}
-    scenes |= {style: subject.scenes(20, seed) for style, subject in STYLE_SUBJECTS.items()}
-    scenes["held-out subjects"] = [s for each in SUBJECTS.values() for s in each.scenes(2, seed)]
+    """Features of drawings by what they are of: the world, its subjects, each held-out style.
+
+    Every fourth is there as JPEG too.
+    """
+    scenes = {"world": [pictures.scene_at(seed, pictures.UNSEEN + n) for n in range(120)]}
+    scenes |= {style: held_out_word_scenes(style, 30, seed) for style in ("watercolour", "neon")}
+    scenes |= {style: subject.scenes(30, seed) for style, subject in STYLE_SUBJECTS.items()}
+    scenes["held-out subjects"] = [s for each in SUBJECTS.values() for s in each.scenes(3, seed)]
     drawn = {}
     for name, some in scenes.items():
         images = [draw(scene, 2 * SIZE).convert("RGB") for scene in some]
-        images = [as_jpeg(image) if "JPEG" in name else image for image in images]
+        images += [as_jpeg(image) for image in images[::4]]
         small = [image.resize((SIZE, SIZE), Image.Resampling.LANCZOS) for image in images]
         drawn[name] = features(SOURCE, small)
     return drawn
@@ -122,30 +98,29 @@ def flagged(by: Discriminant, some: Tensor) -> float:
     return round(float((by.scores(some) > 0).float().mean()), 3)
 
 
-def measure(wheels: Path) -> tuple[Discriminant, dict[str, Any]]:
+def measure(packages: Path) -> tuple[Discriminant, dict[str, Any]]:
     """The discriminant, and the shares that it flags."""
     rng = np.random.default_rng(0)
-    known = in_wheels(wheels, [FITTED_ON + name for name in FITTED])
-    others = in_wheels(wheels, COUNTED_ON)
-    images = Path(gradio.__file__).parent / "media_assets" / "images"
-    others |= {name: Image.open(images / name).convert("RGB") for name in OF_GRADIO}
-    photographs = torch.cat([features(SOURCE, crops(p, rng)) for p in known.values()])
-    unseen = {name: features(SOURCE, crops(p, rng)) for name, p in others.items()}
-    here, there = drawings(7), drawings(8)
+    known = photographs(packages, FITTED)
+    others = photographs(packages, COUNTED) | of_gradio()
+    seen = torch.cat([features(SOURCE, crops(each, rng)) for each in known.values()])
+    unseen = {name: features(SOURCE, crops(each, rng)) for name, each in others.items()}
+    here, there = drawings(7), drawings(23)
 
-    def all_but(left_out: Sequence[str]) -> Tensor:
-        return torch.cat([x for name, x in here.items() if name not in left_out])
+    def all_but(left_out: str = "") -> Tensor:
+        return torch.cat([x for name, x in here.items() if name != left_out])
 
-    made = fitted(photographs, all_but(["held-out subjects"]))
-    styles = [name for name in here if "world" not in name and "subject" not in name]
-    unforeseen = {s: flagged(fitted(photographs, all_but([s])), there[s]) for s in styles}
+    made = fitted(seen, all_but())
+    styles = [name for name in here if name not in ("world", "held-out subjects")]
+    unforeseen = {s: flagged(fitted(seen, all_but(s)), there[s]) for s in styles}
     every = torch.cat(list(there.values()))
     return made, {
-        "photographs fitted": flagged(made, photographs),
-        "photographs": flagged(made, torch.cat(list(unseen.values()))),
-        "photographs, by name": {n: flagged(made, x) for n, x in unseen.items()},
-        "photographs, the middle": flagged(made, torch.stack([x[0] for x in unseen.values()])),
-        "photograph crops": sum(map(len, unseen.values())),
+        "photographs fitted": len(known),
+        "photographs": flagged(made, torch.stack([x[0] for x in unseen.values()])),
+        "photographs counted": len(unseen),
+        "crops": flagged(made, torch.cat(list(unseen.values()))),
+        "crops, by photograph": {n: flagged(made, x) for n, x in unseen.items()},
+        "crops counted": sum(map(len, unseen.values())),
         "drawings": flagged(made, every),
         "drawings, by kind": {name: flagged(made, x) for name, x in there.items()},
         "drawings counted": len(every),
@@ -156,11 +131,11 @@ def measure(wheels: Path) -> tuple[Discriminant, dict[str, Any]]:
 def main() -> None:
     """Fit, count, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("wheels", type=Path)
+    parser.add_argument("packages", type=Path)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--write", action="store_true", help="the pocket's file")
     arguments = parser.parse_args()
-    made, figures = measure(arguments.wheels)
+    made, figures = measure(arguments.packages)
     text = json.dumps(figures, indent=1)
     print(text)
     if arguments.json:
