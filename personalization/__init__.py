@@ -18,7 +18,7 @@ Each name is imported when it is first used: torch and diffusers take seconds.
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 _MODULES = {
     "CATALOG": "bases.catalog",
