@@ -9,13 +9,13 @@ import pytest
 
 from personalization.errors import PersonalizationError
 from personalization.events import StepDone
-from personalization.page import run_endpoints, runs
+from personalization.page import run_endpoints, run_panel, runs
 from personalization.page.run_queue import Job, RunQueue
-from personalization.page.session import workspaces
+from personalization.page.session import Visit, workspaces
 from personalization.page.stack_endpoints import draw_stack
 from personalization.recipe import LowRank, Recipe
 from personalization.sampling.picture_record import read_record
-from personalization.training.run import Run
+from personalization.training.run import Run, State
 from personalization.workspaces.belongings import belongings
 from personalization.workspaces.workspace import Workspace
 from tests.support import tiny
@@ -117,3 +117,19 @@ def test_what_is_drawn_for_a_session_is_kept_there_with_its_record(workspace: Wo
         assert record.to_dict() in records
     draw_stack([], "a dog", steps=1)
     assert set(workspaces().root.iterdir()) == there, "for nobody nothing is kept"
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_on_zerogpu_a_run_goes_on_by_itself_when_its_page_is_back(
+    monkeypatch, workspace: Workspace, cancelled: bool
+):
+    import app
+
+    panel, run = app.subject_tab.run_panel, run_in(workspace)
+    monkeypatch.setattr(run_panel, "ON_ZERO", True)
+    run.set_state(State("running", step=2))
+    if cancelled:
+        run.stop()
+    shown = panel.find(Visit(workspace, "pocket"), Run.open(run.folder))
+    assert shown[panel.current] == run.folder.name
+    assert (panel.turn in shown) is not cancelled, "a turn is asked for unless it was cancelled"
