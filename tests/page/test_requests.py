@@ -1,5 +1,6 @@
 """What programs send: its schema resolves by itself, and what is wrong is said by its name."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +12,8 @@ from personalization.errors import PersonalizationError, StackError
 from personalization.page.requests import AdapterRequest, Number, Whole, checked, schema_of
 from personalization.page.stack_endpoints import AxisRequest, check_blocks
 from personalization.page.uploads import Upload, take_uploads
+from personalization.stacking.stack import Slot
+from tests.support import random_adapters
 
 ADAPTERS = list[AdapterRequest]
 DOG = {"name": "dog"}
@@ -65,10 +68,11 @@ def test_a_schema_holds_all_that_it_refers_to():
 
 
 def test_a_block_that_the_base_does_not_have_is_refused():
-    check_blocks("pocket", AdapterRequest(name="dog", blocks={"mid_block": 0.5, "up_blocks.1": 0}))
+    dog = Slot(random_adapters.make(rank=1), blocks={"mid_block": 0.5, "up_blocks.1": 0})
+    check_blocks("pocket", dog)
     for block in ("up_block.1", "nosuch", "up_blocks.1.", ""):
         with pytest.raises(StackError, match="no part of the denoiser"):
-            check_blocks("pocket", AdapterRequest(name="dog", blocks={block: 0.0}))
+            check_blocks("pocket", replace(dog, blocks={block: 0.0}))
 
 
 def test_a_file_of_the_machine_is_no_upload(tmp_path):
