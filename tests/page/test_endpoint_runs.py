@@ -107,7 +107,6 @@ def test_a_program_moves_its_second_run_before_its_first(work: Work, workspace: 
 
 
 def test_what_is_drawn_for_a_session_is_kept_there_with_its_record(workspace: Workspace):
-    there = set(workspaces().root.iterdir())
     _, records = draw_stack([], "a dog", seed=5, count=2, steps=1, session=workspace.id)
     kept = [each for each in belongings(workspace) if each.kind == "picture"]
     assert {each.about for each in kept} == {"seed 5", "seed 6"}
@@ -115,8 +114,9 @@ def test_what_is_drawn_for_a_session_is_kept_there_with_its_record(workspace: Wo
         record = read_record(each.path)
         assert record
         assert record.to_dict() in records
+    there = set(workspaces().root.rglob("*.png"))
     draw_stack([], "a dog", steps=1)
-    assert set(workspaces().root.iterdir()) == there, "for nobody nothing is kept"
+    assert set(workspaces().root.rglob("*.png")) == there, "for nobody nothing is kept"
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
