@@ -27,7 +27,8 @@ BRUSH_IN_HAND = """<script>
         const tools = [...bar.querySelectorAll('.half-container:first-child > button')];
         const [brush, eraser] = tools.slice(-2);
         const awaits = tools.length > 2 && bar.parentElement.querySelector('.empty');
-        if (!eraser || awaits || inHand.has(bar)) return;
+        // Not while it is folded away: with a tool in hand an editor draws itself all the time.
+        if (!eraser || awaits || inHand.has(bar) || !bar.offsetParent) return;
         if ([brush, eraser].some((tool) => tool.classList.contains('highlight'))) inHand.add(bar);
         else brush.click();
     };
@@ -36,8 +37,9 @@ BRUSH_IN_HAND = """<script>
         soon = 0;
         document.querySelectorAll('.toolbar-wrap').forEach(take);
     };
-    new MutationObserver(() => { soon ||= setTimeout(look, 100); })
-        .observe(document, { childList: true, subtree: true });
+    const lookSoon = () => { soon ||= setTimeout(look, 100); };
+    new MutationObserver(lookSoon).observe(document, { childList: true, subtree: true });
+    document.addEventListener('click', () => setTimeout(lookSoon, 300));  // which may unfold one
 })();
 </script>"""
 

@@ -161,7 +161,9 @@ class TrainingTab:
         gr.on(changes, self.read_word, {self.base, *self.fields}, read, **LATEST)
         asked = [self.word.class_noun, self.word.kind, *self.form.inputs]
         settings = {self.base, *asked}
-        changes = [part.change for part in asked]
+        # As typed: two that each renew the other's `change` would go round without an end.
+        changes = [part.change for part in self.form.inputs]
+        changes += [self.word.class_noun.input, self.word.kind.input]
         gr.on(changes, self.say_estimate, settings, self.estimate, **LATEST)
         self.form.wire()
         keep(self.stored.settings, [self.base, *self.form.kept])
