@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 import gradio as gr
 
 from personalization.bases import best_device
-from personalization.data.concept import Concept, Kind, class_prompt
+from personalization.data.concept import Concept, Kind
 from personalization.evaluation.figures import Estimate
 from personalization.evaluation.report import Report
 from personalization.events import SliceEnded
 from personalization.recipe import Recipe
 from personalization.training.base_selection import options
-from personalization.training.start import check_new, fitted
+from personalization.training.start import check_new
 
 from .event_options import REFRESH
 from .evidence_endpoints import build_evidence_endpoints
@@ -32,7 +32,7 @@ from .recipe_endpoints import Photos, RecipeObject, asked_recipe, build_recipe_e
 from .report import compared, is_measured
 from .requests import Name, Whole, at_most, build_endpoint
 from .run_endpoints import IN_TURN, Trained, continue_run, move_up_run, stop_run, train
-from .runs import awaited, enqueue, measure_part, pieces_of, prospect, report_seconds
+from .runs import awaited, enqueue, foreseen, measure_part, pieces_of, report_seconds
 from .session import workspace_of
 from .spectrum_endpoints import build_spectrum_endpoint
 from .stack_endpoints import build_stack_endpoints
@@ -52,11 +52,9 @@ def recipe_for(
     return own.changed(steps=steps or own.steps, seed=seed or own.seed)
 
 
-def confirmed(base: str, recipe: Recipe, class_prompt: str, confirm: bool) -> Recipe:
-    """The recipe, where it takes less than ten minutes or is confirmed. Raises `RecipeError`."""
-    taken = fitted(loaded(base), recipe, shared=ON_ZERO)
-    check_confirmed(prospect(base, taken, class_prompt).seconds, confirm)
-    return recipe
+def check_time(base: str, recipe: Recipe, what: tuple[Kind, str], confirm: bool) -> None:
+    """Refuse what takes more than ten minutes and is not confirmed. Raises `RecipeError`."""
+    check_confirmed(foreseen(base, recipe, *what).seconds, confirm)
 
 
 def read_concept(
@@ -116,8 +114,7 @@ def train_word(  # noqa: PLR0913 - its parameters are the interface
     given = asked_recipe(session, preset, recipe, WORD.purpose)
     chosen = recipe_for(WORD, base, steps, seed, given)
     chosen = chosen.changed(framing=framing or chosen.framing)
-    about = class_prompt(kind, initializer_token.strip())
-    chosen = confirmed(base, chosen, about, confirm or hold)
+    check_time(base, chosen, (kind, initializer_token), confirm or hold)
     concept, notes = read_concept(photos, kind, placeholder_token, initializer_token)
     yield from train(session, base, concept, chosen, notes, hold=hold)
 
@@ -165,8 +162,7 @@ def train_subject(  # noqa: PLR0913 - its parameters are the interface
     given = asked_recipe(session, preset, recipe, SUBJECT.purpose)
     chosen = recipe_for(SUBJECT, base, steps, seed, given)
     chosen = chosen.changed(framing=framing or chosen.framing)
-    about = class_prompt(kind, class_noun.strip())
-    chosen = confirmed(base, chosen, about, confirm or hold)
+    check_time(base, chosen, (kind, class_noun), confirm or hold)
     concept, notes = read_concept(photos, kind, placeholder_token, class_noun)
     yield from train(session, base, concept, chosen, notes, hold=hold)
 

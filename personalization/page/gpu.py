@@ -18,6 +18,7 @@ from personalization.stacking.stack import Stack
 from personalization.training.run import Run
 
 from .compute import alone
+from .lending import for_pictures
 from .loaded import ON_ZERO, base, compute, spec_of
 from .long_work import drawing_seconds
 from .session import workspaces
@@ -118,18 +119,12 @@ def _drawing(
     _start: Start | None = None,
     guides: Guides | None = None,
 ) -> int:
-    """Seconds to ask for: half as much again as the pictures take by the estimate, and 5 to begin.
-
-    15 at least; what guides a picture is loaded first.
-    """
+    """Seconds to ask for; what guides a picture is loaded first."""
     spec = spec_of(name)
     each = [(drawing_seconds(spec, one, stack), one.count) for one in settings]
     known = sum((seconds or UNKNOWN * stack.passes) * count for seconds, count in each)
-    return (
-        5
-        + max(MARGIN, round(1.5 * known))
-        + (MARGIN if guides and (guides.reference or guides.structure) else 0)
-    )
+    guided = guides and (guides.reference or guides.structure)
+    return for_pictures(known, MARGIN) + (MARGIN if guided else 0)
 
 
 @_there

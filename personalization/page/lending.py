@@ -124,6 +124,14 @@ def granted(ask: Callable[[int], Iterator[Item]], seconds: int, margin: int) -> 
             seconds = fewer - margin
 
 
+def for_pictures(known: float, margin: int) -> int:
+    """Seconds to ask for: half as much again as pictures take by the estimate, and 5 to begin.
+
+    `margin` more than these 5 at least.
+    """
+    return 5 + max(margin, round(1.5 * known))
+
+
 def fits(seconds: float, other: str = "", beside: float | None = None) -> str:
     """Whether work of that many seconds is within what ZeroGPU lends a day, in words.
 

@@ -6,27 +6,24 @@ import json
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
-from personalization.data.concept import MAX_PHOTOS, Kind, class_prompt
+from personalization.data.concept import MAX_PHOTOS, Kind
 from personalization.data.photo_problems import problems as photo_problems
 from personalization.errors import RecipeError
 from personalization.recipe import Recipe
 from personalization.training import presets
 from personalization.training.presets import Exactness, Intent, Purpose, Where
-from personalization.training.start import fitted
 
-from .loaded import ON_ZERO, spec_of
-from .loaded import base as loaded
+from .loaded import spec_of
 from .photographs import photograph_notes
 from .recipe_form import room_for_full
 from .requests import Name, at_most, build_endpoint
-from .runs import prospect
+from .runs import foreseen
 from .session import workspaces
 from .uploads import Upload, take_uploads
 
 Photos = Annotated[list[Upload], at_most(MAX_PHOTOS)]
 RecipeObject = Annotated[dict[str, Any], at_most(64)]
 Way = Literal["", "lora", "loha", "lokr", "dora", "full"]
-GIB = 2**30
 
 
 def suggest_recipe(  # noqa: PLR0913 - its parameters are the interface
@@ -61,14 +58,9 @@ def suggest_recipe(  # noqa: PLR0913 - its parameters are the interface
         raise RecipeError("A word is learned in one way: leave method empty.", field="method")
     if method and method != recipe.method_name:
         recipe, why = presets.recipe_of(spec, method, intent), f"By {method}, as asked."
-    about = class_prompt(kind, class_noun.strip()) if class_noun.strip() else None
-    return {"recipe": asdict(recipe), "why": why, **takes(base, recipe, about)}
-
-
-def takes(base: str, recipe: Recipe, class_prompt: str | None) -> dict[str, float | None]:
-    """Seconds and bytes of a run. Raises `RecipeError` for what has no room here."""
-    told = prospect(base, fitted(loaded(base), recipe, shared=ON_ZERO), class_prompt)
-    return {"seconds": told.seconds, "memory": told.memory}
+    told = foreseen(base, recipe, kind, class_noun)
+    takes = {"seconds": told.seconds, "memory": told.memory}
+    return {"recipe": asdict(recipe), "why": why, **takes}
 
 
 def check_photos(photos: Photos, purpose: Purpose = "subject", base: Name = "") -> list[str]:
@@ -111,6 +103,6 @@ def asked_recipe(
 
 
 def build_recipe_endpoints() -> None:
-    """Questions, which take no place in a queue."""
+    """Questions that are computed for a moment, and wait for that in the queue."""
     for question in (suggest_recipe, check_photos):
         build_endpoint(question)

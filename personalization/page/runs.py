@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from personalization.adapters.adapter import read
 from personalization.bases import best_device
+from personalization.data.concept import Kind, class_prompt
 from personalization.errors import HubError, PersonalizationError, RunError
 from personalization.events import Finished, SliceEnded, Stage
 from personalization.recipe import Recipe
@@ -18,9 +19,17 @@ from personalization.stacking.stack import Stack
 from personalization.training.run import Run
 from personalization.workspaces.workspace import Workspace
 
-from .gpu import MARGIN, PART, REPORT, SLICE, gpu_finish, gpu_measure, gpu_train
+from .gpu import (
+    MARGIN,
+    PART,
+    REPORT,
+    SLICE,
+    gpu_finish,
+    gpu_measure,
+    gpu_train,
+)
 from .html import trigger
-from .lending import granted
+from .lending import for_pictures, granted
 from .loaded import ON_ZERO, base, spec_of
 from .long_work import LONG
 from .run_queue import Job, RunQueue, What
@@ -29,13 +38,13 @@ from .shares import never, shared
 from .spectrum_work import SpectrumView, spectrum_slice
 from .stacks import draw_with, stack_of
 
-_FRAMES = ("a photo of {}", "a photo of {} in the snow", "{} on the moon", "a sketch of {}")
-
 if TYPE_CHECKING:
     from personalization.evaluation.report import Report
     from personalization.events import Event
     from personalization.training.estimate import Outlook
     from personalization.training.presets import Purpose
+
+_FRAMES = ("a photo of {}", "a photo of {} in the snow", "{} on the moon", "a sketch of {}")
 
 
 def pieces_of(name: str, text: str) -> list[str]:
@@ -128,6 +137,17 @@ def prospect(name: str, recipe: Recipe, class_prompt: str | None) -> Outlook:
     return outlook(base(name), recipe, pictures)
 
 
+def foreseen(name: str, recipe: Recipe, kind: Kind, noun: str) -> Outlook:
+    """What a run would take here by that recipe, made to fit; `noun` may not be named yet.
+
+    Raises `RecipeError` for what has no room here.
+    """
+    from personalization.training.start import fitted
+
+    about = class_prompt(kind, noun.strip()) if noun.strip() else None
+    return prospect(name, fitted(base(name), recipe, shared=ON_ZERO), about)
+
+
 def beside_it(name: str, purpose: Purpose) -> float | None:
     """Seconds of a run by the base's own recipe, with the pictures of two runs' ends.
 
@@ -142,7 +162,7 @@ def beside_it(name: str, purpose: Purpose) -> float | None:
     if run is None or picture is None:
         return None
     drawn = len(_FRAMES) * picture
-    return run + drawn + 5 + max(MARGIN, 1.5 * drawn)
+    return run + drawn + for_pictures(drawn, MARGIN)
 
 
 def report_seconds(run: Run) -> float:

@@ -13,10 +13,10 @@ from personalization.bases.catalog import BaseSpec
 from personalization.data.captions import captioned, naming
 from personalization.data.concept import (
     Concept,
+    Kind,
     check_class_noun,
     check_initializer,
     check_photos,
-    class_prompt,
 )
 from personalization.data.photo_problems import problems as photo_problems
 from personalization.data.photos import Photo
@@ -39,7 +39,7 @@ from .messages import collected
 from .photo_form import PhotoForm
 from .recipe_form import RecipeForm
 from .run_panel import RunPanel
-from .runs import beside_it, prospect, run_queue
+from .runs import beside_it, foreseen, run_queue
 from .session import Values, Visit, keep, page_workspace, remembered
 from .stacks import FEWEST_TOKENS
 from .word_form import WordForm, WordHints
@@ -161,7 +161,7 @@ class TrainingTab:
         gr.on(changes, self.read_word, {self.base, *self.fields}, read, **LATEST)
         asked = [self.word.class_noun, self.word.kind, *self.form.inputs]
         settings = {self.base, *asked}
-        # As typed: two that each renew the other's `change` would go round without an end.
+        # As typed: by their `change` a picked example had this and `advise` go round for ever.
         changes = [part.change for part in self.form.inputs]
         changes += [self.word.class_noun.input, self.word.kind.input]
         gr.on(changes, self.say_estimate, settings, self.estimate, **LATEST)
@@ -228,8 +228,7 @@ class TrainingTab:
         """What the run will take, and leave; or why it would not fit."""
         name = values[self.base]
         try:
-            recipe = fitted(loaded(name), self.form.recipe(name, values), shared=ON_ZERO)
-            told = prospect(name, recipe, self.class_prompt(values))
+            told = foreseen(name, self.form.recipe(name, values), *self.what(values))
         except PersonalizationError as error:
             return html.problems([str(error)])
         return html.outlook(told, device(), self.lent(name, told.seconds) if ON_ZERO else None)
@@ -242,23 +241,22 @@ class TrainingTab:
         beside = beside_it(name, other)
         return fits(seconds, f"a {other}", beside)
 
-    def class_prompt(self, values: Values) -> str | None:
-        """What pictures of the class are asked for by; None until it is named."""
-        noun = (values[self.word.class_noun] or "").strip()
-        return class_prompt(values[self.word.kind], noun) if noun else None
+    def what(self, values: Values) -> tuple[Kind, str]:
+        """Its kind and its noun, as far as they are entered."""
+        return values[self.word.kind], values[self.word.class_noun] or ""
 
     def take_smaller(self, size: int) -> dict:
         """Photos of fewer pixels in the recipe."""
         return {self.form.parts["resolution"]: size, **self.long.hide()}
 
-    def too_long(self, base: str, recipe: Recipe, class_prompt: str | None) -> dict | None:
+    def too_long(self, base: str, recipe: Recipe, kind: Kind, noun: str) -> dict | None:
         """What to ask before a run that takes long; None for one that does not."""
         from personalization.training.estimate import quicker
 
-        recipe = fitted(loaded(base), recipe, shared=ON_ZERO)  # as the estimate has it
-        seconds = prospect(base, recipe, class_prompt).seconds
+        seconds = foreseen(base, recipe, kind, noun).seconds
         if ON_ZERO or seconds is None or seconds <= LONG:
             return None
+        recipe = fitted(loaded(base), recipe, shared=ON_ZERO)  # as the estimate has it
         sooner, elsewhere = quicker(loaded(base), recipe, self.training.purpose)
         others = [f"{title} would take {html.duration(s)}." for title, s in elsewhere.items()]
         return self.long.ask(sentence("This", seconds, others), sooner)
@@ -295,7 +293,7 @@ class TrainingTab:
             about_settings.insert(0, f"Not started: see {see} above.")
         elif recipe:
             with collected(about_settings):
-                asked = None if told else self.too_long(name, recipe, self.class_prompt(values))
+                asked = None if told else self.too_long(name, recipe, *self.what(values))
                 started = asked or self.start(values, photos, recipe, go)
         warnings: list[str] = []
         with collected(about_settings):

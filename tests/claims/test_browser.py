@@ -40,6 +40,26 @@ def page(app, browser):
         yield page
 
 
+def test_what_is_picked_and_typed_leaves_the_page_at_rest(app, browser):
+    """Each change is answered once: answers that renew each other take a core of the browser."""
+    asked: list[str] = []
+    with visiting(browser, app.url) as page:
+        page.on("request", lambda request: asked.append(request.url))
+        open_tab(page, "Teach a subject")
+        pick_example(page, "subject", "crowned-dog")
+        before = page.locator("#subject-estimate").inner_text()
+        noun = page.locator("#subject-noun textarea, #subject-noun input").first
+        noun.press("Control+a")
+        noun.press_sequentially("owl")  # a class whose pictures must be drawn first
+        expect(page.locator("#subject-estimate")).not_to_have_text(before, timeout=LONG)
+        for _ in range(30):
+            asked.clear()
+            page.wait_for_timeout(1000)
+            if not asked:
+                break
+        assert not asked
+
+
 def test_a_word_is_taught_and_drawn(page):
     pick_example(page, "word", "crowned-dog")
     expect(page.locator("#word-token input, #word-token textarea").first).to_have_value("<king>")
