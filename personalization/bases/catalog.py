@@ -65,8 +65,8 @@ LCM = {
         "LCM",
     ),
 }
-TAESD = Checkpoint("madebyollin/taesd", None, "mit")
-TAESDXL = Checkpoint("madebyollin/taesdxl", None, "mit")
+TAESD = Checkpoint("madebyollin/taesd", "614f76814bbe30edbe2e627ace1c2234c81a2c0e", "mit")
+TAESDXL = Checkpoint("madebyollin/taesdxl", "b20258aaef75ef61e659c1e0f14f251cf0ad153e", "mit")
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ CATALOG |= {
         family="z-image",
         module="flow",
         source="Tongyi-MAI/Z-Image",
-        revision=None,  # none could be confirmed from here: its newest is taken
+        revision="04cc4abb7c5069926f75c9bfde9ef43d49423021",
         licence="apache-2.0",
         size=1024,
         sampling=Sampling(steps=50, guidance=5.0),  # README_z_image.md of diffusers
@@ -294,7 +294,7 @@ CATALOG |= {
         name="flux2-klein-4-steps",
         title="FLUX.2 klein 4B, distilled to four steps",
         source="black-forest-labs/FLUX.2-klein-4B",
-        revision=None,  # none could be confirmed from here: its newest is taken
+        revision="e7b7dc27f91deacad38e78976d1f2b499d76a294",
         sampling=Sampling(steps=4, guidance=1.0),
         taught_on="flux2-klein",
     )

@@ -117,15 +117,36 @@ _LLLYASVIEL: dict[MapKind, tuple[str, str]] = {  # ControlNet 1.1
     "lineart": ("control_v11p_sd15_lineart", "8a158f547e031c5b8fbca19ead09a74767ff4db0"),
     "pose": ("control_v11p_sd15_openpose", "9ae9f970358db89e211b87c915f9535c6686d5ba"),
 }
-_SDXL: dict[MapKind, tuple[str, str]] = {
-    "edges": ("controlnet-canny-sdxl-1.0", "eb115a19a10d14909256db740ed109532ab1483c"),
-    "depth": ("controlnet-depth-sdxl-1.0", "17bb97973f29801224cd66f192c5ffacf82648b4"),
-}
-_TENCENT: dict[MapKind, str] = {  # no commit of these is known here: the newest is taken
-    "edges": "canny",
-    "depth": "depth-midas",
-    "lineart": "lineart",
-    "pose": "openpose",
+_SDXL: dict[MapKind, StructureSpec] = {  # of TencentARC's others no commit is known here
+    "edges": StructureSpec(
+        Checkpoint(
+            "diffusers/controlnet-canny-sdxl-1.0",
+            "eb115a19a10d14909256db740ed109532ab1483c",
+            "openrail++",
+        )
+    ),
+    "depth": StructureSpec(
+        Checkpoint(
+            "diffusers/controlnet-depth-sdxl-1.0",
+            "17bb97973f29801224cd66f192c5ffacf82648b4",
+            "openrail++",
+        )
+    ),
+    "lineart": StructureSpec(
+        Checkpoint(
+            "TencentARC/t2i-adapter-lineart-sdxl-1.0",
+            "5f1f33b049b96fa599f0aa3d77b31dbef5095e97",
+            "apache-2.0",
+        ),
+        "t2i",
+    ),
+    "pose": StructureSpec(
+        Checkpoint(
+            "xinsir/controlnet-openpose-sdxl-1.0",
+            "23f966cd5cfdd3f7729c903e243d87152162d2b7",
+            "apache-2.0",
+        )
+    ),
 }
 STRUCTURES: dict[tuple[str, MapKind], tuple[StructureSpec, ...]] = {
     **{
@@ -140,18 +161,7 @@ STRUCTURES: dict[tuple[str, MapKind], tuple[StructureSpec, ...]] = {
         ("sd1", kind): (StructureSpec(Checkpoint(f"lllyasviel/{name}", revision, _OPENRAIL)),)
         for kind, (name, revision) in _LLLYASVIEL.items()
     },
-    **{
-        ("sdxl", kind): (
-            StructureSpec(
-                Checkpoint(f"TencentARC/t2i-adapter-{name}-sdxl-1.0", None, "apache-2.0"), "t2i"
-            ),
-            *(
-                StructureSpec(Checkpoint(f"diffusers/{own}", revision, "openrail++"))
-                for own, revision in ([_SDXL[kind]] if kind in _SDXL else [])
-            ),
-        )
-        for kind, name in _TENCENT.items()
-    },
+    **{("sdxl", kind): (spec,) for kind, spec in _SDXL.items()},
 }
 """By family and kind of map; the first is taken where none is named."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import threading
 from contextlib import nullcontext
 from dataclasses import replace
@@ -30,7 +31,9 @@ from personalization.adapters.adapter import Adapter
 from personalization.bases import CATALOG, loading, schedulers
 from personalization.bases.base import Base, Conditioning
 from personalization.bases.flow import FlowBase
+from personalization.bases.guides import DEPTH_MODEL, REFERENCES, STRUCTURES
 from personalization.bases.learned_embedding import extended_tokenizer
+from personalization.bases.ready import READY
 from personalization.errors import BaseError, RecipeError
 from personalization.events import Finished, SliceEnded
 from personalization.methods import installed
@@ -798,3 +801,25 @@ def test_a_checker_that_was_loaded_is_in_every_pipeline() -> None:
     for task in ("text", "image", "inpaint"):
         assert checked.pipeline(task).safety_checker is parts["safety_checker"]
         assert base("sd15").pipeline(task).safety_checker is None  # type: ignore[arg-type]
+
+
+def test_what_comes_from_the_hub_comes_at_one_revision() -> None:
+    named = [spec.decoder for spec in CATALOG.values() if spec.decoder]
+    named += [spec.fast.lora for spec in CATALOG.values() if spec.fast]
+    named += [who.weights for known in STRUCTURES.values() for who in known]
+    named += [
+        part
+        for known in REFERENCES.values()
+        for who in known
+        for part in (who.weights, who.encoder)
+    ]
+    named += [adapter.checkpoint for known in READY.values() for adapter in known]
+    at = {spec.source: spec.revision for spec in CATALOG.values()}
+    at |= {checkpoint.source: checkpoint.revision for checkpoint in [*named, DEPTH_MODEL]}
+    loose = [
+        source
+        for source, revision in at.items()
+        if not Path(source).is_absolute() and not re.fullmatch("[0-9a-f]{40}", revision or "")
+    ]
+    # Of this one only the first digits could be read; the README says so.
+    assert loose == ["artificialguybr/pixelartredmond-1-5v-pixel-art-loras-for-sd-1-5"]
