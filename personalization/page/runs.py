@@ -200,7 +200,7 @@ def work(job: Job) -> None:
 
 def _shown(job: Job) -> None:
     """The first pictures of what is learned, and its report after them."""
-    show_off(job.run)
+    show_off(job.run, job.stopped.is_set)
     job.run.clear_stop()
     if job.then_measure and (seconds := report_seconds(job.run)) <= LONG:  # else it is asked for
         run_queue().add(Job.of(job.workspace, job.run, "measure", seconds))
@@ -304,13 +304,21 @@ def showcase(run: Run) -> list[str]:
     return [frame.format(words) for frame in _FRAMES]
 
 
-def show_off(run: Run) -> list[Picture]:
-    """Draw a finished run's showcase, and keep it in the run's folder."""
-    from personalization.sampling.generate import quick
+def show_off(run: Run, stopped: Callable[[], bool] = never) -> list[Picture]:
+    """Draw a finished run's showcase, and keep it in the run's folder; `stopped` between batches.
 
-    usual = quick(base(run.base), size=run.recipe.resolution)
+    Where a picture takes minutes, a batch is one: who has left, or had enough, waits for no more.
+    """
+    from personalization.sampling.generate import per_batch, quick
+
+    loaded = base(run.base)
+    usual = quick(loaded, size=run.recipe.resolution)
     settings = [replace(usual, prompt=p, seed=run.recipe.seed) for p in showcase(run)]
-    pictures = draw_with(run.base, own_stack(run), settings)
-    for index, picture in enumerate(pictures):
-        picture.save(run.folder / "pictures" / f"{index}.png")
+    batch = len(settings) if ON_ZERO else per_batch(loaded)  # there the card is lent once for all
+    pictures: list[Picture] = []
+    while len(pictures) < len(settings) and not stopped():
+        of_it = settings[len(pictures) : len(pictures) + batch]
+        for picture in draw_with(run.base, own_stack(run), of_it):
+            picture.save(run.folder / "pictures" / f"{len(pictures)}.png")
+            pictures.append(picture)
     return pictures

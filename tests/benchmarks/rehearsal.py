@@ -1,7 +1,7 @@
 """A first visit at full size, with random weights: what the estimates say, and what is measured.
 
-    python -m tests.benchmarks.rehearsal --base sd15 [--reduced] [--size N] [--folder DIR]
-                                         [--json FILE]
+    python -m tests.benchmarks.rehearsal --base sd15 [--reduced] [--size N] [--drawn STEPS]
+                                         [--folder DIR] [--json FILE]
 
 A repository of the base's real architecture, with weights of noise and OpenAI's vocabulary, is
 written in diffusers' layout and served by a Hub on the loopback, with an LCM-LoRA and a small
@@ -47,6 +47,7 @@ from tests.support.hub_server import hub
 from tests.support.server import App, running
 
 STEPS = 2
+POLL = 0.05  # seconds
 PATIENCE = 1200.0  # seconds for the first pictures of a report
 CPU = torch.device("cpu")
 WITHIN = {"GiB": 0.25, "seconds": 0.40}  # how near an estimate is meant to be
@@ -128,17 +129,12 @@ def photos(folder: Path, size: int) -> list[Path]:
     return paths
 
 
-def last(job: Any) -> Any:
-    """What a streaming endpoint says last."""
-    *_, answer = job
-    return answer
-
-
 class Rehearsal:
     """The visit, by the app's endpoints."""
 
-    def __init__(self, app: App, spec: BaseSpec, folder: Path, found: Findings):
+    def __init__(self, app: App, spec: BaseSpec, folder: Path, found: Findings, drawn: int):
         self.app, self.spec, self.folder, self.found = app, spec, folder, found
+        self.drawn = drawn
         forever = {"timeout": None}  # a step may take minutes
         self.client = Client(
             app.url, verbose=False, download_files=folder / "down", httpx_kwargs=forever
@@ -148,7 +144,7 @@ class Rehearsal:
         self.session = self.workspace.id
 
     def teach(self, what: str, api: str, words: tuple[str, str], recipe: Recipe) -> str:
-        """Two steps of a recipe, with a preview at their end."""
+        """Two steps of a recipe; the pictures that the app draws then are not waited for."""
         told = outlook_on(self.spec, recipe, CPU)
         preset = self.workspace.presets.keep(what, recipe)
         with peak(self.app) as held:
@@ -161,23 +157,32 @@ class Rehearsal:
                 confirm=True,
                 api_name=api,
             )
-            status, file, _ = last(job)
-        run = self.workspace.run(status["run"])
+            name = next(status["run"] for status, *_ in job if "run" in status)
+            run = self.workspace.run(name)
+            while not job.done() and run.state.status != "finished":
+                time.sleep(POLL)
+        self.client.predict(self.session, name, api_name="/stop_run")
+        error = job.exception()  # that it was stopped, where it is finished
+        if error and run.state.status != "finished":
+            raise error
         rows = run.losses()
         each = [row.seconds for row in rows]
         self.found.add(f"{what}, a step", "seconds", told.step, min(each))
         self.found.add(f"{what}, memory", "GiB", (told.memory or 0) / memory.GIB, held[0])
-        shutil.copy(file, self.folder / f"{what}.safetensors")
-        return str(status["run"])
+        shutil.copy(run.adapter_path, self.folder / f"{what}.safetensors")
+        return name
+
+    def adapters(self) -> list[str]:
+        """The names of what is learned so far."""
+        said = self.client.predict(self.session, api_name="/list_adapters")
+        return [each["name"] for each in said]
 
     def draw(self, *, fast: bool) -> None:
         """One picture with the subject's adapter."""
         way = self.spec.fast
-        sampling = way.sampling if fast and way else replace(self.spec.sampling, steps=2)
+        sampling = way.sampling if fast and way else replace(self.spec.sampling, steps=self.drawn)
         told = pace.picture(self.spec, CPU, sampling)
-        names = [
-            each["name"] for each in self.client.predict(self.session, api_name="/list_adapters")
-        ]
+        names = self.adapters()
         started = time.perf_counter()
         self.client.predict(
             [{"name": names[0], "weight": 1.0}],
@@ -190,7 +195,8 @@ class Rehearsal:
             api_name="/draw_stack",
         )
         took = time.perf_counter() - started
-        how = "fast" if fast else "of two steps with guidance"
+        few = {1: "one step", 2: "two steps"}.get(self.drawn, f"{self.drawn} steps")
+        how = "fast" if fast else f"of {few} with guidance"
         self.found.add(f"a picture {how}", "seconds", told, took)
 
     def report(self, run: str, pictures: int = 2) -> None:
@@ -212,10 +218,7 @@ class Rehearsal:
 
     def export(self) -> list[Path]:
         """The subject's adapter as files for other programs."""
-        names = [
-            each["name"] for each in self.client.predict(self.session, api_name="/list_adapters")
-        ]
-        subject = next(name for name in names if "sks" in name)
+        subject = next(name for name in self.adapters() if "sks" in name)
         files = self.client.predict(subject, self.session, api_name="/export_adapter")
         return [Path(file if isinstance(file, str) else file["path"]) for file in files]
 
@@ -225,15 +228,16 @@ def load_back(spec: BaseSpec, repository: Path, files: list[Path], folder: Path)
     pipe: Any = diffusers.DiffusionPipeline.from_pretrained(repository, dtype=torch.bfloat16)
     words = load_file(folder / "word.safetensors")
     prompt = "a photo of sks dog"
-    for key, part in (("clip_l", "text_encoder"), ("clip_g", "text_encoder_2")):
-        if key in words:  # of two encoders, each has its own vectors
+    if hasattr(pipe, "load_textual_inversion"):  # those of flow transformers load no words
+        prompt += " and <thing>"
+        of_both = [key for key in ("clip_l", "clip_g") if key in words]
+        for key in of_both:  # of two encoders, each has its own vectors
+            part = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}[key]
             named = {"text_encoder": getattr(pipe, part)}
             named["tokenizer"] = getattr(pipe, part.replace("text_encoder", "tokenizer"))
             pipe.load_textual_inversion({"<thing>": words[key]}, token="<thing>", **named)
-    if "clip_l" not in words and hasattr(pipe, "load_textual_inversion"):
-        pipe.load_textual_inversion(folder / "word.safetensors", token="<thing>")
-    if hasattr(pipe, "load_textual_inversion"):  # those of flow transformers load no words
-        prompt += " and <thing>"
+        if not of_both:
+            pipe.load_textual_inversion(folder / "word.safetensors", token="<thing>")
     pipe.load_lora_weights(next(f for f in files if "diffusers" in f.name))
     side = 256 if spec.size > 256 else spec.size
     with torch.inference_mode():
@@ -241,9 +245,11 @@ def load_back(spec: BaseSpec, repository: Path, files: list[Path], folder: Path)
     print("loaded back into an untouched pipeline, and drawn with", flush=True)
 
 
-def visit(app: App, spec: BaseSpec, folder: Path, found: Findings, size: int) -> list[Path]:
+def visit(
+    app: App, spec: BaseSpec, folder: Path, found: Findings, size: int, drawn: int
+) -> list[Path]:
     """All that the visitor does; gives the exported files."""
-    guest = Rehearsal(app, spec, folder, found)
+    guest = Rehearsal(app, spec, folder, found, drawn)
     guest.client.predict(api_name="/list_bases")
     own = {n: r.changed(steps=STEPS, resolution=size) for n, r in spec.recipes.items()}
     run, files = "", []
@@ -263,7 +269,7 @@ def visit(app: App, spec: BaseSpec, folder: Path, found: Findings, size: int) ->
     return files
 
 
-def rehearse(spec: BaseSpec, folder: Path, found: Findings, size: int) -> None:
+def rehearse(spec: BaseSpec, folder: Path, found: Findings, size: int, drawn: int) -> None:
     """The visit, and what comes after it."""
     hub_folder = folder / ("hub-reduced" if spec.architecture.endswith("reduced") else "hub")
     served = served_by(spec, hub_folder)
@@ -279,7 +285,7 @@ def rehearse(spec: BaseSpec, folder: Path, found: Findings, size: int) -> None:
         started = time.perf_counter()
         with running(home, patience=1200, HF_ENDPOINT=server.url, **environment) as app:
             found.add("the page", "seconds", None, time.perf_counter() - started)
-            files = visit(app, spec, folder, found, size)
+            files = visit(app, spec, folder, found, size, drawn)
     with found.part("loading back"):
         load_back(spec, hub_folder / spec.source, files, folder)
 
@@ -289,6 +295,7 @@ def main() -> None:
     parser.add_argument("--base", default="sd15", choices=[*KINDS])
     parser.add_argument("--reduced", action="store_true", help="fewer layers, of the same widths")
     parser.add_argument("--size", type=int, default=0, help="pixels a side of the photos taught")
+    parser.add_argument("--drawn", type=int, default=2, help="steps of a picture with guidance")
     parser.add_argument("--folder", type=Path, help="keep the repository here, and take it again")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
@@ -299,7 +306,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        rehearse(reduced(spec) if arguments.reduced else spec, folder, found, arguments.size)
+        of = reduced(spec) if arguments.reduced else spec
+        rehearse(of, folder, found, arguments.size, arguments.drawn)
     if found.failed:
         raise SystemExit("\n".join(found.failed))
 

@@ -13,8 +13,11 @@ from personalization.page import run_endpoints, run_panel, runs
 from personalization.page.run_queue import Job, RunQueue
 from personalization.page.session import Visit, workspaces
 from personalization.page.stack_endpoints import draw_stack
+from personalization.page.stacks import stack_of
 from personalization.recipe import LowRank, Recipe
+from personalization.sampling import generate
 from personalization.sampling.picture_record import read_record
+from personalization.sampling.settings import Settings
 from personalization.training.run import Run, State
 from personalization.workspaces.belongings import belongings
 from personalization.workspaces.workspace import Workspace
@@ -117,6 +120,18 @@ def test_what_is_drawn_for_a_session_is_kept_there_with_its_record(workspace: Wo
     there = set(workspaces().root.rglob("*.png"))
     draw_stack([], "a dog", steps=1)
     assert set(workspaces().root.rglob("*.png")) == there, "for nobody nothing is kept"
+
+
+def test_where_a_picture_takes_minutes_a_stop_ends_the_showcase_after_the_one_at_hand(
+    monkeypatch, workspace: Workspace
+):
+    monkeypatch.setattr(runs, "own_stack", lambda run: stack_of(run.base, []))
+    monkeypatch.setattr(generate, "quick", lambda *_, **__: Settings(steps=1))
+    monkeypatch.setattr(generate, "per_batch", lambda base: 1)
+    run = run_in(workspace)
+    stopped = iter((False, False, True))
+    assert len(runs.show_off(run, lambda: next(stopped))) == 2
+    assert sorted(path.name for path in (run.folder / "pictures").iterdir()) == ["0.png", "1.png"]
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

@@ -412,12 +412,15 @@ def test_what_a_kernel_takes_is_added_up() -> None:
     assert known.seconds(each * 3) == pytest.approx(3 * known.seconds(each))
 
 
-def test_half_precision_on_a_cpu_is_for_those_that_have_the_instructions(tmp_path: Path) -> None:
+def test_half_precision_on_a_cpu_is_for_those_that_have_the_instructions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     for line, there in (
         ("flags\t\t: fpu avx512f avx512_bf16 sha_ni", True),
+        ("flags\t\t: fpu avx2 amx_tile amx_bf16", True),
         ("Features\t: fp asimd bf16", True),
-        ("flags\t\t: fpu avx2 f16c", False),
+        ("flags\t\t: fpu avx512f avx2 f16c amx_tile", False),
         ("processor\t: 0", False),
     ):
         cpuinfo.write_text(f"{line}\n")
@@ -425,7 +428,10 @@ def test_half_precision_on_a_cpu_is_for_those_that_have_the_instructions(tmp_pat
         assert loading.computes_half(cpuinfo) == there
     assert not loading.computes_half(tmp_path / "none")
     loading.computes_half.cache_clear()
-    assert loading.precision(CATALOG["pocket"], CPU) == torch.float32
+    for there, kept_in in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(loading, "computes_half", lambda there=there: there)
+        assert loading.precision(CATALOG["sd15"], CPU) == kept_in
+        assert loading.precision(CATALOG["pocket"], CPU) == torch.float32, "small anyway"
 
 
 @pytest.mark.slow
