@@ -144,7 +144,7 @@ class Rehearsal:
         self.session = self.workspace.id
 
     def teach(self, what: str, api: str, words: tuple[str, str], recipe: Recipe) -> str:
-        """Two steps of a recipe; the pictures that the app draws then are not waited for."""
+        """Two steps of a recipe, without the pictures that the app draws then."""
         told = outlook_on(self.spec, recipe, CPU)
         preset = self.workspace.presets.keep(what, recipe)
         with peak(self.app) as held:
@@ -159,10 +159,12 @@ class Rehearsal:
             )
             name = next(status["run"] for status, *_ in job if "run" in status)
             run = self.workspace.run(name)
-            while not job.done() and run.state.status != "finished":
+            # Stopped in its last step, which it makes to its end, it draws nothing afterwards.
+            while not job.done() and len(run.losses()) < STEPS - 1:
                 time.sleep(POLL)
-        self.client.predict(self.session, name, api_name="/stop_run")
-        error = job.exception()  # that it was stopped, where it is finished
+            time.sleep(run.losses()[-1].seconds / 5 if run.losses() else 0)
+            self.client.predict(self.session, name, api_name="/stop_run")
+            error = job.exception()  # that it was stopped, where it is finished
         if error and run.state.status != "finished":
             raise error
         rows = run.losses()
