@@ -7,37 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from tests.benchmarks.hostile import Sender
-from tests.support.browser import (
-    FRAME,
-    LONG,
-    open_tab,
-    pick_example,
-    set_steps,
-    visiting,
-)
-from tests.support.hub_server import Repository, hub
-from tests.support.openid import provider
-from tests.support.server import ROOT, running
+from tests.support.browser import IDLE, LONG, open_tab, pick_example, set_steps, visiting
+from tests.support.server import ROOT
 
 pytestmark = pytest.mark.browser
 
 WRITTEN = "() => Object.values(localStorage).join()"
-expect.set_options(timeout=30_000)  # and for an answer
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("browser"), PERSONALIZATION_REPORT="1") as app:
-        yield app
-
-
-@pytest.fixture
-def page(app, browser):
-    with visiting(browser, app.url) as page:
-        yield page
 
 
 def test_what_is_picked_and_typed_leaves_the_page_at_rest(app, browser):
@@ -200,41 +178,14 @@ def test_a_broken_photo_is_named(page, tmp_path):
     expect(page.locator("#word-crops img")).to_have_count(3)
 
 
-def test_a_private_adapter_opens_to_who_signs_in(browser, tmp_path):
-    adapter = (ROOT / "assets" / "adapters" / "crowned-dog.safetensors").read_bytes()
-    private = {"someone/secret": Repository({"secret.safetensors": adapter}, private=True)}
-    with hub(private) as server, provider(server.token) as space:
-        reached = {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0"}
-        signing = (space["OPENID_PROVIDER_URL"], *FRAME)
-        with (
-            running(tmp_path, **space, **reached) as app,
-            visiting(browser, app.url, *signing) as page,
-        ):
-            look_at_hub(page, "someone/secret")
-            expect(page.locator("#hub-notes")).to_contain_text("sign in", timeout=LONG)
-            with page.expect_navigation():
-                page.locator("#sign-in").click()
-            expect(page.locator("body.arrived")).to_be_visible(timeout=LONG)
-            look_at_hub(page, "someone/secret")
-            expect(page.locator("#sign-in")).to_contain_text("visitor")
-            page.locator("#hub-add").click()
-            expect(page.locator("#slot-2")).to_contain_text("sks dog", timeout=LONG)
-
-
-def look_at_hub(page: Page, repository: str) -> None:
-    open_tab(page, "Stack adapters")
-    page.get_by_text("Add from the Hugging Face Hub").click()
-    page.locator("#hub-name input, #hub-name textarea").first.fill(repository)
-    page.locator("#hub-look").click()
-
-
-@pytest.mark.parametrize("width", [390, 1280])
-def test_the_page_does_not_scroll_sideways(page, width):
-    page.set_viewport_size({"width": width, "height": 844})
+def test_the_page_does_not_scroll_sideways(page):
     for tab in ("Teach a word", "Teach a subject", "Stack adapters"):
         open_tab(page, tab)
-        wide = page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= width
+        for width in (390, 1280):
+            page.set_viewport_size({"width": width, "height": 844})
+            page.evaluate(IDLE)
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= width, tab
 
 
 def test_nothing_that_was_sent_stands_in_the_log_and_no_other_site_does_anything(app):

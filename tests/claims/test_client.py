@@ -5,31 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from gradio_client import Client, handle_file
+from gradio_client import handle_file
 from gradio_client.exceptions import AppError
 
 from personalization.adapters.adapter import read
 from personalization.files import read_header
 from personalization.sampling.picture_record import read_record
 from personalization.workspaces.workspace import Workspaces
-from tests.support.server import ROOT, running
+from tests.support.server import ROOT
 
 pytestmark = pytest.mark.slow
 
 EXAMPLES = ROOT / "assets" / "examples"
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("app")) as app:
-        yield app
-
-
-@pytest.fixture(scope="module")
-def client(app):
-    client = Client(app.url, verbose=False)
-    yield client
-    client.close()
 
 
 @pytest.fixture(scope="module")

@@ -6,42 +6,15 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import FrameLocator, Page, expect
 
-from personalization.bases.ready import READY
-from tests.support import random_adapters, real_base
+from tests.support import real_base
 from tests.support.browser import FRAME, LONG, open_tab, visiting
-from tests.support.hub_server import Repository, hub
-from tests.support.server import ROOT, running
+from tests.support.server import ROOT
 
 pytestmark = pytest.mark.browser
-DOGS = (ROOT / "assets" / "adapters" / "crowned-dog.safetensors").read_bytes()
-
-
-def with_ready_adapter(folder: Path) -> dict[str, Repository]:
-    """A real base, and the first of the adapters that are ready for it; the second is gone."""
-    pixels, _ = READY["sd1"]
-    made = random_adapters.make(rank=4).described(family="sd1", placeholder_token="PIXARFK")
-    made.save(folder / pixels.file)
-    content = {pixels.file: (folder / pixels.file).read_bytes()}
-    return {
-        real_base.NAME: real_base.repository(folder / "base"),
-        pixels.checkpoint.source: Repository(content, revisions=None),
-    }
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    served = with_ready_adapter(tmp_path_factory.mktemp("served"))
-    served["someone/dogs"] = Repository({"dog.safetensors": DOGS})
-    with (
-        hub(served) as server,
-        running(tmp_path_factory.mktemp("app"), HF_ENDPOINT=server.url, HF_HUB_OFFLINE="0") as app,
-    ):
-        yield app
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -68,13 +41,14 @@ def seen(page: Page | FrameLocator) -> list[str]:
 @pytest.mark.parametrize("width", [320, 760])
 def test_a_frame_opens_on_the_recorded_run_and_on_nothing_else(app, browser, width):
     window = {"viewport": {"width": width, "height": 700}}
+    before = set((app.home / "workspaces").glob("*/runs"))
     with visiting(browser, f"{app.url}/?embed=true", app.url, **window) as page:
         seen(page)
         expect(page.locator("#subject-recorded")).to_contain_text("Recorded on")
         for hidden in ("#head", ".tab-container", "#subject-photos", ".foot", "footer"):
             expect(page.locator(hidden).first).to_be_hidden()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        assert not list((app.home / "workspaces").glob("*/runs"))
+        assert set((app.home / "workspaces").glob("*/runs")) == before
 
 
 # Within one turn of the browser's loop: nothing can have been asked of the app.

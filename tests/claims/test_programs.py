@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import asyncio
 import base64
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from gradio_client import Client, handle_file
@@ -15,7 +18,7 @@ from jsonschema import Draft202012Validator
 from mcp import ClientSession
 from mcp.client.streamable_http import streamablehttp_client
 
-from tests.support.server import ROOT, running
+from tests.support.server import ONE_CORE, ROOT, running
 
 pytestmark = pytest.mark.slow
 
@@ -31,20 +34,14 @@ TOOLS = {
     "add_from_file", "extract_lora", "link_to_stack", "read_picture", "suggest_recipe",
     "check_photos",
 }  # fmt: skip
+T = TypeVar("T")
 DOG = {"name": "crowned-dog", "weight": 1.0}
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("app"), PERSONALIZATION_REPORT="1") as app:
-        yield app
-
-
-@pytest.fixture(scope="module")
-def client(app):
-    client = Client(app.url, verbose=False)
-    yield client
-    client.close()
+def done(work: Coroutine[Any, Any, T]) -> T:
+    """What it gives, on a thread of its own: Playwright's loop may have this one."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 @asynccontextmanager
@@ -66,7 +63,7 @@ def test_every_tool_says_in_whole_sentences_what_it_takes(app):
         async with assistant(app) as session:
             return (await session.list_tools()).tools
 
-    tools = asyncio.run(listed())
+    tools = done(listed())
     assert {tool.name for tool in tools} == TOOLS
     for tool in tools:
         Draft202012Validator.check_schema(tool.inputSchema)
@@ -107,7 +104,7 @@ def test_an_assistant_draws_sweeps_teaches_and_reads_the_report(app):
             names = ast.literal_eval(status)
             return await call("report", session=names["session"], run=names["run"])
 
-    status, _, page = asyncio.run(work())
+    status, _, page = done(work())
     assert "'finished'" in status
     assert page.endswith("report.html")
     assert told
@@ -188,7 +185,8 @@ def test_other_endpoints_refuse_in_sentences_too(client):
 
 def test_without_a_home_the_app_starts_and_says_what_to_set(tmp_path):
     (tmp_path / "file").write_text("")
-    with running(tmp_path / "app", PERSONALIZATION_HOME=str(tmp_path / "file")) as app:
+    homeless = {"PERSONALIZATION_HOME": str(tmp_path / "file"), **ONE_CORE}
+    with running(tmp_path / "app", **homeless) as app:
         client = Client(app.url, verbose=False)
         with pytest.raises(AppError, match="set PERSONALIZATION_HOME"):
             client.predict("", api_name="/list_adapters")

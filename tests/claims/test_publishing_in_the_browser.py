@@ -26,23 +26,36 @@ from tests.support.publishing import (
     open_publishing,
     publish,
     sign_in,
-    space,
     with_a_measured_run,
 )
 
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture(scope="module")
-def here(tmp_path_factory):
-    with space(tmp_path_factory.mktemp("space"), PERSONALIZATION_REPORT="1") as here:
-        yield here
-
-
 def found(token: str, folder: Path) -> list[Path]:
     """The files below the folder that hold the token."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return [path for path in files if token.encode() in path.read_bytes()]
+
+
+def look_at_hub(page: Page, repository: str) -> None:
+    open_tab(page, "Stack adapters")
+    page.get_by_text("Add from the Hugging Face Hub").click()
+    page.locator("#hub-name input, #hub-name textarea").first.fill(repository)
+    page.locator("#hub-look").click()
+
+
+def test_a_private_adapter_opens_to_who_signs_in(here, browser):
+    with here.page(browser) as page:
+        look_at_hub(page, "someone/secret")
+        expect(page.locator("#hub-notes")).to_contain_text("sign in", timeout=LONG)
+        with page.expect_navigation():
+            page.locator("#sign-in").click()
+        expect(page.locator("body.arrived")).to_be_visible(timeout=LONG)
+        look_at_hub(page, "someone/secret")
+        expect(page.locator("#sign-in")).to_contain_text("visitor")
+        page.locator("#hub-add").click()
+        expect(page.locator("#slot-2")).to_contain_text("sks dog", timeout=LONG)
 
 
 def refused(page: Page, server: Hub) -> None:

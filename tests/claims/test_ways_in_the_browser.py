@@ -11,29 +11,10 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from personalization.sampling.picture_record import read_record
-from tests.support.browser import (
-    LONG,
-    newest_workspace,
-    open_tab,
-    pick_example,
-    visiting,
-)
-from tests.support.server import running
+from tests.support.browser import LONG, newest_workspace, open_tab, pick_example
 from tests.support.spectrum import lay_out
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    with running(tmp_path_factory.mktemp("ways"), PERSONALIZATION_REPORT="1") as app:
-        yield app
-
-
-@pytest.fixture
-def page(app, browser):
-    with visiting(browser, app.url) as page:
-        yield page
 
 
 def test_one_photo_is_tried_before_a_training_begins_from_it(page):

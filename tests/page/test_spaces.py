@@ -16,7 +16,7 @@ from personalization.adapters.adapter import read
 from tests.support import real_base
 from tests.support.hub_server import hub
 from tests.support.scheduler import Scheduler, scheduler, token
-from tests.support.server import ROOT, App, running
+from tests.support.server import ONE_CORE, ROOT, App, running
 
 pytestmark = pytest.mark.slow
 FORBIDDEN = ("CARD TOUCHED", "BACKWARD", "Fatal Python error", "Low-level CUDA init", "offloaded")
@@ -33,6 +33,7 @@ def space(tmp_path_factory):
         "PERSONALIZATION_BASE": "pocket",
         "PERSONALIZATION_REPORT": "1",
         "HF_HUB_OFFLINE": "0",
+        **ONE_CORE,
     }
     served = {real_base.NAME: real_base.repository(home / "base")}
     with (

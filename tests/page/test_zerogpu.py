@@ -17,7 +17,7 @@ from personalization.page.lending import Refusal, fits, granted
 from personalization.workspaces.workspace import Workspaces
 from tests.support.browser import LONG, chromium, open_tab, visiting
 from tests.support.scheduler import token
-from tests.support.server import ROOT, App, running
+from tests.support.server import ONE_CORE, ROOT, App, running
 
 DOGS = sorted((ROOT / "assets" / "examples" / "crowned-dog").glob("*.png"))[:3]
 STANDIN = str(ROOT / "tests" / "support" / "zerogpu")
@@ -27,7 +27,8 @@ STANDIN = str(ROOT / "tests" / "support" / "zerogpu")
 def app(tmp_path_factory):
     root = tmp_path_factory.mktemp("zero")
     choices = {"PERSONALIZATION_SLICE": "16", "PERSONALIZATION_REPORT": "4", "ZERO_ALLOWANCE": "30"}
-    with running(root, PYTHONPATH=STANDIN, ZERO_LOG=str(root / "log"), **choices) as app:
+    where = {"PYTHONPATH": STANDIN, "ZERO_LOG": str(root / "log")}
+    with running(root, **where, **choices, **ONE_CORE) as app:
         yield app
 
 

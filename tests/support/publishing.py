@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +46,12 @@ class Space:
 
 
 @contextmanager
-def space(home: Path, **environment: str) -> Iterator[Space]:
-    """Until its end."""
-    with jobs_hub({"visitor/taken": Repository(THEIRS)}) as server, provider(TOKEN) as signing:
+def space(
+    home: Path, served: Mapping[str, Repository] | None = None, **environment: str
+) -> Iterator[Space]:
+    """Until its end. `served`: what else is on the Hub."""
+    there = {"visitor/taken": Repository(THEIRS), **(served or {})}
+    with jobs_hub(there) as server, provider(TOKEN) as signing:
         server.token = TOKEN
         reached = {"HF_ENDPOINT": server.url, "HF_HUB_OFFLINE": "0", **environment}
         with running(home, **signing, **reached) as app:

@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+# A test's app shares the cores with a browser and with other tests. On one thread it computes as
+# much; on several each waits for the others at every step, and takes a core while it does.
+ONE_CORE = {"OMP_NUM_THREADS": "1"}
 
 
 def free_port() -> int:
