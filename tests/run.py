@@ -79,12 +79,12 @@ def main() -> None:
     if picked:
         call(*test)
         return
-    # A test of the first tier takes one core; those that start the app share both with it, and in
-    # two processes they are no sooner done and wait for each other.
+    # A test takes one core, and so does the app that it starts. The tiers come one after the other:
+    # what is broken in the first is known before the second starts an app.
     shared = ["-n", "2", "--dist", "loadfile"] if (os.cpu_count() or 1) > 1 else []
     tiers = [[*shared, "-m", "not slow and not browser"]]
     if not quick:
-        tiers.append(["-m", "slow or browser"])
+        tiers.append([*shared, "-m", "slow or browser"])
     found = False
     for tier in tiers:
         code = run(*test, *tier)

@@ -21,8 +21,7 @@ WRITTEN = "() => Object.values(localStorage).join()"
 def test_what_is_picked_and_typed_leaves_the_page_at_rest(app, browser):
     """Each change is answered once: answers that renew each other take a core of the browser."""
     asked: list[str] = []
-    with visiting(browser, app.url) as page:
-        page.on("request", lambda request: asked.append(request.url))
+    with visiting(browser, app.url, asked=asked) as page:
         open_tab(page, "Teach a subject")
         pick_example(page, "subject", "crowned-dog")
         before = page.locator("#subject-estimate").inner_text()
@@ -134,15 +133,13 @@ def is_live(page):
 
 
 def test_a_run_goes_on_when_the_page_closes_and_is_found_live(browser, app):
-    joins = []
-    with visiting(browser, app.url) as page:
-        page.on("request", lambda r: joins.append(r.url) if "/queue/join" in r.url else None)
-        page.reload()
-        expect(page.locator("body.arrived")).to_be_visible(timeout=LONG)
+    asked: list[str] = []
+    with visiting(browser, app.url, asked=asked) as page:
         open_tab(page, "Teach a subject")
         open_tab(page, "Stack adapters")
         open_tab(page, "Teach a word")
-        assert joins == []  # who only looks takes no place where what computes waits
+        # Who only looks takes no place where what computes waits.
+        assert [url for url in asked if "/queue/join" in url] == []
         pick_example(page, "word", "crowned-dog")
         set_steps(page, "word", 1500)
         page.locator("#teach-word-button").click()

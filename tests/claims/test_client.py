@@ -26,9 +26,13 @@ def photos():
 
 
 @pytest.fixture(scope="module")
-def taught_word(client, photos):
+def taught_word(client, photos, tmp_path_factory):
+    """Of the photos, and of one beside them that is broken."""
+    broken = tmp_path_factory.mktemp("photos") / "broken.png"
+    broken.write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+    given = [*photos, handle_file(str(broken))]
     status, adapter, pictures = client.predict(
-        photos, "<my-thing>", "dog", "creature", 6, 0, "", api_name="/train_word"
+        given, "<my-thing>", "dog", "creature", 6, 0, "", api_name="/train_word"
     )
     return status, Path(adapter), pictures
 
@@ -136,9 +140,9 @@ def test_a_reference_and_a_map_guide_what_a_program_draws(client, photos, taught
         drawn({"pictures": (photos * 2)[:5]}, None)
     with pytest.raises(AppError, match="one of edges, depth, lineart, pose"):
         drawn(None, {"picture": photos[0], "kind": "smell"})
-    across = {"what": "guidance", "values": [2, 4]}
+    across, down = {"what": "guidance", "values": [2, 4]}, {"what": "steps", "values": [2]}
     _, rows = client.predict(
-        [], "a dog", across, None, 0, session, "", reference, None, api_name="/sweep_stack"
+        [], "a dog", across, down, 0, session, "", reference, None, api_name="/sweep_stack"
     )
     assert [record["reference"]["weight"] for record in rows[0]] == [0.7, 0.7]
 
@@ -186,13 +190,8 @@ def test_bad_input_gets_a_sentence_before_any_training(client, photos, name):
         )  # fmt: skip
 
 
-def test_one_broken_photo_among_several_is_named_and_the_others_are_used(client, photos, tmp_path):
-    broken = tmp_path / "broken.png"
-    broken.write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
-    status, _, _ = client.predict(
-        [*photos[:3], handle_file(str(broken))], "<w>", "dog", "object", 2, 0, "",
-        api_name="/train_word",
-    )  # fmt: skip
+def test_one_broken_photo_among_several_is_named_and_the_others_are_used(taught_word):
+    status, _, _ = taught_word
     assert status["state"] == "finished"
     assert any("broken.png" in note for note in status["notes"])
 
@@ -263,10 +262,10 @@ def test_a_run_that_waits_is_stopped_continued_and_taken_as_it_is(client, photos
 
 def test_a_run_that_is_held_begins_when_it_is_continued(client, photos, taught_word):
     session = taught_word[0]["session"]
-    asked = (photos, "<held>", "dog", "creature", 6)
+    asked = (photos, "<held>", "dog", "creature", 2)
     held, adapter, _ = client.predict(*asked, session=session, hold=True, api_name="/train_word")
     assert (held["state"], adapter) == ("held", None)
     done, adapter, pictures = client.predict(session, held["run"], api_name="/continue_run")
     assert (done["state"], done["run"]) == ("finished", held["run"])
-    assert read(Path(adapter)).description.recipe["steps done"] == 6
+    assert read(Path(adapter)).description.recipe["steps done"] == 2
     assert len(pictures) >= 3

@@ -90,7 +90,7 @@ def test_an_assistant_draws_sweeps_teaches_and_reads_the_report(app):
 
             drawn = await call("draw_stack", adapters=[DOG], prompt="sks dog", steps=2)
             assert ".png" in drawn[0]
-            across = {"what": "weight", "values": [0.5, 1]}
+            across = {"what": "steps", "values": [1, 2]}
             swept = await call("sweep_stack", adapters=[DOG], prompt="sks dog", across=across)
             assert swept[0] == "a picture"
             status, file, _ = await call(

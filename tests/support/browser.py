@@ -44,10 +44,13 @@ def chromium() -> Iterator[Browser]:
 
 
 @contextmanager
-def visiting(browser: Browser, url: str, *also: str, **context: Any) -> Iterator[Page]:
+def visiting(
+    browser: Browser, url: str, *also: str, asked: list[str] | None = None, **context: Any
+) -> Iterator[Page]:
     """A new visitor, who must not be sent anywhere but to the app, nor meet a script's error.
 
-    `also`: addresses that may be asked beside the app's. `context`: of Playwright's `new_context`.
+    `also`: addresses that may be asked beside the app's. `asked` takes each address that the page
+    asks for. `context`: of Playwright's `new_context`.
     """
     visitor = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | context)
     page = visitor.new_page()
@@ -56,6 +59,8 @@ def visiting(browser: Browser, url: str, *also: str, **context: Any) -> Iterator
     errors: list[str] = []
     here = (url, "data:", "blob:", *also)
     page.on("request", lambda r: None if r.url.startswith(here) else elsewhere.append(r.url))
+    if asked is not None:
+        page.on("request", lambda r: asked.append(r.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(url)
     expect(page.locator("body.arrived")).to_be_visible(timeout=LONG)
