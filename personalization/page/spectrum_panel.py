@@ -148,11 +148,16 @@ class SpectrumPanel:
             run = workspace.run(current)
         except PersonalizationError:  # it was deleted meanwhile
             return {self.tick: gr.Timer(active=False)}
-        if job := run_queue().find(workspace.id, current, "spectrum"):
+        job = run_queue().find(workspace.id, current, "spectrum")
+        if job and not job.stopped.is_set():
             return {self.status: said_of(job)}
         why = run_queue().error(run)
-        ended = html.problems([why] if why else [])
-        return {self.status: ended, **self._state(workspace, run, at_work=False)}
+        # Also for a tick that was on its way when it was stopped: its answer comes after that one.
+        ended = STOPPED if run.stop_requested else ""
+        return {
+            self.status: html.problems([why]) if why else ended,
+            **self._state(workspace, run, at_work=False),
+        }
 
     def advance(self, visitor: str, current: str, turn: dict[str, Any] | None) -> Iterator[dict]:
         """On ZeroGPU: one request's share of it."""

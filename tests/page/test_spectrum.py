@@ -113,6 +113,14 @@ def test_a_run_that_was_deleted_meanwhile_ends_the_looking(panel, workspace) -> 
     assert not told[panel.tick].active
 
 
+def test_a_look_that_was_on_its_way_takes_back_nothing_that_a_stop_said(panel, workspace) -> None:
+    said = panel.leave(workspace.id, NAME)
+    told = panel.look(workspace.id, NAME)
+    assert "the same button goes on" in told[panel.status]
+    assert told[panel.status] == said[panel.status]
+    assert not told[panel.tick].active
+
+
 def test_on_zerogpu_a_request_for_another_run_or_a_stopped_one_ends(panel, workspace) -> None:
     asked = {"run": NAME, "ways": ["lora"]}
     (gone_on,) = panel.advance(workspace.id, "another", asked)
