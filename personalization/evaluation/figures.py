@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-FOLLOWS = 0.9  # of the base's own prompt fidelity: less is a prompt that is lost
+FOLLOWS = 0.9  # of the prompt fidelity that can be had: less is a prompt that is lost
 # Subject fidelity of the photos above that of the base's pictures, below which there is nothing to
 # measure in: people notice a gap of 0.1 (DINO; Ruiz et al. 2022).
 ROOM = 0.15
@@ -35,11 +35,6 @@ class Level:
     prompt_fidelity: Estimate
     subject_share: Estimate
     prompt_share: Estimate
-
-    @property
-    def product(self) -> float:
-        """Of both shares, each at most its reference: what the strengths are ranked by."""
-        return min(1.0, self.subject_share.mean) * min(1.0, self.prompt_share.mean)
 
 
 @dataclass(frozen=True)
@@ -92,6 +87,16 @@ class Figures:
     encoders: tuple[str, str]  # of the subject, of the prompt
     pictures: int
     untrained: Level | None = None  # a photo as the base's reference, without training
+    attainable: float = 1.0  # of the base's prompt fidelity, by the photos: `metrics.attainable`
+
+    def product(self, level: Level) -> float:
+        """Of both shares, each at most what can be had: what the strengths are ranked by."""
+        return min(1.0, level.subject_share.mean) * min(self.attainable, level.prompt_share.mean)
+
+    @property
+    def follows(self) -> float:
+        """The share of the base's prompt fidelity below which the prompt is lost."""
+        return FOLLOWS * self.attainable
 
     @property
     def one_thing(self) -> bool:
@@ -116,7 +121,7 @@ class Figures:
         lost = [
             level.strength
             for level in self.levels
-            if level.strength > self.balance.strength and level.prompt_share.high < FOLLOWS
+            if level.strength > self.balance.strength and level.prompt_share.high < self.follows
         ]
         if not lost:
             return None

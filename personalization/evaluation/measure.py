@@ -127,8 +127,8 @@ def _measured(
     scorer: Scorer,
     plan: Plan,
 ) -> Generator[Stage, None, Report]:
-    strengths = (1.0,) if trained.is_word else plan.strengths
-    sweep = yield from _sweep(renderer, scorer, strengths, plan.seeds)
+    attainable = yield from _attainable(trained, photos, renderer, scorer, plan)
+    sweep = yield from _sweep(trained, renderer, scorer, plan, attainable)
     drift = yield from _drift(trained, renderer, scorer, plan, sweep.balance)
     untrained = (yield from _untrained(renderer, scorer)) if plan.untrained else None
     chosen = sweep.chosen
@@ -146,6 +146,7 @@ def _measured(
         encoders=(scorer.encoder_pair.subject.name, scorer.encoder_pair.prompt.name),
         pictures=renderer.done,
         untrained=scorer.level(0.0, untrained, sweep.base) if untrained else None,
+        attainable=attainable,
     )
     return Report(
         concept=trained.concept,
@@ -163,17 +164,43 @@ def _measured(
     )
 
 
+def _attainable(
+    trained: TrainedAdapter,
+    photos: Sequence[Image.Image],
+    renderer: Renderer,
+    scorer: Scorer,
+    plan: Plan,
+) -> Generator[Stage, None, float]:
+    """What prompt fidelity the photos leave to be had; a style has no class to measure it by."""
+    prompts, seeds = _of_class(trained, plan)
+    if not prompts:
+        return 1.0
+    drawn = yield from renderer.draw("the base", 0.0, prompts, seeds)
+    encoder = scorer.encoder_pair.prompt
+    (text,) = encoder.texts(prompts[:1])
+    return metrics.attainable(encoder.images(photos), encoder.images(drawn), text)
+
+
+def _of_class(trained: TrainedAdapter, plan: Plan) -> tuple[list[str], list[int]]:
+    """Prompts and seeds of the class's pictures; of a style there are none."""
+    about = trained.description
+    if about.kind == "style":
+        return [], []
+    prompt = f"a photo of {with_article(about.class_noun or 'thing')}"
+    return [prompt] * plan.class_pictures, [SEED + 7000 + i for i in range(plan.class_pictures)]
+
+
 def _sweep(
-    renderer: Renderer, scorer: Scorer, strengths: Sequence[float], rounds: int
+    trained: TrainedAdapter, renderer: Renderer, scorer: Scorer, plan: Plan, attainable: float
 ) -> Generator[Stage, None, Sweep]:
-    """Draw the prompts by the base and at each strength; at the best, with all seeds."""
+    """Draw the prompts by the base and at each strength; at the one chosen, with all seeds."""
     by_word = [prompt.of_subject for prompt in scorer.prompts]
     by_class = [prompt.of_class for prompt in scorer.prompts]
-    n = len(scorer.prompts)
+    n, rounds = len(scorer.prompts), plan.seeds
     seeds = seeds_of(n, rounds)
     base = scorer.scores((yield from renderer.draw("the base", 0.0, by_class * rounds, seeds)))
     by_strength = {}
-    for strength in strengths:
+    for strength in (1.0,) if trained.is_word else plan.strengths:
         name = f"strength {strength:g}"
         pictures = yield from renderer.draw(name, strength, by_word, seeds[:n])
         by_strength[strength] = scorer.scores(pictures)
@@ -181,9 +208,33 @@ def _sweep(
     best = metrics.balance(
         torch.tensor([level.subject_share.mean for level in levels]),
         torch.tensor([level.prompt_share.mean for level in levels]),
+        attainable,
     )
-    pictures = yield from renderer.draw("more seeds", strengths[best], by_word * rounds, seeds)
-    return Sweep(base, by_strength, levels, strengths[best], scorer.scores(pictures))
+    of_class = _of_class(trained, plan)
+    chosen = yield from _kept(renderer, scorer, of_class, [levels[i].strength for i in best])
+    pictures = yield from renderer.draw("more seeds", chosen, by_word * rounds, seeds)
+    return Sweep(base, by_strength, levels, chosen, scorer.scores(pictures))
+
+
+def _kept(
+    renderer: Renderer,
+    scorer: Scorer,
+    of_class: tuple[list[str], list[int]],
+    strengths: Sequence[float],
+) -> Generator[Stage, None, float]:
+    """The first strength at which the class does not drift; of none, the first of all."""
+    prompts, seeds = of_class
+    if len(strengths) == 1 or not prompts:
+        return strengths[0]
+    was = scorer.encoder_pair.subject.images(
+        (yield from renderer.draw("the base", 0.0, prompts, seeds))
+    )
+    for strength in strengths:
+        after = yield from renderer.draw("without the word", strength, prompts, seeds)
+        towards = scorer.towards(was, scorer.encoder_pair.subject.images(after))
+        if not verdict.drifts(interval(towards)):
+            return strength
+    return strengths[0]
 
 
 def _untrained(renderer: Renderer, scorer: Scorer) -> Generator[Stage, None, Scores]:
@@ -200,15 +251,10 @@ def _drift(
 
     A style has no class: there, the unrelated prompts are looked at for its traces.
     """
-    about = trained.description
-    others = unrelated(about, plan.unrelated)
-    class_prompts: list[str] = []
-    if about.kind != "style":
-        class_prompt = f"a photo of {with_article(about.class_noun or 'thing')}"
-        class_prompts = [class_prompt] * plan.class_pictures
+    others = unrelated(trained.description, plan.unrelated)
+    class_prompts, class_seeds = _of_class(trained, plan)
     prompts = others + class_prompts
-    seeds = [SEED + 5000 + i for i in range(len(others))]
-    seeds += [SEED + 7000 + i for i in range(len(class_prompts))]
+    seeds = [SEED + 5000 + i for i in range(len(others))] + class_seeds
     before = yield from renderer.draw("the base", 0.0, prompts, seeds)
     # A learned word changes no weights: whatever does not say it is drawn as before.
     after = before
@@ -218,11 +264,9 @@ def _drift(
     was, now = encoder.images(before), encoder.images(after)
     of_class = slice(len(others), None) if class_prompts else slice(len(others))
     preserved = metrics.preservation(was[of_class], scorer.photos)
-    towards = metrics.preservation(now[of_class], scorer.photos) - preserved
-    room = max(scorer.reference - float(preserved.mean()), 0.05)
     return Drift(
-        towards=interval(towards / room),
-        preservation=interval(preserved + towards),
+        towards=interval(scorer.towards(was[of_class], now[of_class])),
+        preservation=interval(metrics.preservation(now[of_class], scorer.photos)),
         base_preservation=interval(preserved),
         diversity=interval(metrics.diversity(now[of_class])),
         base_diversity=interval(metrics.diversity(was[of_class])),

@@ -18,6 +18,7 @@ from personalization.evaluation.figures import Estimate
 
 RESAMPLES = 2000
 
+NEARLY = 0.9  # of the best product: what may be given up for a class that stays as it was
 THUMB = 16  # pixels, a side
 NEAR_COPY = 0.965  # in the drawn world: same subject elsewhere 0.96 at most, redrawn 0.94 to 0.99
 
@@ -119,12 +120,27 @@ def copying(outputs: Tensor, photos: Tensor) -> tuple[Tensor, Tensor, float]:
     return nearest, similarity, max(NEAR_COPY, min(nearest_photos, 0.99))
 
 
-def balance(subject: Tensor, prompt: Tensor) -> int:
-    """Which strength has the best product of the two, (strengths,) each, relative to references.
+def attainable(photos: Tensor, pictures: Tensor, text: Tensor) -> float:
+    """How much of the base's prompt fidelity the subject itself leaves, at most 1.
 
-    More than a reference is not better than it: above the photos' own fidelity lies copying.
+    photos: (m, d) of the subject; pictures: (n, d) that the untouched base draws of its class;
+    text: (d,), which names the class. A subject is seldom what a base draws of its class: where its
+    own photos are less like the text, nothing that is true to them can be more.
     """
-    return int((subject.clamp(max=1) * prompt.clamp(max=1)).argmax())
+    drawn = float((pictures @ text).mean())
+    return min(1.0, max(0.0, float((photos @ text).mean())) / drawn) if drawn > 0 else 1.0
+
+
+def balance(subject: Tensor, prompt: Tensor, attainable: float = 1.0) -> list[int]:
+    """The strengths with the best product of the two, best first, down to `NEARLY` of the best.
+
+    subject, prompt: (strengths,) each, relative to references. More than a reference is not better
+    than it: above the photos' own fidelity lies copying, and above the prompt's `attainable` share
+    is what looks less like the subject.
+    """
+    products = subject.clamp(max=1) * prompt.clamp(max=attainable)
+    order = products.argsort(descending=True, stable=True).tolist()
+    return [i for i in order if products[i] >= NEARLY * products[order[0]]]
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> float:

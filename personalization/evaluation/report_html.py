@@ -263,8 +263,11 @@ def _records(report: Report) -> Pairs:
     rank = f", rank {concept.rank}" if ranked else ""
     records = [("method", f"{concept.method}{rank}, {concept.kind}")]
     if figures:
-        tried = ", ".join(f"{level.strength:g}: {level.product:.2f}" for level in figures.levels)
-        why = "subject times prompt, each at most its reference; the largest is chosen"
+        levels = figures.levels
+        tried = ", ".join(f"{each.strength:g}: {figures.product(each):.2f}" for each in levels)
+        why = "subject times prompt, the first at most 1, the second at most "
+        why += f"{figures.attainable:.2f}; the largest is chosen, or the next down to nine tenths "
+        why += "of it at which the class stays as it was"
         records.append(("strengths tried", f"{tried} ({why})"))
         records.append(("pictures judged", str(figures.pictures)))
     for key, value in report.evidence.items():

@@ -80,6 +80,12 @@ class Scorer:
             interval(prompt, over=base),
         )
 
+    def towards(self, was: Tensor, now: Tensor) -> Tensor:
+        """(n,): how far the class's features went from the base's own (0) to the subject (1)."""
+        preserved = metrics.preservation(was, self.photos)
+        room = max(self.reference - float(preserved.mean()), 0.05)
+        return (metrics.preservation(now, self.photos) - preserved) / room
+
     def fidelities(self, scores: Scores) -> dict[str, tuple[float, float]]:
         """Subject and prompt fidelity by prompt."""
         subject = self.by_prompt(scores.subject_fidelity).tolist()

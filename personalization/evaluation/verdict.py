@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from personalization.evaluation.figures import FOLLOWS, Figures
+from personalization.evaluation.figures import Estimate, Figures
 
 # Shares from which the verdict changes its words.
 KNOWS, ROUGHLY = 0.7, 0.35  # of the way from the untouched base to the real photos
@@ -46,6 +46,11 @@ def of(concept: TrainedConcept, figures: Figures, limits: Sequence[str]) -> str:
         besides = limits[0]
     sentences = (_knows(concept, figures), _follows(figures), besides)
     return " ".join(sentence for sentence in sentences if sentence)
+
+
+def drifts(towards: Estimate) -> bool:
+    """Whether the class surely goes towards the subject, and far."""
+    return towards.mean >= DRIFTS and towards.low > 0
 
 
 def unmeasured(limits: Sequence[str]) -> str:
@@ -135,7 +140,7 @@ def _unsure(name: str, figures: Figures) -> str:
 
 def _follows(figures: Figures) -> str:
     share = figures.balance.prompt_share
-    if share.high < FOLLOWS:
+    if share.high < figures.follows:
         return f"It follows the scene less well than the base does ({share.mean:.0%})."
     if figures.holds_until is not None:
         return f"Above {figures.holds_until:g} it ignores the scene."
@@ -146,7 +151,7 @@ def _besides(concept: TrainedConcept, figures: Figures) -> str:
     """What most needs saying of what went wrong, or right."""
     if figures.copying.copies:
         return _copies(figures)
-    if figures.drift.towards.mean >= DRIFTS and figures.drift.towards.low > 0:
+    if drifts(figures.drift.towards):
         more = "Give prior preservation more weight, or train for fewer steps."
         remedy = more if concept.prior else "Switch prior preservation on."
         return f"{_drifts(concept, figures)} {remedy}"

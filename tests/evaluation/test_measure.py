@@ -19,7 +19,7 @@ from personalization.evaluation.encoders import (
     DebiasedFeatures,
     EncoderPair,
 )
-from personalization.evaluation.figures import Estimate
+from personalization.evaluation.figures import FOLLOWS, Estimate
 from personalization.evaluation.measure import measuring
 from personalization.evaluation.plan import Budget, Plan
 from personalization.evaluation.prompts import eval_prompts
@@ -35,6 +35,7 @@ from tests.support.known import (
     CLASS,
     MUG,
     OTHER_SUBJECT,
+    OWN,
     PLAN,
     Model,
     mug_photos,
@@ -109,6 +110,46 @@ def test_the_strength_is_the_largest_that_still_follows_the_prompt(good):
     assert "Above 0.8 it ignores the scene." in good.verdict
     by_strength = {level.strength: level for level in f.levels}
     assert by_strength[1.5].prompt_share.high < by_strength[0.8].prompt_share.low
+
+
+def test_a_subject_that_is_little_like_its_class_is_recommended_stronger():
+    """What its own photos lack of the class no picture of it can have."""
+    strange = []
+    for i in range(4):
+        vector = np.zeros(AXES)
+        vector[CLASS], vector[OWN], vector[-1 - i] = 0.1, 1.0, 0.4
+        strange.append(written(vector, layout=900 + i))
+    model = Model(knows=lambda s: 0.8 * s, follows=lambda s: max(0.0, 1.15 - 0.5 * s))
+    usual, odd = report_of(model), report_of(model, strange)
+    assert usual.figures.attainable == 1
+    assert 0.2 < odd.figures.attainable < 0.8
+    assert odd.figures.balance.strength > usual.figures.balance.strength
+    # Of the base's own prompt fidelity it has little, which is most of what can be had.
+    assert odd.figures.balance.prompt_share.high < FOLLOWS
+    assert "follows the scene less well" not in odd.verdict
+
+
+class LeakingAbove(Model):
+    """The class becomes the subject above that strength."""
+
+    def __init__(self, strength: float):
+        super().__init__(knows=lambda s: 0.5 + 0.4 * s)
+        self.highest = strength
+
+    def one(self, strength: float, prompt: str, seed: int) -> Image.Image:
+        self.leaks = 1.0 if strength > self.highest else 0.0
+        return super().one(strength, prompt, seed)
+
+
+def test_of_strengths_that_are_nearly_as_good_one_is_chosen_at_which_the_class_stays():
+    def chosen(model: Model) -> tuple[float, bool]:
+        figures = report_of(model).figures
+        return figures.balance.strength, verdict.drifts(figures.drift.towards)
+
+    assert chosen(LeakingAbove(2.0)) == (0.8, False)
+    assert chosen(LeakingAbove(0.6)) == (0.5, False)
+    # Too much would be given up for it.
+    assert chosen(LeakingAbove(0.3)) == (0.8, True)
 
 
 def test_an_adapter_of_no_effect_equals_the_base():
@@ -301,7 +342,7 @@ def test_without_photos_nothing_is_drawn():
 
 def test_photos_are_judged_as_they_were_trained_on(tmp_path, clip):
     photos = tiny.photos(3)
-    crops = [crop(photo, 32) for photo in photos]
+    crops = [crop(photo, AXES) for photo in photos]  # which the model's own encoder reads too
     encoder = ClipEncoder(clip)
     model = Model()
     trained = TrainedAdapter(Adapter(MUG, {}), photos, Cost())

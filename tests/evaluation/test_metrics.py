@@ -86,8 +86,25 @@ def test_rank_correlation_knows_order_and_ties():
 
 
 def test_the_balance_is_the_best_product_and_beyond_a_reference_nothing_is_won():
-    assert metrics.balance(torch.tensor([0.5, 0.9, 1.0]), torch.tensor([1.0, 0.9, 0.5])) == 1
-    assert metrics.balance(torch.tensor([0.95, 1.4]), torch.tensor([1.0, 0.9])) == 0
+    def balance(subject, prompt, attainable=1.0):
+        return metrics.balance(torch.tensor(subject), torch.tensor(prompt), attainable)
+
+    assert balance([0.5, 0.9, 1.0], [1.0, 0.9, 0.5]) == [1]
+    assert balance([0.95, 1.4], [1.0, 0.9])[0] == 0
+    # The base's own prompt fidelity is not to be had: what is lost above 0.9 was not the prompt.
+    assert balance([0.8, 0.85], [1.0, 0.9])[0] == 0
+    assert balance([0.8, 0.85], [1.0, 0.9], 0.9)[0] == 1
+    # Best first, and what is nearly as good.
+    assert balance([0.7, 0.8, 0.85, 0.8], [1.0, 1.0, 1.0, 0.5]) == [2, 1]
+
+
+def test_no_more_of_a_prompt_can_be_had_than_the_photos_leave_of_their_class():
+    text, other = torch.eye(2)
+    photos, pictures = torch.stack([0.3 * text, 0.5 * text]), torch.stack([0.8 * text] * 3)
+    assert metrics.attainable(photos, pictures, text) == pytest.approx(0.5)
+    assert metrics.attainable(pictures, photos, text) == 1  # more like it than what the base draws
+    assert metrics.attainable(-photos, pictures, text) == 0
+    assert metrics.attainable(photos, pictures, other) == 1  # the base knows no such class
 
 
 def photos_of(scene: world.Scene, count: int, seed: int) -> list[world.Scene]:

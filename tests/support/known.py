@@ -64,7 +64,8 @@ class ReadingEncoder:
     def texts(self, texts: Sequence[str]) -> Tensor:
         vectors = torch.zeros(len(texts), AXES)
         for row, text in enumerate(texts):
-            vectors[row, FIRST_PROMPT + self.prompts.index(text)] = 1
+            if text in self.prompts:  # else it names the class alone
+                vectors[row, FIRST_PROMPT + self.prompts.index(text)] = 1
             vectors[row, CLASS] = 0.3
         return normalize(vectors, dim=1)
 
