@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,18 @@ from safetensors.torch import load_file
 
 from personalization import bases
 from personalization.adapters.adapter import Adapter, Description, read
+from personalization.bases.base import Base
 from personalization.bases.catalog import ASSETS, CATALOG
 from personalization.data.concept import Concept, Kind
 from personalization.data.frames import crop
 from personalization.data.photos import Photo
 from personalization.evaluation import encoders
-from personalization.evaluation.evaluate import SAMPLING, evaluate
+from personalization.evaluation.evaluate import SAMPLING, evaluating
+from personalization.evaluation.figures import Level
 from personalization.evaluation.measure import measuring
 from personalization.evaluation.metrics import interval
 from personalization.evaluation.plan import PLANS, Budget, Plan
-from personalization.evaluation.renderer import Drawing, Renderer
+from personalization.evaluation.renderer import Drawing, ImageCache, Renderer
 from personalization.evaluation.report import Report
 from personalization.evaluation.trained_adapter import TrainedAdapter
 from personalization.events import Finished
@@ -136,15 +139,18 @@ def photos_of(case: Case) -> tuple[Photo, ...]:
     )
 
 
-def train(case: Case, photos: tuple[Photo, ...], cache: Path) -> tuple[Adapter, float]:
-    """The adapter, and the seconds that it took."""
+def train(case: Case, photos: tuple[Photo, ...], cache: Path) -> tuple[Adapter, dict[str, float]]:
+    """The adapter, and the seconds that it took: by the clock, and of the processor."""
     concept = Concept(case.kind, case.placeholder_token, case.class_noun, photos)
     with tempfile.TemporaryDirectory() as folder:
         recipe = case.recipe.changed(preview_every=0)
         run = Run.create(Path(folder) / "run", concept, recipe, SPEC.name)
         base = bases.load(SPEC)
+        started = time.process_time()
         done = [e for e in loop.train(base, run, cache=cache) if isinstance(e, Finished)]
-        return read(run.adapter_path), done[-1].seconds
+        processor = time.process_time() - started
+        took = {"seconds": done[-1].seconds, "processor seconds": processor}
+        return read(run.adapter_path), took
 
 
 def ceiling(word: str, like: Adapter) -> Adapter:
@@ -152,6 +158,17 @@ def ceiling(word: str, like: Adapter) -> Adapter:
     row = load_file(ASSETS / "pocket" / "held_out_words.safetensors")[word].reshape(1, -1).float()
     name = next(iter(like.tensors))
     about: Description = replace(like.description, title=f"the word {word} itself")
+    return Adapter(about, {name: row.to(like.tensors[name])})
+
+
+def beginning(case: Case, like: Adapter) -> Adapter:
+    """The embedding that a word started from, in place of the learned one."""
+    encoder = bases.load(SPEC).text_encoders[0]
+    weights = encoder.model.get_input_embeddings().weight
+    ids = encoder.tokenizer(case.class_noun, add_special_tokens=False).input_ids
+    row = weights[torch.tensor(ids)].mean(0, keepdim=True).detach().float()
+    name = next(iter(like.tensors))
+    about = replace(like.description, title="what it started from")
     return Adapter(about, {name: row.to(like.tensors[name])})
 
 
@@ -190,7 +207,8 @@ def perfect(case: Case, adapter: Adapter, photos: tuple[Photo, ...]) -> tuple[fl
         asked = zip(prompts, seeds, strict=True)
         return [draw_scene(asked_scene(case, prompt, seed), SPEC.size) for prompt, seed in asked]
 
-    found = judged(adapter, photos, draw, PLANS[1])
+    # Drift is no matter of a drawing's: as few pictures for it as can be.
+    found = judged(adapter, photos, draw, replace(PLANS[1], class_pictures=2, unrelated=2))
     return found["subject_fidelity_share"], found["prompt_fidelity_share"]
 
 
@@ -223,6 +241,7 @@ def figures(report: Report) -> dict[str, Any]:
         "subject_fidelity": found.balance.subject_fidelity.mean,
         "way": found.subject_progress if found.one_thing else None,
         "prompt_fidelity_share": found.balance.prompt_share.mean,
+        "attainable": found.attainable,
         "strength": found.balance.strength,
         "drift": found.drift.towards.mean,
         "unrelated": found.drift.unrelated.mean,
@@ -230,32 +249,61 @@ def figures(report: Report) -> dict[str, Any]:
         "base preservation": found.drift.base_preservation.mean,
         "copies": found.copying.copies / max(1, found.copying.outputs),
         "verdict": report.verdict,
+        "levels": [at(level) for level in found.levels],
     }
+
+
+def at(level: Level) -> dict[str, float]:
+    """One strength of the report's sweep."""
+    return {
+        "strength": level.strength,
+        "subject_fidelity_share": level.subject_share.mean,
+        "prompt_fidelity_share": level.prompt_share.mean,
+    }
+
+
+@lru_cache(maxsize=1)
+def pictures() -> ImageCache:
+    """What this process has drawn: the untouched base's pictures serve every case of a subject."""
+    return ImageCache()
+
+
+def report_of(base: Base, trained: TrainedAdapter) -> Report:
+    """By the report's second plan."""
+    events = evaluating(base, trained, Budget(None, PLANS[1:2]), image_cache=pictures())
+    return next(event for event in events if isinstance(event, Report))
+
+
+def once(path: Path, found: Callable[[], Sequence[float]]) -> tuple[float, float]:
+    """What does not depend on what was learned: kept in a file, for every case that asks."""
+    if not path.exists():
+        write_atomically(path, json.dumps(found()))
+    first, second = json.loads(path.read_text())
+    return first, second
 
 
 def measure(case: Case, cache: Path) -> dict[str, Any]:
     """Teach one case and report on it."""
-    base, photos = bases.load(SPEC), photos_of(case)
+    base, photos, folder = bases.load(SPEC), photos_of(case), cache.parent
 
     def reported(adapter: Adapter) -> dict[str, Any]:
         trained = TrainedAdapter.of_adapter(adapter, photos)
-        return figures(evaluate(base, trained, Budget(None, PLANS[1:2])))
+        return figures(report_of(base, trained))
 
-    adapter, seconds = train(case, photos, cache)
+    adapter, took = train(case, photos, cache)
+    adapter.save(folder / f"{case.key}.safetensors")
     found = reported(adapter)
-    found |= {"group": case.group, "name": case.name, "seconds": seconds}
-    if case.group in WITH_CEILING:
-        found |= ceilings(found, *perfect(case, adapter, photos))
+    found |= {"group": case.group, "name": case.name} | took
+    if case.group.startswith(WITH_CEILING):
+        path = folder / f"perfect-{case.name}.json"
+        found |= ceilings(found, *once(path, lambda: perfect(case, adapter, photos)))
     if case.name in HELD_OUT_WORDS:
-        found["ceiling"] = reported(ceiling(case.name, adapter))["subject_fidelity"]
+        ends = (ceiling(case.name, adapter), beginning(case, adapter))
+        found["ceiling"], found["start"] = once(
+            folder / f"ends-{case.name}.json",
+            lambda: [reported(end)["subject_fidelity"] for end in ends],
+        )
         found["of the ceiling"] = found["subject_fidelity"] / found["ceiling"]
-        start = replace(adapter.description, title="what it started from")
-        weights = base.text_encoders[0].model.get_input_embeddings().weight
-        ids = base.text_encoders[0].tokenizer(case.class_noun, add_special_tokens=False).input_ids
-        name = next(iter(adapter.tensors))
-        row = weights[torch.tensor(ids)].mean(0, keepdim=True).detach().float()
-        started = Adapter(start, {name: row.to(adapter.tensors[name])})
-        found["start"] = reported(started)["subject_fidelity"]
     return found
 
 
@@ -277,6 +325,7 @@ def table(found: list[dict[str, Any]]) -> str:
         "way from base to photos": lambda case: case["way"],
         "prompt fidelity / untouched base": lambda case: case["prompt_fidelity_share"],
         "prompt fidelity, perfect drawings": lambda case: case.get("perfect prompt_fidelity"),
+        "prompt fidelity that can be had": lambda case: case.get("attainable"),
         "prompt fidelity / perfect": lambda case: case.get("prompt_fidelity of the perfect"),
         "drift towards subject": lambda case: case["drift"],
         "change of unrelated": lambda case: case["unrelated"],

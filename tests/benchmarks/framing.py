@@ -47,12 +47,12 @@ def measure(case: Case, framing: Any, cache: Path) -> dict[str, Any]:
     """The judge's figures of one run."""
     photos = photos_of(case)
     case = replace(case, recipe=case.recipe.changed(framing=framing))
-    adapter, seconds = train(case, widened(photos), cache)
+    adapter, took = train(case, widened(photos), cache)
     trained = TrainedAdapter.of_adapter(adapter, photos)
     report = evaluate(bases.load(SPEC), trained, Budget(None, PLANS[:1]))
     said = figures(report)
     kept = ("subject_fidelity_share", "prompt_fidelity_share", "drift")
-    return {"seconds": seconds, **{name: said[name] for name in kept}}
+    return {"seconds": took["seconds"], **{name: said[name] for name in kept}}
 
 
 def main() -> None:

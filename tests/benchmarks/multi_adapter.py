@@ -72,7 +72,8 @@ def trained(
     for name, placeholder_token in zip(TAUGHT, TOKENS, strict=True):
         case = replace(every[name], placeholder_token=placeholder_token, recipe=recipe)
         photos = photos_of(case)
-        yield case, photos, *train(case, photos, class_images)
+        adapter, took = train(case, photos, class_images)
+        yield case, photos, adapter, took["seconds"]
 
 
 @cache

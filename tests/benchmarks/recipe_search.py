@@ -1,6 +1,7 @@
-"""A search for the pocket's recipe of a subject: trials on held-out subjects, judged as `fidelity`.
+"""A search for the pocket's recipes: trials on held-out subjects and words, judged as `fidelity`.
 
     python -m tests.benchmarks.recipe_search --work DIR [--trials NAME ...] [--subjects NAME ...]
+        [--seeds N ...]
 
 A trial changes the recipe that the page gives; "as it is" is a case of `fidelity` itself, and is
 not run again where --work is that benchmark's. Each case is a file there, so a search that was
@@ -15,6 +16,7 @@ import json
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +25,17 @@ import torch
 from personalization.files import write_atomically
 from personalization.pocket.world import SUBJECTS
 from personalization.recipe import LowRank, Recipe
-from tests.benchmarks.fidelity import Case, cases, measure
+from tests.benchmarks.fidelity import HELD_OUT_WORDS, Case, cases, measure
 
 GROUP = "LoRA, prior images"
 SHOWN = {
     "subject": "subject_fidelity of the perfect",
     "prompt": "prompt_fidelity of the perfect",
     "product": "product",
+    "ceiling": "of the ceiling",
     "drift": "drift",
     "strength": "strength",
+    "processor": "processor seconds",
 }
 
 Change = Callable[[Recipe], Recipe]
@@ -41,64 +45,80 @@ def steps(count: int, times: float = 1.0) -> Change:
     """So many steps, at so many times the rate."""
 
     def change(recipe: Recipe) -> Recipe:
-        method = recipe.method
-        assert isinstance(method, LowRank)
-        rates = (times * method.learning_rate, times * method.text_learning_rate)
-        method = replace(method, learning_rate=rates[0], text_learning_rate=rates[1])
-        return recipe.changed(steps=count, method=method)
+        method = replace(recipe.method, learning_rate=times * recipe.method.learning_rate)
+        if isinstance(method, LowRank):
+            method = replace(method, text_learning_rate=times * method.text_learning_rate)
+        every = count // 3  # previews, as many as before
+        return recipe.changed(steps=count, method=method, preview_every=every)
 
     return change
 
 
 TRIALS: dict[str, Change] = {
     "as it is": lambda recipe: recipe,
+    "145 steps": steps(145),
+    "145 steps, 1.2 times the rate": steps(145, 1.2),
     "150 steps": steps(150),
     "150 steps, 1.3 times the rate": steps(150, 1.3),
 }
+WORD_TRIALS: dict[str, Change] = {
+    "as it is": lambda recipe: recipe,
+    "75 steps": steps(75),
+    "75 steps, 1.5 times the rate": steps(75, 1.5),
+}
 
 
-def tried(names: list[str], subjects: list[str]) -> Iterator[tuple[str, Case]]:
-    """Subject by subject, each trial."""
-    known = {case.name: case for case in cases() if case.group == GROUP}
-    for subject in subjects:
-        for name in names:
-            group = GROUP if name == "as it is" else f"{GROUP}, {name}"
-            case = known[subject]
-            # Judged as the case that it changes: with its ceiling.
-            yield group, replace(case, recipe=TRIALS[name](case.recipe))
+def tried(names: list[str], subjects: list[str], seeds: list[int]) -> Iterator[Case]:
+    """Subject by subject, each trial of its purpose, by each seed."""
+    known = {case.name: case for case in cases() if case.group in (GROUP, "word")}
+    for case, name, seed in product(map(known.__getitem__, subjects), names, seeds):
+        trials = WORD_TRIALS if case.name in HELD_OUT_WORDS else TRIALS
+        if name in trials:
+            recipe = trials[name](case.recipe).changed(seed=seed)
+            of_seed = f", seed {seed}" if seed else ""
+            group = f"{case.group}{'' if name == 'as it is' else f', {name}'}{of_seed}"
+            yield replace(case, group=group, recipe=recipe)
 
 
-def product(found: dict[str, Any]) -> float:
+def multiplied(found: dict[str, Any]) -> dict[str, float]:
     """How much of what perfect drawings reach: of the subject, in the scene that was asked for."""
-    return min(1.0, float(found[SHOWN["subject"]])) * min(1.0, float(found[SHOWN["prompt"]]))
+    if SHOWN["subject"] not in found:
+        return {}
+    return {"product": min(1.0, found[SHOWN["subject"]]) * min(1.0, found[SHOWN["prompt"]])}
 
 
 def table(found: list[dict[str, Any]]) -> str:
     """A line a trial: means over its subjects."""
-    lines = [f"{'trial':50}{'n':>3}" + "".join(f"{name:>10}" for name in SHOWN)]
+    lines = [f"{'trial':50}{'n':>3}" + "".join(f"{name:>11}" for name in SHOWN)]
     for group in dict.fromkeys(each["group"] for each in found):
-        some = [each | {"product": product(each)} for each in found if each["group"] == group]
-        means = [statistics.fmean(each[key] for each in some) for key in SHOWN.values()]
-        lines.append(f"{group:50}{len(some):3}" + "".join(f"{mean:10.3f}" for mean in means))
+        some = [each | multiplied(each) for each in found if each["group"] == group]
+        line = f"{group:50}{len(some):3}"
+        for key in SHOWN.values():
+            values = [each[key] for each in some if key in each]
+            line += f"{statistics.fmean(values):11.3f}" if values else f"{'':11}"
+        lines.append(line)
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="keep the cases here")
-    parser.add_argument("--trials", nargs="+", default=list(TRIALS), choices=list(TRIALS))
-    parser.add_argument("--subjects", nargs="+", default=list(SUBJECTS), choices=list(SUBJECTS))
+    trials = list(dict.fromkeys([*TRIALS, *WORD_TRIALS]))
+    parser.add_argument("--trials", nargs="+", default=trials, choices=trials)
+    subjects = [*SUBJECTS, *HELD_OUT_WORDS]
+    parser.add_argument("--subjects", nargs="+", default=list(SUBJECTS), choices=subjects)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     found = []
-    for group, case in tried(arguments.trials, arguments.subjects):
-        path = arguments.work / f"{group}-{case.name}.json".replace(" ", "-")
+    for case in tried(arguments.trials, arguments.subjects, arguments.seeds):
+        path = arguments.work / f"{case.key}.json"
         if not path.exists():
-            figures = measure(case, arguments.work / "cache") | {"group": group}
+            figures = measure(case, arguments.work / "cache")
             write_atomically(path, json.dumps(figures, indent=1))
         found.append(json.loads(path.read_text()))
-        print(table(found[-1:]).splitlines()[-1], case.name, flush=True)
+        print(*table(found[-1:]).splitlines()[1:], case.name, flush=True)
     print(table(found))
 
 
