@@ -19,11 +19,11 @@ Recipes = dict[Purpose, Recipe]
 # rate it has hardly learned when the run ends (docs/LOG.md has the figures).
 POCKET_LOKR = 2e-2
 _POCKET_LORA = LowRank(
-    "lora", rank=8, alpha=8, text_encoder=True, learning_rate=3e-3, text_learning_rate=3e-3
+    "lora", rank=8, alpha=8, text_encoder=True, learning_rate=3.6e-3, text_learning_rate=3.6e-3
 )
 _POCKET_SUBJECT = Recipe(
     _POCKET_LORA,
-    steps=210,
+    steps=145,
     batch_size=2,
     prior=Prior("images", weight=1.0, images=16),
     warmup=10,
@@ -51,6 +51,7 @@ POCKET: Recipes = {
         method=replace(
             _POCKET_LORA, kind="lokr", learning_rate=POCKET_LOKR, text_learning_rate=POCKET_LOKR
         ),
+        steps=210,  # as it was measured
     ),
     "full": Recipe(
         Full(text_encoder=False, learning_rate=3e-4),

@@ -48,18 +48,15 @@ def steps(count: int, times: float = 1.0) -> Change:
         method = replace(recipe.method, learning_rate=times * recipe.method.learning_rate)
         if isinstance(method, LowRank):
             method = replace(method, text_learning_rate=times * method.text_learning_rate)
-        every = count // 3  # previews, as many as before
-        return recipe.changed(steps=count, method=method, preview_every=every)
+        return recipe.changed(steps=count, method=method)
 
     return change
 
 
 TRIALS: dict[str, Change] = {
     "as it is": lambda recipe: recipe,
-    "145 steps": steps(145),
-    "145 steps, 1.2 times the rate": steps(145, 1.2),
-    "150 steps": steps(150),
-    "150 steps, 1.3 times the rate": steps(150, 1.3),
+    "210 steps, five sixths of the rate": steps(210, 1 / 1.2),  # as until 0.4.0
+    "145 steps, five sixths of the rate": steps(145, 1 / 1.2),
 }
 WORD_TRIALS: dict[str, Change] = {
     "as it is": lambda recipe: recipe,
