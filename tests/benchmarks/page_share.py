@@ -22,7 +22,6 @@ from tests.benchmarks.start import processor
 from tests.support.browser import (
     LONG,
     chromium,
-    newest_workspace,
     open_tab,
     pick_example,
     set_steps,
@@ -37,11 +36,10 @@ SETTLING = 3.0  # seconds after the page opened or closed that do not count
 
 
 def seconds_a_step(run: Path, wait: float) -> float:
-    """The mean over the next `wait` seconds, of previews too: the run's own count."""
-    before = Run.open(run).losses()[-1]
+    """The mean over the next `wait` seconds, by the run's own count."""
+    before = len(Run.open(run).losses())
     time.sleep(wait)
-    after = Run.open(run).losses()[-1]
-    return (after.seconds - before.seconds) / (after.step - before.step)
+    return statistics.fmean(row.seconds for row in Run.open(run).losses()[before:])
 
 
 def measured(home: Path, turns: int, wait: float) -> list[tuple[float, float]]:
@@ -53,7 +51,7 @@ def measured(home: Path, turns: int, wait: float) -> list[tuple[float, float]]:
         set_steps(page, "subject", STEPS)
         page.locator("#teach-subject-button").click()
         expect(page.locator("#subject-status")).to_contain_text("Step", timeout=LONG)
-        (run,) = (newest_workspace(home) / "runs").iterdir()
+        (run,) = home.glob("workspaces/*/runs/*")
         for _ in range(turns):
             time.sleep(SETTLING)
             watched = seconds_a_step(run, wait)
