@@ -8,9 +8,9 @@ weights are never kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -76,22 +76,36 @@ class Step:
     activations: int  # bytes held between the two
     work: Work  # of both
 
+    def __add__(self, other: Step) -> Step:
+        return Step(self.activations + other.activations, self.work + other.work)
+
     @property
     def flops(self) -> float:
         """All that is multiplied and added."""
         return self.work.flops
 
 
-def step(architecture: str, denoiser: Any, load: Load) -> Step:
-    """One step of training `denoiser`, which is on the meta device, with what is trained set so."""
-    if before_the_card():
-        return in_a_fork(lambda: _step(architecture, denoiser, load))
-    return _step(architecture, denoiser, load)
+def step(architecture: str, denoiser: Any, load: Load, encoders: Sequence[Any] = ()) -> Step:
+    """One step of training `denoiser`, which is on the meta device, with what is trained set so.
+
+    encoders: the text encoders that read the prompts anew, which a gradient goes back through.
+    """
+
+    def all_of_it() -> Step:
+        described = ARCHITECTURES[architecture]
+        answer = _there_and_back(denoiser, _forward(described, denoiser, load), load)
+        for encoder in encoders:
+            answer += _there_and_back(
+                encoder, _reading(encoder, described.context[0], load), replace(load, recomputed=False)
+            )
+        return answer
+
+    return in_a_fork(all_of_it) if before_the_card() else all_of_it()
 
 
-def _step(architecture: str, denoiser: Any, load: Load) -> Step:
-    forward = _forward(ARCHITECTURES[architecture], denoiser, load)
-    weights = {_storage(t) for t in (*denoiser.parameters(), *denoiser.buffers())}
+def _there_and_back(module: Any, forward: Callable[[], Tensor], load: Load) -> Step:
+    """What a forward of the module and the way back keep and compute."""
+    weights = {_storage(t) for t in (*module.parameters(), *module.buffers())}
     activations: dict[int, int] = {}  # bytes by storage
 
     def hold(tensor: Tensor) -> Tensor:
@@ -101,16 +115,35 @@ def _step(architecture: str, denoiser: Any, load: Load) -> Step:
 
     counter = _Counter(load.precision)
     blocks = _Blocks(hold, counter)
-    with _recomputed(denoiser, blocks if load.recomputed else None), counter.counting():
+    with _recomputed(module, blocks if load.recomputed else None), counter.counting():
         with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
             loss = forward().float().square().mean()
         held = sum(activations.values())
         torch.autograd.backward(loss)
-    for parameter in denoiser.parameters():
+    for parameter in module.parameters():
         parameter.grad = None
     passes = 3 if load.recomputed else 2
-    kernels = Work(kernels=passes * _kernels(denoiser))
+    kernels = Work(kernels=passes * _kernels(module))
     return Step(held + blocks.largest, counter.work + blocks.work + kernels)
+
+
+def _reading(encoder: Any, tokens: int, load: Load) -> Callable[[], Tensor]:
+    """A text encoder's forward on prompts in which a word is learned."""
+    body = encoder.model if hasattr(encoder, "lm_head") else encoder  # it is asked for no next word
+    length = min(tokens, body.config.max_position_embeddings)
+    ids = torch.zeros(load.batch, length, device="meta", dtype=torch.long)
+
+    def read() -> Tensor:
+        words = encoder.get_input_embeddings()
+        # The rows of a learned word are put into what the table gives.
+        hook = words.register_forward_hook(lambda _module, _ids, rows: rows.requires_grad_())
+        try:
+            states: Tensor = body(ids).last_hidden_state
+        finally:
+            hook.remove()
+        return states
+
+    return read
 
 
 def forward(architecture: str, size: int) -> Work:

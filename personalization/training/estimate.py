@@ -27,7 +27,7 @@ from personalization.bases.work import Load, Work, encoding, on_meta
 from personalization.bases.work import step as training_step
 from personalization.errors import RecipeError
 from personalization.methods import installed
-from personalization.recipe import LearnedEmbedding, Prior, Recipe
+from personalization.recipe import LearnedEmbedding, LowRank, Prior, Recipe
 from personalization.sampling import pace
 from personalization.training import previews
 from personalization.training.presets import SMALLER
@@ -151,13 +151,15 @@ class Counted:
 
     @property
     def work(self) -> Work:
-        """There and back, of the denoiser."""
+        """There and back, of the denoiser and of encoders that read the prompts anew."""
         return Work(self.convolution, self.linear, self.attention, self.kernels)
 
 
 def what_counts(spec: BaseSpec, recipe: Recipe) -> Recipe:
     """The recipe of one step, without all that changes neither what is computed nor kept."""
     method = replace(recipe.method, learning_rate=1.0)
+    if isinstance(method, LowRank):
+        method = replace(method, text_learning_rate=1.0)
     if isinstance(method, LearnedEmbedding):
         method = replace(method, initializer_token="")
     return Recipe(
@@ -198,9 +200,10 @@ def count_step(spec: BaseSpec, single: Recipe, kept_in: torch.dtype) -> Counted:
         text_layers = sum(_layers(encoder.model) for encoder in blueprint.text_encoders)
         with installed(blueprint, None, single) as method:
             size = method.size()
-            load = Load(single.resolution, batch, method.trains_text, recomputed, kept_in)
-            step = training_step(spec.architecture, denoiser, load)
             trains_text = method.trains_text
+            load = Load(single.resolution, batch, trains_text, recomputed, kept_in)
+            anew = [encoder.model for encoder in blueprint.text_encoders if trains_text]
+            step = training_step(spec.architecture, denoiser, load, anew)
     return Counted(
         trained=size.trained,
         layers=size.layers,

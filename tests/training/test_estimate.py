@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -248,6 +249,39 @@ def test_activations_are_what_autograd_keeps() -> None:
     kept = work.step("sd15", layer, work.Load(32 * 8, 1, text_trained=False)).activations
     rows = 4 * 32  # a batch of one, four channels of 32 x 32
     assert kept == rows * (2 * 32 + 2 * 4 + 4 * 64) + 2 * 4 * 64
+
+    # A text encoder that reads the prompts anew, of seven tokens: the square keeps the rows, that
+    # of the loss what comes of it in float32.
+    class Encoder(nn.Module):
+        config = SimpleNamespace(max_position_embeddings=7)
+
+        def __init__(self) -> None:
+            super().__init__()
+            with torch.device("meta"):
+                self.table = nn.Embedding(50, 16, dtype=torch.bfloat16).requires_grad_(False)
+
+        def get_input_embeddings(self) -> nn.Module:
+            return self.table
+
+        def forward(self, ids: torch.Tensor) -> Any:
+            return SimpleNamespace(last_hidden_state=self.table(ids).square())
+
+    both = work.step("sd15", layer, work.Load(32 * 8, 1, text_trained=False), [Encoder()])
+    assert both.activations == kept + 7 * 16 * (2 + 4)
+
+
+def test_a_word_counts_the_text_encoder_that_reads_it() -> None:
+    # 36 layers of Qwen3, whose weights are frozen: of 512 tokens each keeps three of the 9,728 wide
+    # layer's in bfloat16, and of its norms, heads and attention about as much again.
+    spec = CATALOG["z-image"]
+    word = estimate(spec, spec.recipes["word"])
+    single = what_counts(spec, spec.recipes["word"])
+    with work.on_meta(spec.architecture) as parts:
+        load = work.Load(single.resolution, single.batch_size, text_trained=True)
+        parts["transformer"].requires_grad_(False)
+        alone = work.step(spec.architecture, parts["transformer"], load)
+    least = 36 * 512 * 9728 * 3 * 2
+    assert least < word.activations - alone.activations < 2.5 * least
 
 
 def test_too_little_memory_is_said_before_loading_with_what_would_fit(
