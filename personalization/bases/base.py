@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -29,6 +29,12 @@ class TextEncoder:
     name: str  # the pipeline component: "text_encoder", "text_encoder_2"
     model: Any  # a transformers model
     tokenizer: Any
+    # The tokenizer without any learned word: another visitor's may be there at this moment, which
+    # the base does not know of itself.
+    own_tokenizer: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.own_tokenizer = self.tokenizer
 
 
 @dataclass(frozen=True)

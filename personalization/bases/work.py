@@ -96,7 +96,9 @@ def step(architecture: str, denoiser: Any, load: Load, encoders: Sequence[Any] =
         answer = _there_and_back(denoiser, _forward(described, denoiser, load), load)
         for encoder in encoders:
             answer += _there_and_back(
-                encoder, _reading(encoder, described.context[0], load), replace(load, recomputed=False)
+                encoder,
+                _reading(encoder, described.context[0], load),
+                replace(load, recomputed=False),
             )
         return answer
 

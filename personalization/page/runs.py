@@ -49,7 +49,7 @@ _FRAMES = ("a photo of {}", "a photo of {} in the snow", "{} on the moon", "a sk
 
 def pieces_of(name: str, text: str) -> list[str]:
     """How the base of that name reads a text today: its tokens, without their end-of-word mark."""
-    tokenizer = base(name).text_encoders[0].tokenizer
+    tokenizer = base(name).text_encoders[0].own_tokenizer
     return [piece.removesuffix("</w>") for piece in tokenizer.tokenize(text)]
 
 

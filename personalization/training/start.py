@@ -67,7 +67,7 @@ def check_new(base: Base, placeholder_token: str, learned: LearnedEmbedding | No
     `learned` for it they take that token's place, which needs a name that no vocabulary lists.
     """
     check_placeholder_token(placeholder_token)
-    tokens = base.text_encoders[0].tokenizer.tokenize(placeholder_token)
+    tokens = base.text_encoders[0].own_tokenizer.tokenize(placeholder_token)
     if len(tokens) == 1 and placeholder_token.lower() not in RARE:
         raise ConceptError(
             f"The base knows the word “{placeholder_token}” already, and would lose what it means "
@@ -79,7 +79,7 @@ def check_new(base: Base, placeholder_token: str, learned: LearnedEmbedding | No
         from personalization.bases.learned_embedding import check_free
 
         for encoder in base.text_encoders:
-            check_free(encoder.tokenizer, placeholder_token, learned.vectors)
+            check_free(encoder.own_tokenizer, placeholder_token, learned.vectors)
 
 
 def fitted(base: Base, recipe: Recipe, *, shared: bool = False) -> Recipe:

@@ -40,7 +40,7 @@ def on_the_hub(folder: Path) -> dict[str, Repository]:
     content = {pixels.file: (folder / pixels.file).read_bytes()}
     return {
         "someone/dogs": Repository({"dog.safetensors": DOGS}),
-        real_base.NAME: real_base.repository(folder / "base"),
+        real_base.NAME: real_base.repository(folder / "base", sample_size=64),
         pixels.checkpoint.source: Repository(content, revisions=None),
     }
 

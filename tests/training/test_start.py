@@ -13,6 +13,7 @@ from personalization.bases.unet import UNetBase
 from personalization.data.concept import Concept
 from personalization.errors import ConceptError, PersonalizationError, RecipeError, RunError
 from personalization.events import Finished
+from personalization.methods import installed
 from personalization.recipe import LearnedEmbedding, LowRank, Recipe
 from personalization.stacking.application import applied
 from personalization.stacking.stack import Slot, Stack
@@ -47,6 +48,16 @@ def test_the_vocabulary_is_clips() -> None:
 @pytest.mark.parametrize("token", ["sks", "ohwx", "<my-mug>"])
 def test_the_usual_words_can_be_taught_by_every_method(base, recipe: Recipe, token: str) -> None:
     check_new(base, token, recipe.learned_embedding)
+
+
+@pytest.mark.parametrize("recipe", [WORD, PIVOTAL])
+def test_a_word_that_another_is_learning_at_this_moment_is_new_all_the_same(
+    base: UNetBase, recipe: Recipe
+) -> None:
+    with installed(base, tiny.concept("<king>"), recipe):
+        assert base.text_encoders[0].tokenizer.tokenize("<king>") == ["<king>"]
+        check_new(base, "<king>", recipe.learned_embedding)
+    check_new(base, "<king>", recipe.learned_embedding)
 
 
 @pytest.mark.parametrize("recipe", [WORD, PIVOTAL])
