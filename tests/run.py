@@ -81,11 +81,10 @@ def main() -> None:
         return
     # A test takes one core, and so does the app that it starts, for which its test often waits. The
     # tiers come one after the other: what is broken in the first is known before the second starts.
-    several = (os.cpu_count() or 1) > 1
-    tiers = [("2", "not slow and not browser")] + [("3", "slow or browser")] * (not quick)
+    shared = ["-n", "2", "--dist", "loadfile"] if (os.cpu_count() or 1) > 1 else []
+    tiers = ["not slow and not browser", *["slow or browser"] * (not quick)]
     found = False
-    for processes, tier in tiers:
-        shared = ["-n", processes, "--dist", "loadfile"] if several else []
+    for tier in tiers:
         code = run(*test, *shared, "-m", tier)
         if code not in (0, NOTHING_PICKED):
             sys.exit(code)
