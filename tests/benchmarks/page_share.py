@@ -39,7 +39,10 @@ def seconds_a_step(run: Path, wait: float) -> float:
     """The mean over the next `wait` seconds, by the run's own count."""
     before = len(Run.open(run).losses())
     time.sleep(wait)
-    return statistics.fmean(row.seconds for row in Run.open(run).losses()[before:])
+    rows = Run.open(run).losses()[before:]
+    if not rows:
+        raise SystemExit("the run was over: take fewer turns, or fewer seconds")
+    return statistics.fmean(row.seconds for row in rows)
 
 
 def measured(home: Path, turns: int, wait: float) -> list[tuple[float, float]]:
