@@ -19,19 +19,12 @@ from playwright.sync_api import expect
 
 from personalization.training.run import Run
 from tests.benchmarks.start import processor
-from tests.support.browser import (
-    LONG,
-    chromium,
-    open_tab,
-    pick_example,
-    set_steps,
-    visiting,
-)
+from tests.support.browser import LONG, chromium, open_tab, pick_example, set_steps, visiting
 from tests.support.results import conclude
 from tests.support.server import running
 
 ASKED = 1.15
-STEPS = 1500  # more than are taken, and less than the page asks to be confirmed
+STEPS = 1500  # three minutes of quiet cores: as long as is taught without a confirmation
 SETTLING = 3.0  # seconds after the page opened or closed that do not count
 
 
@@ -69,8 +62,8 @@ def measured(home: Path, turns: int, wait: float) -> list[tuple[float, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--turns", type=int, default=6)
-    parser.add_argument("--seconds", type=float, default=15.0, help="of each half of a turn")
+    parser.add_argument("--turns", type=int, default=4)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of each half of a turn")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
