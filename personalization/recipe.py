@@ -145,6 +145,9 @@ class Recipe:
     checkpoint_every: int = 50
     gradient_checkpointing: bool = False  # compute activations twice in place of keeping them
     stop_early: bool = False  # end when the loss on one fixed batch has settled (see `settled`)
+    # The base looks at the photos first: of a thing it finds where it is in photos without a mask,
+    # of a style it says what pictures without a caption show, where it has `BaseSpec.classes`.
+    annotate: bool = False
     background: float = 0.1  # what it counts beside the subject, in photos that have a mask
     resolution: int = 0  # pixels to a side of the photos, as trained on; 0: the base's own
     framing: Framing = "crop"  # see `data.frames`

@@ -44,6 +44,9 @@ class Architecture:
     context: tuple[int, ...]  # (tokens, width) of what the denoiser reads of a prompt
     pooled: int  # width of the pooled prompt; 0 where there is none
     latents: tuple[int, int]  # channels, and pixels to a side of one latent
+    # Tokens that the text encoder is given, padding and all, where the denoiser reads the prompt's
+    # alone; 0: as many as that reads.
+    padded: int = 0
 
     @property
     def denoiser(self) -> str:
@@ -332,8 +335,9 @@ ARCHITECTURES: dict[str, Architecture] = {
             ),
             "text_encoder": Part("Qwen3Model", _QWEN3_4B),
         },
-        context=(512, 2560),
+        context=(64, 2560),  # a caption of some forty words, in its template
         pooled=0,
         latents=(16, 8),
+        padded=512,
     ),
 }

@@ -98,6 +98,9 @@ class BaseSpec:
     granularity: int = 64  # pixels by which the sides of a picture differ; see `data.frames`
     tasks: tuple[Task, ...] = TASKS  # of an inpainting UNet, which sees a mask as well, that alone
     anonymous: bool = False  # read without the machine's own token: a visitor named it
+    # What it can say of a picture, where its world is as small as that: things, and where they are.
+    classes: tuple[str, ...] = ()
+    scenes: tuple[str, ...] = ()
 
     def canvas(self, recipe: Recipe) -> Canvas:
         """What a recipe frames photos for."""
@@ -170,6 +173,15 @@ CATALOG: dict[str, BaseSpec] = {
         recipes=recipes.POCKET,
         architecture="pocket",
         granularity=32,  # its autoencoder's 4 by its UNet's 8
+        classes=(
+            *("a cat", "a dog", "a rabbit", "a bear", "a bird", "a fish", "a frog", "a penguin"),
+            *("a robot", "a mug", "a teapot", "a car", "a house", "a boat", "a flower"),
+            "a mushroom",
+        ),
+        scenes=(
+            *("on the beach", "in the snow", "in the forest", "on the moon", "at sunset"),
+            *("in a room", "underwater", "in the city", "on a plain background"),
+        ),
     ),
     "sd15": BaseSpec(
         name="sd15",

@@ -31,6 +31,7 @@ _POCKET_SUBJECT = Recipe(
     preview_every=70,
     checkpoint_every=25,
     framing="shape",
+    annotate=True,
 )
 
 POCKET: Recipes = {
@@ -44,6 +45,7 @@ POCKET: Recipes = {
         preview_every=50,
         checkpoint_every=25,
         framing="shape",
+        annotate=True,
     ),
     "subject": _POCKET_SUBJECT,
     "lokr": replace(

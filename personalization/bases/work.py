@@ -97,7 +97,7 @@ def step(architecture: str, denoiser: Any, load: Load, encoders: Sequence[Any] =
         for encoder in encoders:
             answer += _there_and_back(
                 encoder,
-                _reading(encoder, described.context[0], load),
+                _reading(encoder, described.padded or described.context[0], load),
                 replace(load, recomputed=False),
             )
         return answer

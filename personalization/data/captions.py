@@ -30,6 +30,11 @@ def captioned(photos: Sequence[Photo], text: str) -> list[Photo]:
     ]
 
 
+def in_style(contents: str, name: str) -> str:
+    """The caption of a picture that shows that in the style of that name, as it is asked for."""
+    return f"{contents}, {name} style"
+
+
 def naming(caption: str, name: str, placeholder_token: str, *, folds_case: bool = True) -> str:
     """The caption with the concept in it: as it is where it has the token, else `name` first."""
     if words.contains(caption, placeholder_token, folds_case=folds_case):

@@ -74,6 +74,10 @@ class Concept:
         if not caption:
             return None
         name = self.name if with_class_noun else self.placeholder_token
+        if self.kind == "style" and not words.contains(
+            caption, self.placeholder_token, folds_case=folds_case
+        ):
+            return captions.in_style(caption, name)
         return captions.naming(caption, name, self.placeholder_token, folds_case=folds_case)
 
 

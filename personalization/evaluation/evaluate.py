@@ -17,12 +17,13 @@ from PIL import Image
 from personalization.adapters import adapter as adapters
 from personalization.adapters.adapter import Adapter
 from personalization.adapters.formats import diffusers_metadata
+from personalization.bases import encoders
 from personalization.bases.base import Base
 from personalization.bases.catalog import BaseSpec
+from personalization.bases.encoders import EncoderPair
 from personalization.bases.guide_loading import reference_at_hand
 from personalization.errors import PersonalizationError
-from personalization.evaluation import encoders, report_html
-from personalization.evaluation.encoders import EncoderPair
+from personalization.evaluation import report_html
 from personalization.evaluation.measure import measuring
 from personalization.evaluation.plan import SECONDS, Budget
 from personalization.evaluation.renderer import Drawing, ImageCache, Renderer, never

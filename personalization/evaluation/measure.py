@@ -14,9 +14,9 @@ from collections.abc import Generator, Iterator, Sequence
 import torch
 from PIL import Image
 
+from personalization.bases.encoders import EncoderPair
 from personalization.errors import PhotoError
 from personalization.evaluation import metrics, style, verdict
-from personalization.evaluation.encoders import EncoderPair
 from personalization.evaluation.figures import Drift, Figures
 from personalization.evaluation.metrics import interval
 from personalization.evaluation.plan import SEED, TRIED_FIRST, Budget, Plan, seeds_of
@@ -171,14 +171,21 @@ def _attainable(
     scorer: Scorer,
     plan: Plan,
 ) -> Generator[Stage, None, float]:
-    """What prompt fidelity the photos leave to be had; a style has no class to measure it by."""
-    prompts, seeds = _of_class(trained, plan)
-    if not prompts:
-        return 1.0
-    drawn = yield from renderer.draw("the base", 0.0, prompts, seeds)
+    """What prompt fidelity the photos leave to be had: of a class, or of what they show in a style.
+
+    Of a style's photos without captions nothing tells.
+    """
     encoder = scorer.encoder_pair.prompt
-    (text,) = encoder.texts(prompts[:1])
-    return metrics.attainable(encoder.images(photos), encoder.images(drawn), text)
+    if prompts := trained.contents(plan.class_pictures):
+        photos = photos[: len(prompts)]
+        seeds, texts = seeds_of(len(prompts)), encoder.texts(prompts)
+    else:
+        prompts, seeds = _of_class(trained, plan)
+        if not prompts:
+            return 1.0
+        (texts,) = encoder.texts(prompts[:1])
+    drawn = yield from renderer.draw("the base", 0.0, prompts, seeds)
+    return metrics.attainable(encoder.images(photos), encoder.images(drawn), texts)
 
 
 def _of_class(trained: TrainedAdapter, plan: Plan) -> tuple[list[str], list[int]]:

@@ -125,10 +125,12 @@ def attainable(photos: Tensor, pictures: Tensor, text: Tensor) -> float:
 
     photos: (m, d) of the subject; pictures: (n, d) that the untouched base draws of its class;
     text: (d,), which names the class. A subject is seldom what a base draws of its class: where its
-    own photos are less like the text, nothing that is true to them can be more.
+    own photos are less like the text, nothing that is true to them can be more. Of a style, (m, d)
+    each: a text says what a photo shows, and the base draws it.
     """
-    drawn = float((pictures @ text).mean())
-    return min(1.0, max(0.0, float((photos @ text).mean())) / drawn) if drawn > 0 else 1.0
+    drawn = float((pictures * text).sum(-1).mean())
+    shown = float((photos * text).sum(-1).mean())
+    return min(1.0, max(0.0, shown) / drawn) if drawn > 0 else 1.0
 
 
 def balance(subject: Tensor, prompt: Tensor, attainable: float = 1.0) -> list[int]:

@@ -32,6 +32,7 @@ NAMES = {
     "resolution": "photo size",
     "framing": "framing",
     "flip": "mirrored photos too",
+    "annotate": "the base looks first",
     "background": "background",
     "warmup": "warm-up",
     "decay": "falling rate",

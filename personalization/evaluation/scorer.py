@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from PIL import Image
 from torch import Tensor
 
+from personalization.bases.encoders import EncoderPair
 from personalization.evaluation import metrics
-from personalization.evaluation.encoders import EncoderPair
 from personalization.evaluation.figures import Copying, Level, Stability
 from personalization.evaluation.metrics import interval
 from personalization.evaluation.plan import seeds_of

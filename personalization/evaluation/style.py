@@ -19,8 +19,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, normalize
 
+from personalization.bases.encoders import EncoderPair, ImageEncoder
 from personalization.evaluation import metrics
-from personalization.evaluation.encoders import EncoderPair, ImageEncoder
 from personalization.evaluation.figures import ROOM
 
 SCALES = (1, 2, 4, 8)  # pixels that are averaged, a side

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
 
 from personalization.adapters.adapter import Adapter, Description
 from personalization.bases.base import Base
+from personalization.data import words
 from personalization.data.frames import square
 from personalization.data.photos import Photo
 from personalization.evaluation.prompts import Prompt, eval_prompts
@@ -38,7 +39,11 @@ class TrainedAdapter:
             device=base.device.type,
             whole=2 * sum(p.numel() for m in base.modules.values() for p in m.parameters()),
         )
-        return cls(adapter, run.concept.photos, cost, tuple(run.losses()))
+        photos, contents = run.concept.photos, run.contents
+        if contents:
+            shown = [photo.caption or contents.get(i, "") for i, photo in enumerate(photos)]
+            photos = [replace(p, caption=c) for p, c in zip(photos, shown, strict=True)]
+        return cls(adapter, photos, cost, tuple(run.losses()))
 
     @classmethod
     def of_adapter(cls, adapter: Adapter, photos: Sequence[Photo]) -> TrainedAdapter:
@@ -74,6 +79,17 @@ class TrainedAdapter:
             rank=about.rank,
             prior=str(prior.get("kind", "")) if isinstance(prior, dict) else "",
         )
+
+    def contents(self, count: int) -> list[str]:
+        """What the first `count` photos of a style show, but for the style; [] where one is silent.
+
+        Of other kinds there is a class to ask for.
+        """
+        if self.concept.kind != "style":
+            return []
+        said = [photo.caption or "" for photo in self.photos[:count]]
+        shown = [words.without(caption, self.description.trigger) for caption in said]
+        return shown if all(shown) else []
 
     def prompts(self, count: int, *, poses: bool) -> list[Prompt]:
         """The first `count` prompts that it is asked for."""

@@ -50,11 +50,16 @@ BOXES = {
     "decay": ("Falling rate", "A cosine down to a tenth of it."),
     "early": ("Stop when settled", "Ends when the loss on one fixed batch moves no more."),
     "flip": ("Mirrored photos too", "Not for faces, words, or what has a left and a right."),
+    "annotate": (
+        "The base looks first",
+        "Finds the subject in photos without a mask, so that little is learned of what is around "
+        "it. Of a style the pocket says what each picture shows.",
+    ),
 }
 RATES = {"rate", "text_rate", "word_rate"}
 _SHARED = {
     *("steps", "rate", "batch", "warmup", "decay", "weight_decay", "clip", "early"),
-    *("background", "every", "save_every", "seed", "flip", "resolution", "framing"),
+    *("background", "every", "save_every", "seed", "flip", "resolution", "framing", "annotate"),
 }
 
 
@@ -98,6 +103,7 @@ def settings(recipe: Recipe, spec: BaseSpec = POCKET) -> dict[str, Any]:
         "flip": recipe.flip,
         "resolution": recipe.resolution,
         "framing": recipe.framing,
+        "annotate": recipe.annotate,
     }
 
 
@@ -139,6 +145,7 @@ def recipe_of(values: dict[str, Any]) -> Recipe:
         background=values["background"],
         resolution=values["resolution"],
         framing=values["framing"],
+        annotate=values["annotate"],
     ).check()
 
 

@@ -142,6 +142,7 @@ class RecipeForm:
         # The last: a browser keeps the fields in their order.
         self.add("resolution")
         self.parts["framing"] = self.framing
+        self.add("annotate")
         with gr.Row(elem_classes="settings wide"):
             self.scripts = gr.Button(
                 "As diffusers’ example scripts",

@@ -270,7 +270,7 @@ def measure_part(
 
     `each` is what a picture takes and `left` how many there are, where that has been seen.
     """
-    from personalization.evaluation import encoders
+    from personalization.bases import encoders
     from personalization.evaluation.report import Report
 
     part = PART

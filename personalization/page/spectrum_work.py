@@ -109,7 +109,8 @@ def spectrum_slice(
 ) -> Iterator[Event | Report | Spectrum]:
     """One slice, as long as its machine allows, and others who wait for it."""
     if ON_ZERO:
-        from personalization.evaluation import encoders, ways
+        from personalization.bases import encoders
+        from personalization.evaluation import ways
 
         with suppress(HubError):  # fetched here and now, not in the allocation; else it says why
             encoders.encoder_pair(spec_of(run.base))

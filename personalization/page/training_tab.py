@@ -169,7 +169,7 @@ class TrainingTab:
         keep(self.stored.settings, [self.base, *self.form.kept])
         entered = {*visit, self.stored.keys, *self.fields, *self.form.inputs}
         notes = [self.photos.notes, self.word.notes, self.notes]
-        shown = [*notes, *self.run_panel.parts, *self.long.parts]
+        shown = [*notes, *self.run_panel.parts, *self.long.parts, self.estimate]
         self.train.click(self.begin, entered, shown, **QUEUED)
         self.long.go.click(self.begin_all_the_same, entered, shown, **QUEUED)
         self.jobs.wire(entered, self.begin_elsewhere, [*notes, *self.long.parts])
@@ -293,8 +293,11 @@ class TrainingTab:
             about_settings.insert(0, f"Not started: see {see} above.")
         elif recipe:
             with collected(about_settings):
-                asked = None if told else self.too_long(name, recipe, *self.what(values))
-                started = asked or self.start(values, photos, recipe, go)
+                if not told and (asked := self.too_long(name, recipe, *self.what(values))):
+                    # What is said above the question is of the same settings as the question.
+                    started = {**asked, self.estimate: self.say_estimate(values)}
+                else:
+                    started = self.start(values, photos, recipe, go)
         warnings: list[str] = []
         with collected(about_settings):
             warnings = photo_problems(photos, self.photos.showing(values).canvas())
@@ -360,7 +363,10 @@ class TrainingTab:
         reply = {**self.rebase(visit, values), **fields}
         base_then, *settings = values[self.stored.settings] or [None]
         if base_then == visit.base:
-            reply |= self.form.recall(visit.base, fields[self.word.kind], settings)
+            recalled = self.form.recall(visit.base, fields[self.word.kind], settings)
+            reply |= recalled
+            if recalled:
+                reply[self.estimate] = self.say_estimate({self.base: visit.base, **reply})
         return {**reply, **self.newest(visit), **self.jobs.find(visit.workspace)}
 
     def newest(self, visit: Visit) -> dict:

@@ -23,13 +23,14 @@ from personalization.bases.architectures import ARCHITECTURES
 from personalization.bases.base import Base, TextEncoder
 from personalization.bases.catalog import CATALOG, BaseSpec
 from personalization.bases.loading import precision
-from personalization.bases.work import Load, Work, encoding, on_meta
+from personalization.bases.work import Load, Work, encoding, forward, on_meta
 from personalization.bases.work import step as training_step
 from personalization.errors import RecipeError
 from personalization.methods import installed
-from personalization.recipe import LearnedEmbedding, LowRank, Prior, Recipe
+from personalization.recipe import LearnedEmbedding, Prior, Recipe
 from personalization.sampling import pace
 from personalization.training import previews
+from personalization.training.annotations import PER_PHOTO
 from personalization.training.presets import SMALLER
 from personalization.training.prior import SHIPPED_COUNT
 
@@ -158,10 +159,10 @@ class Counted:
 def what_counts(spec: BaseSpec, recipe: Recipe) -> Recipe:
     """The recipe of one step, without all that changes neither what is computed nor kept."""
     method = replace(recipe.method, learning_rate=1.0)
-    if isinstance(method, LowRank):
-        method = replace(method, text_learning_rate=1.0)
     if isinstance(method, LearnedEmbedding):
         method = replace(method, initializer_token="")
+    else:
+        method = replace(method, text_learning_rate=1.0)
     return Recipe(
         method,
         steps=1,
@@ -259,9 +260,10 @@ def outlook_on(
     drawn = pace.picture(spec, device, spec.sampling, size) or 0.0
     of_class = _class_images(spec, recipe) if to_draw is None else to_draw
     drawing = times * previews.COUNT * preview + of_class * drawn
+    looks = PHOTOS * PER_PHOTO if recipe.annotate else 0
     if known := pace.PACES.get((spec.architecture, device.type)):
         sample = known.weights if recipe.trains_weights else known.word
-        seconds = START + recipe.steps * samples * sample + drawing
+        seconds = START + (recipe.steps * samples + looks / 3) * sample + drawing
         return Outlook(seconds, cost.memory, cost.file, samples * sample)
     name = pace.device_name(device)
     step = cost.seconds(name)
@@ -270,7 +272,8 @@ def outlook_on(
     photos = (
         pace.seconds(name, encoding(spec.architecture, size) * PHOTOS, 0.0, cost.precision) or 0.0
     )
-    seconds = START + photos + recipe.steps * step + drawing
+    look = pace.seconds(name, forward(spec.architecture, size), 0.0, cost.precision) or 0.0
+    seconds = START + photos + looks * look + recipe.steps * step + drawing
     return Outlook(seconds, cost.memory, cost.file, step)
 
 

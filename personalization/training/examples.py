@@ -14,9 +14,11 @@ from personalization.bases.base import Base, Conditioning, Posterior
 from personalization.bases.context import read_caption
 from personalization.bases.learned_embedding import folds_case
 from personalization.data import masks
+from personalization.data.captions import in_style
 from personalization.data.frames import Frame, frame
 from personalization.data.photos import Photo
 from personalization.training import processes
+from personalization.training.annotations import described, subject_maps
 from personalization.training.batches import Batches, Pool
 from personalization.training.run import Run
 
@@ -89,6 +91,9 @@ class Examples:
             caption and read_caption(base.contexts, caption, name, concept.placeholder_token)
             for caption in captions
         ]
+        self.contents = run.contents or contents(base, run, self.buckets)
+        for photo, shown in self.contents.items():
+            self.captions[photo] = in_style(shown, name)
         self.share = processes.share(recipe.batch_size)
         pools = tuple(bucket.pool for bucket in self.buckets)
         self.batches = Batches(recipe.seed, recipe.batch_size, pools, len(self.prompts))
@@ -157,7 +162,10 @@ def in_buckets(base: Base, run: Run) -> list[Bucket]:
         ours, theirs = [photos[i] for i in chosen], [frames[i] for i in chosen]
         posterior = encode_photos(base, ours, theirs, flip=run.recipe.flip)
         grid = (posterior.mean.shape[3], posterior.mean.shape[4])
-        weights = masks.weights(ours, theirs, grid, run.recipe.background)
+        whites = masks.whites(ours, theirs, grid)
+        if run.recipe.annotate and run.concept.kind != "style":
+            whites = _found(base, run, posterior.mean[0], whites)
+        weights = masks.weights(whites, grid, run.recipe.background)
         both = [theirs, [each.mirrored for each in theirs]]
         sizes = [[each.conditioning for each in side] for side in both]
         buckets.append(
@@ -170,6 +178,32 @@ def in_buckets(base: Base, run: Run) -> list[Bucket]:
             )
         )
     return buckets
+
+
+def _found(
+    base: Base, run: Run, latents: Tensor, whites: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """The masks, and where there is none, what the base takes for the subject."""
+    if not (without := [i for i, white in enumerate(whites) if white is None]):
+        return list(whites)
+    about, seed = run.concept.class_prompt(), run.recipe.seed
+    found = dict(zip(without, subject_maps(base, latents[without], about, seed), strict=True))
+    return [found[i][None] if white is None else white for i, white in enumerate(whites)]
+
+
+def contents(base: Base, run: Run, buckets: Sequence[Bucket]) -> dict[int, str]:
+    """By photo: what the base says that it shows, of a style's where nobody has said so."""
+    if not (run.recipe.annotate and run.concept.kind == "style" and base.spec.classes):
+        return {}
+    found: dict[int, str] = {}
+    for bucket in buckets:
+        silent = [i for i, n in enumerate(bucket.photos) if not run.concept.photos[n].caption]
+        if not silent:
+            continue
+        photos = [run.concept.photos[bucket.photos[i]].image for i in silent]
+        said = described(base, photos, bucket.posterior.mean[0][silent], run.recipe.seed)
+        found |= {bucket.photos[i]: shown for i, shown in zip(silent, said, strict=True)}
+    return found
 
 
 def encode_photos(

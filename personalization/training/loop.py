@@ -111,6 +111,7 @@ def _slice(base: Base, run: Run, end: _End, cache: Path) -> Iterator[Event]:
     with installed(base, run.concept, run.recipe) as method, _recomputing(base, run.recipe):
         session = Session(base, run, method)
         objective = Objective(base, run, method, cache)
+        run.keep_contents(objective.subject.contents)
         session.restore()
         session.continue_log()
         yield Stage("photos", 1, 1)

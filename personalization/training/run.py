@@ -6,6 +6,7 @@
     log.jsonl              a line a step
     checkpoint.safetensors the trainable tensors, the optimizer's, and n
     previews/              step-000050-0.png ...
+    contents.json          what the base says that a style's photos show, by their number
     cache/                 what can be computed again
     adapter.safetensors    the result
     report.json, report/   how well it worked, and the pictures that show it; report.html is both
@@ -137,6 +138,7 @@ def _writing(method: Callable[Concatenate[Run, P], None]) -> Callable[Concatenat
 
 
 _RUN, _STATE, _LOSSES = TypeAdapter(RunRecord), TypeAdapter(State), TypeAdapter(LossRow)
+_CONTENTS = TypeAdapter(dict[int, str])
 
 
 class Run:
@@ -191,6 +193,20 @@ class Run:
         if words.contains(noun, said.placeholder_token):
             noun = words.without(noun, said.placeholder_token) or "subject"
         return Concept(said.kind, said.placeholder_token, noun, photos)
+
+    @property
+    def contents(self) -> dict[int, str]:
+        """By photo, what the base says that it shows (`Recipe.annotate`); {} where it does not."""
+        try:
+            return _CONTENTS.validate_json((self.folder / "contents.json").read_bytes())
+        except (OSError, ValidationError):
+            return {}
+
+    @_writing
+    def keep_contents(self, contents: Mapping[int, str]) -> None:
+        """Keep it, for later slices and for the report."""
+        if contents:
+            write_atomically(self.folder / "contents.json", json.dumps(dict(contents)))
 
     @cached_property
     def photo_hashes(self) -> tuple[str, ...]:

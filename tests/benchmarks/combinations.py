@@ -34,7 +34,7 @@ from torch.nn.functional import normalize
 from personalization import bases
 from personalization.adapters.adapter import Adapter, read
 from personalization.bases.base import Base
-from personalization.evaluation.encoders import encoder_pair
+from personalization.bases.encoders import encoder_pair
 from personalization.evaluation.metrics import interval
 from personalization.files import write_atomically
 from personalization.pocket.world import SUBJECTS

@@ -35,12 +35,12 @@ from safetensors.torch import load_file
 
 from personalization import bases
 from personalization.adapters.adapter import Adapter, Description, read
+from personalization.bases import encoders
 from personalization.bases.base import Base
 from personalization.bases.catalog import ASSETS, CATALOG
 from personalization.data.concept import Concept, Kind
 from personalization.data.frames import crop
 from personalization.data.photos import Photo
-from personalization.evaluation import encoders
 from personalization.evaluation.evaluate import SAMPLING, evaluating
 from personalization.evaluation.figures import Level
 from personalization.evaluation.measure import measuring

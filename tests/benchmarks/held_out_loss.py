@@ -42,7 +42,6 @@ from personalization.training.run import Run
 from personalization.training.session import Session
 from personalization.training.trainable import Trainable
 from tests.benchmarks.fidelity import SPEC, Case, asked_scene, cases, photos_of
-from tests.benchmarks.recipe_search import GROUP
 
 PROMPTS, SEEDS = 8, 3
 PER_FORWARD = 8
@@ -140,7 +139,7 @@ def main() -> None:
     parser.add_argument("--plus", nargs="+", type=float, default=[1.0, 8.0])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    known = {case.name: case for case in cases() if case.group == GROUP}
+    known = {case.name: case for case in cases() if case.group == "LoRA, prior images"}
     print(f"{'subject':12}{'steps':>6}{'B / A':>6}{'loss':>8}{'class':>8}{'seconds':>8}")
     with tempfile.TemporaryDirectory() as cache:
         for name, steps, plus in product(arguments.subjects, arguments.steps, arguments.plus):

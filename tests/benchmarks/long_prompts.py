@@ -18,10 +18,10 @@ import torch
 
 from personalization import bases
 from personalization.adapters.adapter import Description
+from personalization.bases import encoders
 from personalization.bases.base import Base
 from personalization.bases.catalog import CATALOG
 from personalization.bases.context import unread
-from personalization.evaluation import encoders
 from personalization.evaluation.prompts import unrelated
 from personalization.sampling.generate import draw_each
 

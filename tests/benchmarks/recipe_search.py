@@ -1,4 +1,4 @@
-"""A search for the pocket's recipes: trials on held-out subjects and words, judged as `fidelity`.
+"""A search for the pocket's recipes: trials on held-out subjects, styles and words, by `fidelity`.
 
     python -m tests.benchmarks.recipe_search --work DIR [--trials NAME ...] [--subjects NAME ...]
         [--seeds N ...]
@@ -16,7 +16,7 @@ import json
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,13 @@ import torch
 
 from personalization.files import write_atomically
 from personalization.pocket.world import SUBJECTS
+from personalization.pocket.world.subjects import STYLE_SUBJECTS
 from personalization.recipe import LowRank, Recipe
 from tests.benchmarks.fidelity import HELD_OUT_WORDS, Case, cases, measure
 
-GROUP = "LoRA, prior images"
 SHOWN = {
     "subject": "subject_fidelity of the perfect",
+    "way": "way",
     "prompt": "prompt_fidelity of the perfect",
     "product": "product",
     "ceiling": "of the ceiling",
@@ -53,27 +54,37 @@ def steps(count: int, times: float = 1.0) -> Change:
     return change
 
 
-TRIALS: dict[str, Change] = {
-    "as it is": lambda recipe: recipe,
-    "210 steps, five sixths of the rate": steps(210, 1 / 1.2),  # as until 0.4.0
-    "145 steps, five sixths of the rate": steps(145, 1 / 1.2),
-}
-WORD_TRIALS: dict[str, Change] = {
-    "as it is": lambda recipe: recipe,
-    "75 steps": steps(75),
-    "75 steps, 1.5 times the rate": steps(75, 1.5),
+AS_IT_IS = "as it is"
+# By the group of `fidelity`'s cases that they are compared with.
+TRIALS: dict[str, dict[str, Change]] = {
+    "LoRA, prior images": {
+        "210 steps, five sixths of the rate": steps(210, 1 / 1.2),  # as until 0.4.0
+        "145 steps, five sixths of the rate": steps(145, 1 / 1.2),
+    },
+    "LoRA, style": {
+        "290 steps": steps(290),
+        "145 steps, 1.5 times the rate": steps(145, 1.5),
+        "290 steps, 1.5 times the rate": steps(290, 1.5),
+    },
+    "word": {
+        "75 steps": steps(75),
+        "75 steps, 1.5 times the rate": steps(75, 1.5),
+        "75 steps, 3 times the rate": steps(75, 3),
+        "150 steps, 1.5 times the rate": steps(150, 1.5),
+        "225 steps": steps(225),
+    },
 }
 
 
 def tried(names: list[str], subjects: list[str], seeds: list[int]) -> Iterator[Case]:
-    """Subject by subject, each trial of its purpose, by each seed."""
-    known = {case.name: case for case in cases() if case.group in (GROUP, "word")}
+    """Subject by subject, each trial of its group, by each seed."""
+    known = {case.name: case for case in cases() if case.group in TRIALS}
     for case, name, seed in product(map(known.__getitem__, subjects), names, seeds):
-        trials = WORD_TRIALS if case.name in HELD_OUT_WORDS else TRIALS
+        trials = {AS_IT_IS: lambda recipe: recipe} | TRIALS[case.group]
         if name in trials:
             recipe = trials[name](case.recipe).changed(seed=seed)
             of_seed = f", seed {seed}" if seed else ""
-            group = f"{case.group}{'' if name == 'as it is' else f', {name}'}{of_seed}"
+            group = f"{case.group}{'' if name == AS_IT_IS else f', {name}'}{of_seed}"
             yield replace(case, group=group, recipe=recipe)
 
 
@@ -91,7 +102,7 @@ def table(found: list[dict[str, Any]]) -> str:
         some = [each | multiplied(each) for each in found if each["group"] == group]
         line = f"{group:50}{len(some):3}"
         for key in SHOWN.values():
-            values = [each[key] for each in some if key in each]
+            values = [each[key] for each in some if each.get(key) is not None]
             line += f"{statistics.fmean(values):11.3f}" if values else f"{'':11}"
         lines.append(line)
     return "\n".join(lines)
@@ -100,9 +111,9 @@ def table(found: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--work", type=Path, required=True, help="keep the cases here")
-    trials = list(dict.fromkeys([*TRIALS, *WORD_TRIALS]))
+    trials = list(dict.fromkeys([AS_IT_IS, *chain.from_iterable(TRIALS.values())]))
     parser.add_argument("--trials", nargs="+", default=trials, choices=trials)
-    subjects = [*SUBJECTS, *HELD_OUT_WORDS]
+    subjects = [*SUBJECTS, *STYLE_SUBJECTS, *HELD_OUT_WORDS]
     parser.add_argument("--subjects", nargs="+", default=list(SUBJECTS), choices=subjects)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     arguments = parser.parse_args()

@@ -28,7 +28,7 @@ from PIL import Image
 
 from personalization import bases
 from personalization.bases.catalog import CATALOG
-from personalization.evaluation.encoders import encoder_pair
+from personalization.bases.encoders import encoder_pair
 from personalization.evaluation.metrics import interval
 from personalization.pocket.structure import depth
 from personalization.pocket.world import SUBJECTS, Scene, mask

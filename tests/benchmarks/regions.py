@@ -27,7 +27,7 @@ from torch.nn.functional import normalize
 
 from personalization import bases
 from personalization.adapters.adapter import Adapter, read
-from personalization.evaluation.encoders import encoder_pair
+from personalization.bases.encoders import encoder_pair
 from personalization.pocket.world import SUBJECTS
 from personalization.pocket.world import draw as draw_scene
 from personalization.sampling.generate import draw

@@ -243,7 +243,7 @@ def load_back(spec: BaseSpec, repository: Path, files: list[Path], folder: Path)
     pipe.load_lora_weights(next(f for f in files if "diffusers" in f.name))
     side = 256 if spec.size > 256 else spec.size
     with torch.inference_mode():
-        pipe(prompt, num_inference_steps=2, height=side, width=side)
+        pipe(prompt=prompt, num_inference_steps=2, height=side, width=side)
     print("loaded back into an untouched pipeline, and drawn with", flush=True)
 
 

@@ -50,13 +50,17 @@ def test_weights_are_the_masks_share_of_each_place_with_a_mean_of_one():
     plain = replace(photo, mask=None)
     empty = replace(photo, mask=Image.new("L", (64, 64)))
     whole = [Frame((0, 0, 64, 64), (64, 64), (64, 64))]
-    assert masks.weights([plain, plain], whole * 2, (4, 4), 0.1) is None
-    half, ones, nothing = masks.weights([photo, plain, empty], whole * 3, (4, 4), 0.2)
+
+    def weights(photos: list[Photo], background: float) -> torch.Tensor | None:
+        return masks.weights(masks.whites(photos, whole * 3, (4, 4)), (4, 4), background)
+
+    assert weights([plain, plain, plain], 0.1) is None
+    half, ones, nothing = weights([photo, plain, empty], 0.2)
     expected = torch.tensor([1, 1, 0.2, 0.2]) / 0.6
     assert torch.allclose(half, expected.expand(1, 4, 4))
     assert torch.equal(ones, torch.ones(1, 4, 4))
     assert torch.allclose(nothing, torch.ones(1, 4, 4))
-    alone = masks.weights([photo, empty], whole * 2, (4, 4), 0.0)
+    alone = weights([photo, empty, plain], 0.0)
     assert torch.allclose(alone[0], torch.tensor([2.0, 2, 0, 0]).expand(1, 4, 4))
     assert torch.equal(alone[1], torch.ones(1, 4, 4))
 

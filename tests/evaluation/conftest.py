@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
-from personalization.evaluation.encoders import (
+from personalization.bases.encoders import (
     ENCODERS,
     ClipEncoder,
 )

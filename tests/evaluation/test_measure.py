@@ -11,14 +11,14 @@ from PIL import Image
 
 from personalization.adapters.adapter import Adapter
 from personalization.bases.catalog import ASSETS
-from personalization.data.frames import crop
-from personalization.errors import PhotoError
-from personalization.evaluation import metrics, report_html, verdict
-from personalization.evaluation.encoders import (
+from personalization.bases.encoders import (
     ClipEncoder,
     DebiasedFeatures,
     EncoderPair,
 )
+from personalization.data.frames import crop
+from personalization.errors import PhotoError
+from personalization.evaluation import metrics, report_html, verdict
 from personalization.evaluation.figures import FOLLOWS, Estimate
 from personalization.evaluation.measure import measuring
 from personalization.evaluation.plan import Budget, Plan

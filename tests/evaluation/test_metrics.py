@@ -105,6 +105,10 @@ def test_no_more_of_a_prompt_can_be_had_than_the_photos_leave_of_their_class():
     assert metrics.attainable(pictures, photos, text) == 1  # more like it than what the base draws
     assert metrics.attainable(-photos, pictures, text) == 0
     assert metrics.attainable(photos, pictures, other) == 1  # the base knows no such class
+    # Of a style each photo has a text of its own.
+    texts = torch.stack([text, other])
+    assert metrics.attainable(0.3 * texts, 0.6 * texts, texts) == pytest.approx(0.5)
+    assert metrics.attainable(0.3 * texts, 0.6 * texts.flip(0), texts) == 1
 
 
 def photos_of(scene: world.Scene, count: int, seed: int) -> list[world.Scene]:

@@ -8,13 +8,13 @@ from functools import cache
 import pytest
 from PIL import Image
 
-from personalization.evaluation import metrics
-from personalization.evaluation.encoders import (
+from personalization.bases.encoders import (
     DebiasedFeatures,
     EncoderPair,
     ImageEncoder,
     ImageTextEncoder,
 )
+from personalization.evaluation import metrics
 from personalization.evaluation.figures import ROOM
 from personalization.evaluation.style import StyleStatistics, room, telling
 from personalization.pocket import world

@@ -170,6 +170,27 @@ def test_the_form_counts_the_pictures_of_a_class_that_does_not_come_with_the_bas
     assert " s here" in owl
 
 
+def test_who_comes_back_finds_the_estimate_of_the_settings_that_were_left():
+    import app
+    from personalization.page.session import Visit, workspaces
+
+    tab = app.subject_tab
+    workspace = workspaces().new()
+    visit = Visit(workspace, "pocket")
+    few = {**{part: part.value for part in tab.form.kept}, tab.form.parts["steps"]: 3}
+    left = ["pocket", *(few[part] for part in tab.form.kept)]
+    stored = {tab.stored.keys: [], tab.stored.fields: ["sks", "dog", "creature"]}
+    blank = {part: part.value for part in (*tab.form.inputs, tab.photos.framing)}
+    values = {**blank, **stored, tab.stored.settings: left, tab.base: "pocket"}
+    values[tab.visitor] = workspace.id
+    new = tab.restore(visit, values | {tab.stored.settings: []})
+    back = tab.restore(visit, values)
+    assert back[tab.form.parts["steps"]] == 3
+    assert back[tab.estimate] == tab.say_estimate({tab.base: "pocket", **back})
+    assert back[tab.estimate] != new[tab.estimate]
+    workspace.delete()
+
+
 def test_every_endpoint_explains_each_of_its_arguments():
     import app
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from personalization.adapters.adapter import Adapter, Description
 from personalization.bases import CATALOG
 from personalization.data.concept import Concept
+from personalization.data.photos import Photo
 from personalization.errors import RecipeError
 from personalization.evaluation.evaluate import expected_seconds
 from personalization.evaluation.plan import PLANS
@@ -140,3 +143,26 @@ def test_a_confirmed_drawing_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_work, "LONG", 0.0)
     pictures, records = draw_stack([], "a dog", steps=1, confirm=True)
     assert len(pictures) == len(records) == 1
+
+
+def test_what_is_asked_before_a_run_and_what_the_form_says_are_of_the_same_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import app
+
+    monkeypatch.setattr("personalization.page.training_tab.LONG", 0.0)
+    tab = app.subject_tab
+    workspace = workspaces().new()
+    photos = [Photo(path.name, Image.open(path).convert("RGB")) for path in PHOTOS]
+    values: dict[Any, Any] = {part: part.value for part in tab.form.inputs}
+    values |= {tab.stored.keys: workspace.save_photos(photos), tab.photos.captions: ""}
+    values |= {tab.word.kind: "creature", tab.word.placeholder_token: "sks"}
+    values |= {tab.word.class_noun: "dog", tab.base: "pocket", tab.visitor: workspace.id}
+    values |= {tab.photos.framing: "shape", tab.photos.resolution: 0}
+    values[tab.form.parts["steps"]] = 725
+    asked = tab.begin(values)
+    duration = re.search(r"takes (about [\d.]+ \w+) on this", asked[tab.long.note])
+    assert duration
+    assert duration[1] in asked[tab.estimate].replace("About", "about")
+    assert not workspace.runs()
+    workspace.delete()

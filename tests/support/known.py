@@ -15,8 +15,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from personalization.adapters.adapter import Adapter, Description
+from personalization.bases.encoders import EncoderPair
 from personalization.data.photos import Photo
-from personalization.evaluation.encoders import EncoderPair
 from personalization.evaluation.measure import measuring
 from personalization.evaluation.plan import Budget, Plan
 from personalization.evaluation.prompts import eval_prompts

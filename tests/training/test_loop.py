@@ -32,6 +32,7 @@ METHODS = {
     ),
     "full": Recipe(Full(), steps=6, batch_size=2),
     "early stop": Recipe(LowRank("lora", rank=2), steps=6, batch_size=2, stop_early=True),
+    "found subject": Recipe(LowRank("lora", rank=2), steps=6, batch_size=2, annotate=True),
     "prior images": Recipe(
         LowRank("lora", rank=2), steps=6, batch_size=2, prior=Prior("images", images=10)
     ),

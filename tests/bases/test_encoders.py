@@ -13,14 +13,14 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from transformers import CLIPModel
 
-from personalization.errors import HubError
-from personalization.evaluation import metrics
-from personalization.evaluation.encoders import (
+from personalization.bases.encoders import (
     ENCODERS,
     PLACES,
     ClipEncoder,
     DebiasedFeatures,
 )
+from personalization.errors import HubError
+from personalization.evaluation import metrics
 from personalization.pocket import world
 from tests.evaluation.test_metrics import photos_of
 from tests.support import tiny
