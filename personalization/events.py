@@ -1,6 +1,6 @@
 """What a run tells while it goes: small, picklable, in the order in which it happens.
 
-    Stage*  ->  (StepDone | Preview | Checkpointed)*  ->  SliceEnded | Finished
+    Stage*  ->  Looked?  ->  (StepDone | Preview | Checkpointed)*  ->  SliceEnded | Finished
 
 The package yields these; whoever shows them translates. They cross the process boundary of a
 ZeroGPU worker, so they hold numbers and paths, never tensors or pictures.
@@ -20,6 +20,13 @@ class Stage:
     done: int
     total: int
     seconds_left: float | None = None  # of the whole run, where that can be told
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What the base sees in the photos: pictures in which what counts little is dimmed."""
+
+    paths: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -67,4 +74,4 @@ class Finished:
     stopped_early: bool
 
 
-Event = Stage | StepDone | Preview | Checkpointed | SliceEnded | Finished
+Event = Stage | Looked | StepDone | Preview | Checkpointed | SliceEnded | Finished

@@ -142,7 +142,9 @@ def balance(subject: Tensor, prompt: Tensor, attainable: float = 1.0) -> list[in
     """
     products = subject.clamp(max=1) * prompt.clamp(max=attainable)
     order = products.argsort(descending=True, stable=True).tolist()
-    return [i for i in order if products[i] >= NEARLY * products[order[0]]]
+    best = products[order[0]]
+    # What is worse than the base has a product below 0, of which nine tenths are more.
+    return [i for i in order if products[i] >= min(best, NEARLY * best)]
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> float:

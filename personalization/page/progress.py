@@ -18,6 +18,7 @@ from personalization.events import (
     Checkpointed,
     Event,
     Finished,
+    Looked,
     Preview,
     SliceEnded,
     Stage,
@@ -55,6 +56,8 @@ class RunView:
     error: str = ""
     rows: list[LossRow] = field(default_factory=list)
     previews: list[tuple[int, tuple[Path, ...]]] = field(default_factory=list)
+    seen: tuple[Path, ...] = ()  # the photos as the base sees them
+    contents: dict[int, str] = field(default_factory=dict)  # and what it says that they show
 
     @classmethod
     def of(cls, run: Run) -> RunView:
@@ -69,6 +72,8 @@ class RunView:
             error=state.error,
             rows=run.losses(),
             previews=[(step, tuple(paths)) for step, paths in run.previews()],
+            seen=tuple(run.seen),
+            contents=run.contents,
         )
 
     def take(self, event: Event) -> frozenset[Part]:
@@ -79,6 +84,9 @@ class RunView:
                 self.seconds_left = event.seconds_left
                 self.doing = _doing(name, done, total)
                 return frozenset({"status"})
+            case Looked(paths):
+                self.seen = paths
+                return frozenset({"strip"})
             case StepDone():
                 self.phase = "learning"
                 self.step = event.step
@@ -171,9 +179,10 @@ def curve(view: RunView) -> str:
 
 
 def strip(view: RunView) -> str:
-    """The previews: a row for each time they were drawn, the newest first, prompts in columns."""
-    if not view.previews:
-        return ""
+    """The previews: a row for each time they were drawn, the newest first, prompts in columns.
+
+    Below them the photos as the base sees them.
+    """
     rows = []
     for step, paths in reversed(view.previews):
         pictures = "".join(
@@ -183,7 +192,21 @@ def strip(view: RunView) -> str:
         rows.append(
             f'<div class="strip-row"><span class="step-mark">step {step}</span>{pictures}</div>'
         )
-    return f'<div class="strip" aria-label="Previews">{"".join(rows)}</div>'
+    if view.seen:
+        rows.append(_seen(view))
+    return f'<div class="strip" aria-label="Previews">{"".join(rows)}</div>' if rows else ""
+
+
+def _seen(view: RunView) -> str:
+    """What it takes for the subject, or what it says that a style's pictures show."""
+    said = [escape(view.contents.get(i, "")) for i in range(len(view.seen))]
+    pictures = "".join(
+        f'<figure><img src="{data_uri(path)}" alt="Photo {i + 1} as the base sees it">'
+        f"{f'<figcaption>{said[i]}</figcaption>' if said[i] else ''}</figure>"
+        for i, path in enumerate(view.seen)
+    )
+    title = "It reads" if any(said) else "It looks at"
+    return f'<div class="strip-row seen"><span class="step-mark">{title}</span>{pictures}</div>'
 
 
 def measuring(

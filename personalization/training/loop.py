@@ -19,10 +19,10 @@ import torch
 
 from personalization.bases.base import Base
 from personalization.errors import RunError, is_out_of_memory
-from personalization.events import Event, Finished, SliceEnded, Stage
+from personalization.events import Event, Finished, Looked, SliceEnded, Stage
 from personalization.methods import installed
 from personalization.recipe import Recipe
-from personalization.training import processes
+from personalization.training import previews, processes
 from personalization.training.cores import Cores, shared_cores
 from personalization.training.objective import Objective
 from personalization.training.prior import PER_BATCH, ClassImages, class_images
@@ -115,6 +115,8 @@ def _slice(base: Base, run: Run, end: _End, cache: Path) -> Iterator[Event]:
         session.restore()
         session.continue_log()
         yield Stage("photos", 1, 1)
+        if looked := previews.seen(base, run, objective.subject):
+            yield Looked(looked)
         with shared_cores(base.device) as cores:
             yield from _steps(session, objective, end, cores)
 

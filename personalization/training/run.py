@@ -6,6 +6,7 @@
     log.jsonl              a line a step
     checkpoint.safetensors the trainable tensors, the optimizer's, and n
     previews/              step-000050-0.png ...
+    seen/                  the photos as the base sees them, small: what counts little is dimmed
     contents.json          what the base says that a style's photos show, by their number
     cache/                 what can be computed again
     adapter.safetensors    the result
@@ -304,6 +305,15 @@ class Run:
         for path in sorted((self.folder / "previews").glob("step-*.png")):
             by_step.setdefault(int(path.stem.split("-")[1]), []).append(path)
         return sorted(by_step.items())
+
+    def seen_path(self, index: int) -> Path:
+        """The file of the `index`-th photo as the base sees it."""
+        return self.folder / "seen" / f"{index:03d}.png"
+
+    @property
+    def seen(self) -> list[Path]:
+        """Those that there are, in the photos' order."""
+        return sorted((self.folder / "seen").glob("*.png"))
 
     def stop(self) -> None:
         """Ask whoever trains to end the slice after the step at hand."""

@@ -94,6 +94,9 @@ def test_the_balance_is_the_best_product_and_beyond_a_reference_nothing_is_won()
     # The base's own prompt fidelity is not to be had: what is lost above 0.9 was not the prompt.
     assert balance([0.8, 0.85], [1.0, 0.9])[0] == 0
     assert balance([0.8, 0.85], [1.0, 0.9], 0.9)[0] == 1
+    # Where nothing is as like the photos as the base's own pictures are, one is still the best.
+    assert balance([-0.2, -0.1], [1.0, 0.9]) == [1]
+    assert balance([-0.2], [1.0]) == [0]
     # Best first, and what is nearly as good.
     assert balance([0.7, 0.8, 0.85, 0.8], [1.0, 1.0, 1.0, 0.5]) == [2, 1]
 

@@ -18,7 +18,8 @@ from personalization.bases.catalog import CATALOG
 from personalization.data.concept import Concept
 from personalization.data.photos import Photo
 from personalization.evaluation.trained_adapter import TrainedAdapter
-from personalization.events import Finished
+from personalization.events import Finished, Looked
+from personalization.page import progress
 from personalization.pocket.world import SUBJECTS, Scene, draw, mask
 from personalization.pocket.world.captions import PLACE_PHRASES, with_article
 from personalization.pocket.world.subjects import STYLE_SUBJECTS
@@ -36,6 +37,11 @@ LOOKING = Recipe(LowRank("lora", rank=2), steps=2, batch_size=2, annotate=True)
 @pytest.fixture(scope="module")
 def pocket() -> Base:
     return bases.load(POCKET)
+
+
+def framed(base: Any) -> Base:
+    base.spec = replace(base.spec, granularity=8)
+    return base
 
 
 def photos_of(scenes: list[Scene]) -> tuple[Photo, ...]:
@@ -109,6 +115,23 @@ def test_masks_that_are_there_stay_and_the_others_are_found(tmp_path: Path):
     assert unmasked.weights is not None
 
 
+def test_what_it_takes_for_the_subject_is_shown_and_the_rest_is_dimmed(tmp_path: Path):
+    mine = Image.new("L", (96, 80))
+    ImageDraw.Draw(mine).rectangle((0, 0, 47, 80), fill=255)
+    photo = Photo("a.png", Image.new("RGB", (96, 80), "#ff0000"), mine)
+    run = run_of(tmp_path / "run", "object", "mug", (photo,), framing="shape")
+    events = list(loop.train(framed(tiny.base()), run, cache=tmp_path))
+    (looked,) = (event for event in events if isinstance(event, Looked))
+    assert list(looked.paths) == run.seen == [run.seen_path(0)]
+    with Image.open(run.seen_path(0)) as picture:
+        left, right = (picture.getpixel((x, 20)) for x in (2, picture.width - 3))
+    assert left == (255, 0, 0)
+    assert abs(right[0] - 160) < 5 > abs(right[1] - 109) - 5  # a fifth of it before the grey
+    view = progress.RunView("sks mug", 2)
+    assert view.take(looked) == {"strip"}
+    assert "Photo 1 as the base sees it" in progress.strip(view)
+
+
 def test_a_styles_captions_are_kept_with_the_run_and_those_of_a_person_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -126,6 +149,10 @@ def test_a_styles_captions_are_kept_with_the_run_and_those_of_a_person_stay(
     *_, last = loop.train(base, run, cache=tmp_path)
     assert isinstance(last, Finished)
     assert run.contents == {1: "a dog at sunset"}
+    assert len(run.seen) == 2
+    shown = progress.strip(progress.RunView.of(run))
+    assert shown.count("<img") == 2
+    assert shown.index("Photo 2 as") < shown.index("a dog at sunset")
     again = Examples(base, Run.open(run.folder), with_class_noun=False)
     assert again.captions == ["a red car, sks style", "a dog at sunset, sks style"]
     assert asked == [1]
