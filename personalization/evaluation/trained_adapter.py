@@ -39,11 +39,7 @@ class TrainedAdapter:
             device=base.device.type,
             whole=2 * sum(p.numel() for m in base.modules.values() for p in m.parameters()),
         )
-        photos, contents = run.concept.photos, run.contents
-        if contents:
-            shown = [photo.caption or contents.get(i, "") for i, photo in enumerate(photos)]
-            photos = [replace(p, caption=c) for p, c in zip(photos, shown, strict=True)]
-        return cls(adapter, photos, cost, tuple(run.losses()))
+        return cls(adapter, with_contents(run), cost, tuple(run.losses()))
 
     @classmethod
     def of_adapter(cls, adapter: Adapter, photos: Sequence[Photo]) -> TrainedAdapter:
@@ -95,3 +91,11 @@ class TrainedAdapter:
         """The first `count` prompts that it is asked for."""
         captions = [photo.caption or "" for photo in self.photos]
         return eval_prompts(self.description, count, captions, poses=poses)
+
+
+def with_contents(run: Run) -> Sequence[Photo]:
+    """The run's photos, those without a caption with what the base says that they show."""
+    photos, contents = run.concept.photos, run.contents
+    if not contents:
+        return photos
+    return [replace(p, caption=p.caption or contents.get(i)) for i, p in enumerate(photos)]

@@ -99,8 +99,9 @@ class PhotoForm:
         with gr.Accordion("Captions", open=False, elem_id=f"{purpose}-captions-fold"):
             self.captions = gr.Textbox(
                 label="Captions",
-                info="A line for each photo, in their order: what else is in it, so that it is "
-                "not taken for a part of the subject. An empty line leaves it to the app.",
+                info="A line for each photo, in their order: what else is in it, or of a style "
+                "what it shows, so that it is not taken for a part of what is learned. An empty "
+                "line leaves it to the app.",
                 placeholder="on a wooden table\nin the snow",
                 lines=4,
                 elem_id=f"{purpose}-captions",

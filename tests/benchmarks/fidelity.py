@@ -48,7 +48,7 @@ from personalization.evaluation.metrics import interval
 from personalization.evaluation.plan import PLANS, Budget, Plan
 from personalization.evaluation.renderer import Drawing, ImageCache, Renderer
 from personalization.evaluation.report import Report
-from personalization.evaluation.trained_adapter import TrainedAdapter
+from personalization.evaluation.trained_adapter import TrainedAdapter, with_contents
 from personalization.events import Finished
 from personalization.files import write_atomically
 from personalization.pocket.world import SUBJECTS, Scene, sample, vocabulary
@@ -139,8 +139,10 @@ def photos_of(case: Case) -> tuple[Photo, ...]:
     )
 
 
-def train(case: Case, photos: tuple[Photo, ...], cache: Path) -> tuple[Adapter, dict[str, float]]:
-    """The adapter, and the seconds that it took: by the clock, and of the processor."""
+def train(
+    case: Case, photos: tuple[Photo, ...], cache: Path
+) -> tuple[Adapter, Sequence[Photo], dict[str, float]]:
+    """The adapter, the photos as they were read, and the seconds by the clock and the processor."""
     concept = Concept(case.kind, case.placeholder_token, case.class_noun, photos)
     with tempfile.TemporaryDirectory() as folder:
         recipe = case.recipe.changed(preview_every=0)
@@ -150,7 +152,7 @@ def train(case: Case, photos: tuple[Photo, ...], cache: Path) -> tuple[Adapter, 
         done = [e for e in loop.train(base, run, cache=cache) if isinstance(e, Finished)]
         processor = time.process_time() - started
         took = {"seconds": done[-1].seconds, "processor seconds": processor}
-        return read(run.adapter_path), took
+        return read(run.adapter_path), list(with_contents(run)), took
 
 
 def ceiling(word: str, like: Adapter) -> Adapter:
@@ -285,12 +287,12 @@ def once(path: Path, found: Callable[[], Sequence[float]]) -> tuple[float, float
 def measure(case: Case, cache: Path) -> dict[str, Any]:
     """Teach one case and report on it."""
     base, photos, folder = bases.load(SPEC), photos_of(case), cache.parent
+    adapter, read_photos, took = train(case, photos, cache)
 
     def reported(adapter: Adapter) -> dict[str, Any]:
-        trained = TrainedAdapter.of_adapter(adapter, photos)
+        trained = TrainedAdapter.of_adapter(adapter, read_photos)
         return figures(report_of(base, trained))
 
-    adapter, took = train(case, photos, cache)
     adapter.save(folder / f"{case.key}.safetensors")
     found = reported(adapter)
     found |= {"group": case.group, "name": case.name} | took

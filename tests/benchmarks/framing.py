@@ -47,7 +47,7 @@ def measure(case: Case, framing: Any, cache: Path) -> dict[str, Any]:
     """The judge's figures of one run."""
     photos = photos_of(case)
     case = replace(case, recipe=case.recipe.changed(framing=framing))
-    adapter, took = train(case, widened(photos), cache)
+    adapter, _, took = train(case, widened(photos), cache)
     trained = TrainedAdapter.of_adapter(adapter, photos)
     report = evaluate(bases.load(SPEC), trained, Budget(None, PLANS[:1]))
     said = figures(report)

@@ -72,7 +72,7 @@ def trained(
     for name, placeholder_token in zip(TAUGHT, TOKENS, strict=True):
         case = replace(every[name], placeholder_token=placeholder_token, recipe=recipe)
         photos = photos_of(case)
-        adapter, took = train(case, photos, class_images)
+        adapter, _, took = train(case, photos, class_images)
         yield case, photos, adapter, took["seconds"]
 
 

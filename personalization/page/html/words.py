@@ -28,7 +28,8 @@ STACK_PROMISE = (
 MASKS = (
     '<p class="hint">A mask says which part of a photo is the subject: brush over it here, or add '
     "a picture of the same size, white there and black elsewhere, together with its photo, as "
-    "mug-mask.png for mug.png. What it leaves out is shown faint, and hardly learned.</p>"
+    "mug-mask.png for mug.png. What it leaves out is shown faint, and hardly learned. Photos "
+    "without one are left to the base, where it looks first (under Advanced).</p>"
 )
 EXTRACT = (
     '<p class="hint">This file holds the model’s own weights as they became. Other programs want '
