@@ -246,4 +246,6 @@ def unmeasured(seconds: float) -> str:
 def _doing(name: str, done: int, total: int) -> str:
     if name == "class images":
         return f"Drawing the class as it is now: {done} of {total} pictures"
+    if name == "looking":
+        return f"Looking at what the photos show: {done} of {total}"
     return "Reading the photos…"

@@ -14,6 +14,7 @@ _DOING = {
     "learning": "step {0.done} of {0.total}",
     "class images": "drawing the class as it is now, {0.done} of {0.total} pictures",
     "photos": "reading the photos",
+    "looking": "looking at the photos, {0.done} of {0.total}",
     "the judge": "calling the judge",
     SHEET: "row {0.done} of {0.total}",
 }

@@ -93,7 +93,8 @@ class SpectrumView:
         stage = self.stage
         within = stage.done / stage.total if stage and stage.total else 0.0
         if stage and stage.name != SHEET:  # half for the learning, half for the report
-            within = within / 2 + (stage.name not in ("learning", "photos", "class images")) / 2
+            learning = stage.name in ("learning", "photos", "looking", "class images")
+            within = within / 2 + (not learning) / 2
         return min(1.0, (self.number + within) / (len(self.left) + 1))
 
     @property

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,7 +19,6 @@ from personalization.data.captions import in_style
 from personalization.data.frames import Frame, frame
 from personalization.data.photos import Photo
 from personalization.training import processes
-from personalization.training.annotations import described, subject_maps
 from personalization.training.batches import Batches, Pool
 from personalization.training.run import Run
 
@@ -63,8 +63,16 @@ class Bucket:
 
     photos: tuple[int, ...]  # which of the concept's
     posterior: Posterior
-    weights: Tensor | None  # (2, photos, 1, h, w)
+    whites: tuple[Tensor | None, ...]  # (1, h, w) each: what of a place is the subject's
+    background: float  # what the rest counts
     sizes: Tensor | None  # (2, photos, 6)
+
+    @cached_property
+    def weights(self) -> Tensor | None:
+        """(2, photos, 1, h, w): what each place counts; None: all the same."""
+        grid = (self.posterior.mean.shape[3], self.posterior.mean.shape[4])
+        found = masks.weights(self.whites, grid, self.background)
+        return None if found is None else torch.stack([found, found.flip(-1)])
 
     @property
     def pool(self) -> Pool:
@@ -72,14 +80,22 @@ class Bucket:
         return Pool(len(self.photos), tuple(self.posterior.mean.shape[2:]))
 
 
+@dataclass(frozen=True)
+class Seen:
+    """The photos of a run, encoded, with what the base sees in them (`annotations.looking`)."""
+
+    buckets: Sequence[Bucket]
+    contents: dict[int, str] = field(default_factory=dict)  # by photo, what a style's show
+
+
 class Examples:
     """The photos of a run on a base, as they are and, if the recipe flips, mirrored."""
 
-    def __init__(self, base: Base, run: Run, *, with_class_noun: bool):
+    def __init__(self, base: Base, run: Run, seen: Seen, *, with_class_noun: bool):
         concept, recipe = run.concept, run.recipe
         self.device = base.device
         self.flip = recipe.flip
-        self.buckets = in_buckets(base, run)
+        self.buckets = seen.buckets
         self.prompts = list(concept.prompts(with_class_noun=with_class_noun))
         folds = all(folds_case(encoder.tokenizer) for encoder in base.text_encoders)
         name = concept.name if with_class_noun else concept.placeholder_token
@@ -91,8 +107,7 @@ class Examples:
             caption and read_caption(base.contexts, caption, name, concept.placeholder_token)
             for caption in captions
         ]
-        self.contents = run.contents or contents(base, run, self.buckets)
-        for photo, shown in self.contents.items():
+        for photo, shown in seen.contents.items():
             self.captions[photo] = in_style(shown, name)
         self.share = processes.share(recipe.batch_size)
         pools = tuple(bucket.pool for bucket in self.buckets)
@@ -162,48 +177,19 @@ def in_buckets(base: Base, run: Run) -> list[Bucket]:
         ours, theirs = [photos[i] for i in chosen], [frames[i] for i in chosen]
         posterior = encode_photos(base, ours, theirs, flip=run.recipe.flip)
         grid = (posterior.mean.shape[3], posterior.mean.shape[4])
-        whites = masks.whites(ours, theirs, grid)
-        if run.recipe.annotate and run.concept.kind != "style":
-            whites = _found(base, run, posterior.mean[0], whites)
-        weights = masks.weights(whites, grid, run.recipe.background)
         both = [theirs, [each.mirrored for each in theirs]]
         sizes = [[each.conditioning for each in side] for side in both]
         buckets.append(
             Bucket(
                 tuple(chosen),
                 posterior,
-                None if weights is None else torch.stack([weights, weights.flip(-1)]),
+                tuple(masks.whites(ours, theirs, grid)),
+                run.recipe.background,
                 # A crop has always been told as a whole picture, as the pipelines draw one.
                 None if canvas.framing == "crop" else torch.tensor(sizes),
             )
         )
     return buckets
-
-
-def _found(
-    base: Base, run: Run, latents: Tensor, whites: Sequence[Tensor | None]
-) -> list[Tensor | None]:
-    """The masks, and where there is none, what the base takes for the subject."""
-    if not (without := [i for i, white in enumerate(whites) if white is None]):
-        return list(whites)
-    about, seed = run.concept.class_prompt(), run.recipe.seed
-    found = dict(zip(without, subject_maps(base, latents[without], about, seed), strict=True))
-    return [found[i][None] if white is None else white for i, white in enumerate(whites)]
-
-
-def contents(base: Base, run: Run, buckets: Sequence[Bucket]) -> dict[int, str]:
-    """By photo: what the base says that it shows, of a style's where nobody has said so."""
-    if not (run.recipe.annotate and run.concept.kind == "style" and base.spec.classes):
-        return {}
-    found: dict[int, str] = {}
-    for bucket in buckets:
-        silent = [i for i, n in enumerate(bucket.photos) if not run.concept.photos[n].caption]
-        if not silent:
-            continue
-        photos = [run.concept.photos[bucket.photos[i]].image for i in silent]
-        said = described(base, photos, bucket.posterior.mean[0][silent], run.recipe.seed)
-        found |= {bucket.photos[i]: shown for i, shown in zip(silent, said, strict=True)}
-    return found
 
 
 def encode_photos(

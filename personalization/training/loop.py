@@ -23,6 +23,7 @@ from personalization.events import Event, Finished, Looked, SliceEnded, Stage
 from personalization.methods import installed
 from personalization.recipe import Recipe
 from personalization.training import previews, processes
+from personalization.training.annotations import looking
 from personalization.training.cores import Cores, shared_cores
 from personalization.training.objective import Objective
 from personalization.training.prior import PER_BATCH, ClassImages, class_images
@@ -105,16 +106,15 @@ def _slice(base: Base, run: Run, end: _End, cache: Path) -> Iterator[Event]:
         if processes.agreed(images.missing() > 0):
             yield SliceEnded(run.state.step, run.recipe.steps)
             return
-    yield Stage("photos", 0, 1)
     if base.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     with installed(base, run.concept, run.recipe) as method, _recomputing(base, run.recipe):
         session = Session(base, run, method)
-        objective = Objective(base, run, method, cache)
-        run.keep_contents(objective.subject.contents)
+        seen = yield from looking(base, run)
+        run.keep_contents(seen.contents)
+        objective = Objective(base, run, seen, method, cache)
         session.restore()
         session.continue_log()
-        yield Stage("photos", 1, 1)
         if looked := previews.seen(base, run, objective.subject):
             yield Looked(looked)
         with shared_cores(base.device) as cores:

@@ -10,7 +10,7 @@ from torch import Tensor
 from personalization.bases.base import Base
 from personalization.methods import Method
 from personalization.training import processes
-from personalization.training.examples import Examples, Prompts, Samples
+from personalization.training.examples import Examples, Prompts, Samples, Seen
 from personalization.training.prior import preservation
 from personalization.training.run import Run
 
@@ -30,10 +30,10 @@ class Objective:
     Made when nothing has been learned yet, or restored: what a teacher says is then the base's own.
     """
 
-    def __init__(self, base: Base, run: Run, method: Method, cache: Path):
+    def __init__(self, base: Base, run: Run, seen: Seen, method: Method, cache: Path):
         self.base = base
         self.size = run.recipe.batch_size
-        self.subject = Examples(base, run, with_class_noun=method.uses_class_noun)
+        self.subject = Examples(base, run, seen, with_class_noun=method.uses_class_noun)
         self.prompts = Prompts(base, trained=method.trains_text)
         self.prompts.prepare(self.subject.texts)
         self.prior = preservation(base, run, method, cache)

@@ -36,12 +36,14 @@ from personalization.evaluation.prompts import eval_prompts
 from personalization.methods import installed
 from personalization.pocket.world import SUBJECTS
 from personalization.pocket.world import draw as draw_scene
+from personalization.training.annotations import looking
 from personalization.training.examples import encode_photos
 from personalization.training.objective import Objective, squared_error
 from personalization.training.run import Run
 from personalization.training.session import Session
 from personalization.training.trainable import Trainable
 from tests.benchmarks.fidelity import SPEC, Case, asked_scene, cases, photos_of
+from tests.support.generators import returned
 
 PROMPTS, SEEDS = 8, 3
 PER_FORWARD = 8
@@ -120,7 +122,7 @@ def measure(case: Case, cache: Path, plus: float) -> dict[str, float]:
     ):
         run = Run.create(Path(folder) / "run", concept, case.recipe, SPEC.name)
         trainable = Session(base, run, method).trainable
-        objective = Objective(base, run, method, cache)
+        objective = Objective(base, run, returned(looking(base, run)), method, cache)
         if plus != 1:
             lora_plus(trainable, plus)
         started = time.process_time()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from personalization.bases.catalog import CATALOG
 from personalization.data.concept import Concept
 from personalization.data.photos import Photo
 from personalization.evaluation.trained_adapter import TrainedAdapter
-from personalization.events import Finished, Looked
+from personalization.events import Finished, Looked, Stage
 from personalization.page import progress
 from personalization.pocket.world import SUBJECTS, Scene, draw, mask
 from personalization.pocket.world.captions import PLACE_PHRASES, with_article
@@ -26,9 +27,11 @@ from personalization.pocket.world.subjects import STYLE_SUBJECTS
 from personalization.pocket.world.vocabulary import CLASSES, PLACES
 from personalization.recipe import LearnedEmbedding, LowRank, Recipe
 from personalization.training import annotations, loop
-from personalization.training.examples import Examples, in_buckets
+from personalization.training.examples import Bucket, Examples, in_buckets
 from personalization.training.run import Run
 from tests.support import tiny
+from tests.support.generators import returned
+from tests.support.silence import Silence
 
 POCKET = CATALOG["pocket"]
 LOOKING = Recipe(LowRank("lora", rank=2), steps=2, batch_size=2, annotate=True)
@@ -62,7 +65,7 @@ def test_the_base_finds_what_it_is_asked_for_and_what_it_has_no_word_for(
     scenes = SUBJECTS[name].scenes(3, 5)
     run = run_of(tmp_path / "run", "creature", noun, photos_of(scenes))
     latents = in_buckets(pocket, run)[0].posterior.mean[0]
-    found = annotations.subject_maps(pocket, latents, run.concept.class_prompt(), 0) == 1
+    found = returned(annotations.subject_maps(pocket, latents, run.concept.class_prompt(), 0)) == 1
     assert found.shape == (3, 32, 32)
     true = torch.from_numpy(np.stack([np.asarray(mask(s, 32)) for s in scenes])) > 127
     shared = (found & true).flatten(1).sum(1) / (found | true).flatten(1).sum(1)
@@ -74,7 +77,8 @@ def test_it_says_what_pictures_show_in_a_look_that_it_never_saw(pocket: Base, tm
     photos = photos_of(scenes)
     run = run_of(tmp_path / "run", "style", "cartoon", photos)
     latents = in_buckets(pocket, run)[0].posterior.mean[0]
-    said = annotations.described(pocket, [photo.image for photo in photos], latents, 0)
+    shown = [photo.image for photo in photos]
+    said = returned(annotations.described(pocket, shown, latents, 0))
     assert said == [f"{with_article(s.kind)} {PLACE_PHRASES[s.place][0]}" for s in scenes]
 
 
@@ -101,10 +105,15 @@ def test_masks_that_are_there_stay_and_the_others_are_found(tmp_path: Path):
     mine = Image.new("L", (96, 80))
     ImageDraw.Draw(mine).rectangle((10, 10, 40, 60), fill=255)
     one, two = tiny.photos(2)
-    photos = (replace(one, mask=mine), two)
-    (plain,) = in_buckets(base, run_of(tmp_path / "a", "object", "mug", photos, annotate=False))
-    (found,) = in_buckets(base, run_of(tmp_path / "b", "object", "mug", photos))
-    (unmasked,) = in_buckets(base, run_of(tmp_path / "c", "object", "mug", (two,)))
+    one = replace(one, mask=mine)
+
+    def looked_at(name: str, *photos: Photo, annotate: bool = True) -> Bucket:
+        run = run_of(tmp_path / name, "object", "mug", photos, annotate=annotate)
+        (bucket,) = returned(annotations.looking(base, run)).buckets
+        return bucket
+
+    plain, found = looked_at("a", one, two, annotate=False), looked_at("b", one, two)
+    unmasked = looked_at("c", two)
     assert plain.weights is not None
     assert found.weights is not None
     assert torch.equal(plain.weights[:, 0], found.weights[:, 0])
@@ -139,11 +148,12 @@ def test_a_styles_captions_are_kept_with_the_run_and_those_of_a_person_stay(
     base.spec = replace(base.spec, classes=("a cat", "a dog"), scenes=("at sunset",))
     asked: list[int] = []
 
-    def described(_base: Base, photos: list[Any], *_: Any) -> list[str]:
+    def described(_base: Base, photos: list[Any], *_: Any) -> Generator[None, None, list[str]]:
         asked.append(len(photos))
+        yield
         return ["a dog at sunset"] * len(photos)
 
-    monkeypatch.setattr("personalization.training.examples.described", described)
+    monkeypatch.setattr(annotations, "described", described)
     one, two = tiny.photos(2)
     run = run_of(tmp_path / "run", "style", "", (replace(one, caption="a red car"), two))
     *_, last = loop.train(base, run, cache=tmp_path)
@@ -153,7 +163,9 @@ def test_a_styles_captions_are_kept_with_the_run_and_those_of_a_person_stay(
     shown = progress.strip(progress.RunView.of(run))
     assert shown.count("<img") == 2
     assert shown.index("Photo 2 as") < shown.index("a dog at sunset")
-    again = Examples(base, Run.open(run.folder), with_class_noun=False)
+    reopened = Run.open(run.folder)
+    seen = returned(annotations.looking(base, reopened))
+    again = Examples(base, reopened, seen, with_class_noun=False)
     assert again.captions == ["a red car, sks style", "a dog at sunset, sks style"]
     assert asked == [1]
     trained = TrainedAdapter.of_run(run, read(run.adapter_path), base)
@@ -161,12 +173,17 @@ def test_a_styles_captions_are_kept_with_the_run_and_those_of_a_person_stay(
 
 
 @pytest.mark.parametrize("name", ["sdxl", "sd35-medium", "flux2-klein", "z-image"])
-def test_every_family_looks(name: str, tmp_path: Path):
+def test_every_family_looks_and_tells_after_each_pass(name: str, tmp_path: Path):
     base: Any = tiny.family_base(name)
     base.spec = replace(base.spec, sampling=replace(base.spec.sampling, steps=1))
     concept = Concept("creature", "sks", "dog", tiny.photos(2))
     run = Run.create(tmp_path / "run", concept, replace(LOOKING, framing="shape"), name)
-    assert isinstance([*loop.train(base, run, cache=tmp_path)][-1], Finished)
+    silence = Silence()
+    events = list(silence.heard(base, loop.train(base, run, cache=tmp_path)))
+    assert isinstance(events[-1], Finished)
+    assert silence.most <= 2
+    looks = [event for event in events if isinstance(event, Stage) and event.name == "looking"]
+    assert [(look.done, look.total) for look in looks] == [(n, 6) for n in range(1, 7)]
 
 
 def test_a_word_looks_as_well(tmp_path: Path):

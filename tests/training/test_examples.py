@@ -19,7 +19,7 @@ from personalization.data.photos import Photo
 from personalization.events import Finished, SliceEnded
 from personalization.recipe import LowRank, Prior, Recipe
 from personalization.training import loop
-from personalization.training.examples import Examples, encode_photos, in_buckets
+from personalization.training.examples import Examples, Seen, encode_photos, in_buckets
 from personalization.training.run import Run
 from tests.support import tiny
 
@@ -117,7 +117,7 @@ def test_sdxl_is_told_each_photos_own_sizes(tmp_path: Path, kind: Any):
     base: Any = framed(tiny.family_base("sdxl"))
     recipe = replace(IN_SHAPE, steps=9, prior=Prior(kind, images=2))
     run = Run.create(tmp_path / "run", concept(), recipe, "sdxl")
-    examples = Examples(base, run, with_class_noun=True)
+    examples = Examples(base, run, Seen(in_buckets(base, run)), with_class_noun=True)
     given: list[torch.Tensor] = []
 
     def note(_module: Any, _args: Any, named: Any) -> None:
