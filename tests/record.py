@@ -27,7 +27,7 @@ from tests.support.server import running
 
 FOLDER = ASSETS / "recorded"
 KEPT = ("run.json", "state.json", "log.jsonl", "adapter.safetensors", "report.json")
-PICTURES = ("photos", "previews", "pictures", "report")
+PICTURES = ("photos", "seen", "previews", "pictures", "report")
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)
 # The subject in a place, elsewhere, in another medium; and its class, which should stay.
 PROMPTS = ("a photo of {} on the beach", "{} on the moon", "a sketch of {}", "a photo of a {noun}")

@@ -76,6 +76,11 @@ class RunView:
             contents=run.contents,
         )
 
+    @property
+    def has_pictures(self) -> bool:
+        """Whether there is anything in the strip."""
+        return bool(self.previews or self.seen)
+
     def take(self, event: Event) -> frozenset[Part]:
         """Take one event in; returns the parts of the panel that it changed."""
         match event:

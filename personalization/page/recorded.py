@@ -121,6 +121,7 @@ def events_of(run: Run) -> Iterator[StepDone | Preview]:
 def replayed(run: Run) -> Iterator[tuple[progress.RunView, set[progress.Part]]]:
     """The run as it went, in `SHOWING` seconds: the view, and the parts that have changed."""
     view = progress.RunView(html.trigger(run), run.recipe.steps, "learning")
+    view.seen, view.contents = tuple(run.seen), run.contents
     pending: set[progress.Part] = {"status", "curve", "strip"}
     every = max(1, run.recipe.steps // FRAMES)
     for event in events_of(run):

@@ -162,7 +162,7 @@ class RunPanel:
             self.intro: gr.update(visible=False),
             self.status: gr.update(value=progress.status(view), visible=not done),
             self.curve: gr.update(value=progress.curve(view), visible=bool(view.rows)),
-            self.strip: gr.update(value=progress.strip(view), visible=bool(view.previews)),
+            self.strip: gr.update(value=progress.strip(view), visible=view.has_pictures),
             self.train: gr.update(interactive=not live),
             self.cancel: gr.update(value="Cancel", interactive=True, visible=busy),
             self.resume: gr.update(visible=over),
@@ -353,6 +353,6 @@ def placed_view(job: Job) -> progress.RunView:
 
 
 def mark(job: Job) -> list[Any]:
-    """What tells whether a page shows a job as it is: its phase, step and previews."""
+    """What tells whether a page shows a job as it is: its phase, step and pictures."""
     view = job.view
-    return [view.phase, view.step, len(view.previews)]
+    return [view.phase, view.step, len(view.previews) + len(view.seen)]
