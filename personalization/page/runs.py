@@ -148,6 +148,17 @@ def foreseen(name: str, recipe: Recipe, kind: Kind, noun: str) -> Outlook:
     return prospect(name, fitted(base(name), recipe, shared=ON_ZERO), about)
 
 
+def showing_seconds(name: str, recipe: Recipe) -> float | None:
+    """What a run's first pictures take after it, about; None where it is not known."""
+    from personalization.sampling import generate, pace
+
+    spec, here = spec_of(name), base(name).device
+    few = min(generate.FEW, spec.sampling.steps)
+    steps = few if pace.is_slow(spec, here) else spec.sampling.steps
+    each = pace.previewed(spec, here, steps, recipe.size(spec.size))
+    return each and len(_FRAMES) * each
+
+
 def beside_it(name: str, purpose: Purpose) -> float | None:
     """Seconds of a run by the base's own recipe, with the pictures of two runs' ends.
 

@@ -39,7 +39,7 @@ from .messages import collected
 from .photo_form import PhotoForm
 from .recipe_form import RecipeForm
 from .run_panel import RunPanel
-from .runs import beside_it, foreseen, run_queue
+from .runs import beside_it, foreseen, run_queue, showing_seconds
 from .session import Values, Visit, keep, page_workspace, remembered
 from .stacks import FEWEST_TOKENS
 from .word_form import WordForm, WordHints
@@ -228,10 +228,15 @@ class TrainingTab:
         """What the run will take, and leave; or why it would not fit."""
         name = values[self.base]
         try:
-            told = foreseen(name, self.form.recipe(name, values), *self.what(values))
+            recipe = self.form.recipe(name, values)
+            told, pictures = (
+                foreseen(name, recipe, *self.what(values)),
+                showing_seconds(name, recipe),
+            )
         except PersonalizationError as error:
             return html.problems([str(error)])
-        return html.outlook(told, device(), self.lent(name, told.seconds) if ON_ZERO else None)
+        lent = self.lent(name, told.seconds) if ON_ZERO else None
+        return html.outlook(told, device(), lent, pictures)
 
     def lent(self, name: str, seconds: float | None) -> str:
         """How a run of that many seconds stands to a day of ZeroGPU's; "" where none can tell."""

@@ -153,6 +153,8 @@ def test_what_a_run_takes_is_said_as_far_as_it_is_known():
     assert "which holds" not in told
     assert fits(42, "a word", 38).endswith("that anyone has, which holds a word beside it")
     assert "which holds" not in fits(42, "a word", 39)
+    beside = html.outlook(Outlook(42, None, None), "cpu", pictures=5)
+    assert "About 40 s here and about 5 s for its first pictures" in beside
     untold = html.outlook(Outlook(None, None, None), "mps")
     assert "How long shows after a few steps" in untold
 

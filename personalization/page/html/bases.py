@@ -50,14 +50,19 @@ def terms(spec: BaseSpec, seconds: float | None = None) -> str:
     return f"{spec.title} ({spec.size} px, {spec.licence}{gated}{pace})"
 
 
-def outlook(said: Outlook, device: str, lent: str | None = None) -> str:
+def outlook(
+    said: Outlook, device: str, lent: str | None = None, pictures: float | None = None
+) -> str:
     """What a run will take, and leave, as far as it can be told before.
 
+    pictures: seconds of its first pictures, which come after it.
     lent: what its seconds are on a GPU that is lent, "" where none can tell; None on one's own.
     """
     words = ["how long shows after a few steps"]
     if said.seconds is not None:
         words = [f"{duration(said.seconds)} {'here' if lent is None else 'of GPU time'}"]
+        if pictures:
+            words[0] += f" and {duration(pictures)} for its first pictures"
     if said.file:
         words.append(f"a file of {size_words(said.file)}")
     if said.memory:
