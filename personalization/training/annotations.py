@@ -111,7 +111,13 @@ def subject_maps(
         found += (named - unnamed).abs().mean(1).cpu()
         yield
     smooth = avg_pool2d(found[:, None], SMOOTHED, 1, SMOOTHED // 2, count_include_pad=False)[:, 0]
-    return torch.stack([(each / threshold(each)).clamp(max=1) for each in smooth])
+    return torch.stack([_shares(each) for each in smooth])
+
+
+def _shares(seen: Tensor) -> Tensor:
+    """Of the threshold, 1 at most; where nothing is seen anywhere, all of it is the subject."""
+    limit = threshold(seen)
+    return (seen / limit).clamp(max=1) if limit > 0 else torch.ones_like(seen)
 
 
 def described(

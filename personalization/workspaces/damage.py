@@ -25,7 +25,9 @@ def damaged(run: Run) -> list[str]:
     """
     folder = run.folder
     photos = [folder / each.file for each in run.record.concept.photos]
-    pictures = [*folder.glob("pictures/*.png"), *folder.glob("previews/*.png")]
+    pictures = [
+        p for kind in ("pictures", "previews", "seen") for p in folder.glob(f"{kind}/*.png")
+    ]
     return [
         *_numbered(photos, "of its photos", f"{ANEW}, with the photo added again"),
         *_tensors(run.checkpoint_path, "checkpoint", f"it cannot go on from there: {ANEW}"),

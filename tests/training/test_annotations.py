@@ -100,6 +100,14 @@ def test_the_threshold_parts_two_kinds_as_otsu_has_it():
     assert float(annotations.threshold(values)) == min(candidates, key=within) >= 3
 
 
+def test_where_nothing_is_seen_all_of_a_photo_counts(monkeypatch: pytest.MonkeyPatch):
+    base = tiny.base()
+    monkeypatch.setattr(base, "predict", lambda latents, *_: torch.zeros_like(latents))
+    latents = torch.randn(2, 4, 12, 20)
+    maps = returned(annotations.subject_maps(base, latents, "a photo of a dog", 0))
+    assert torch.equal(maps, torch.ones(2, 12, 20))
+
+
 def test_masks_that_are_there_stay_and_the_others_are_found(tmp_path: Path):
     base = tiny.base()
     mine = Image.new("L", (96, 80))
