@@ -35,8 +35,18 @@ def in_style(contents: str, name: str) -> str:
     return f"{contents}, {name} style"
 
 
-def naming(caption: str, name: str, placeholder_token: str, *, folds_case: bool = True) -> str:
-    """The caption with the concept in it: as it is where it has the token, else `name` first."""
+def naming(
+    caption: str,
+    name: str,
+    placeholder_token: str,
+    *,
+    of_style: bool = False,
+    folds_case: bool = True,
+) -> str:
+    """The caption with the concept in it: as it is where it has the token, else `name` first.
+
+    of_style: what it shows is in the style of that name, which comes last.
+    """
     if words.contains(caption, placeholder_token, folds_case=folds_case):
         return caption
-    return f"{name}, {caption}"
+    return in_style(caption, name) if of_style else f"{name}, {caption}"

@@ -74,11 +74,13 @@ class Concept:
         if not caption:
             return None
         name = self.name if with_class_noun else self.placeholder_token
-        if self.kind == "style" and not words.contains(
-            caption, self.placeholder_token, folds_case=folds_case
-        ):
-            return captions.in_style(caption, name)
-        return captions.naming(caption, name, self.placeholder_token, folds_case=folds_case)
+        return captions.naming(
+            caption,
+            name,
+            self.placeholder_token,
+            of_style=self.kind == "style",
+            folds_case=folds_case,
+        )
 
 
 def class_prompt(kind: Kind, class_noun: str) -> str:

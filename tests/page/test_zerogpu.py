@@ -45,13 +45,15 @@ def visitor(app: App, name: str, **about: object) -> Client:
     )
 
 
-def train(client: Client, steps: int, session: str = ""):
-    """By a recipe that does not look first, which takes one core seconds of a slice."""
+# To look first takes one core seconds of a slice.
+WITHOUT_A_LOOK = json.loads(CATALOG["pocket"].recipes["word"].changed(annotate=False).to_json())
+
+
+def train(client: Client, steps: int, session: str = "", **given: object):
     photos = [handle_file(str(path)) for path in DOGS]
-    recipe = json.loads(CATALOG["pocket"].recipes["word"].changed(annotate=False).to_json())
     return client.predict(
         photos, "<w>", "dog", "creature", steps, 0, session,
-        recipe=recipe, api_name="/train_word",
+        **given, api_name="/train_word",
     )  # fmt: skip
 
 
@@ -104,7 +106,8 @@ def test_a_run_longer_than_one_allocation_finishes_over_several(app):
 @pytest.mark.slow
 def test_a_slice_shrinks_to_what_is_left_and_what_was_learned_is_there_without_pictures(app):
     client = visitor(app, "late", left=23, runs=1)  # 16 seconds are counted as 24, 15 as 23
-    status, adapter, pictures = train(client, 1)  # a slice of seconds holds it
+    # A slice of seconds holds it.
+    status, adapter, pictures = train(client, 1, recipe=WITHOUT_A_LOOK)
     client.close()
     assert status["state"] == "finished"
     assert read(Path(adapter)).description.recipe["steps done"] == 1
